@@ -1,0 +1,179 @@
+"""Every accepted format and mode arrives as upright RGB; everything else is one named error."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keepsight.data import pictures
+from keepsight.data.pictures import FORMATS, decode, picture_name
+from keepsight.types import KeepsightError, Media
+
+RED_GREEN = np.zeros((8, 12, 3), np.uint8)
+RED_GREEN[:, :6] = (250, 10, 10)
+RED_GREEN[:, 6:] = (10, 250, 10)
+
+
+def encoded(image, format="PNG", **options):
+    buffer = BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def pixels(data):
+    image = decode(Media(data=data))
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_listed_format_is_read(format):
+    got = pixels(encoded(Image.fromarray(RED_GREEN), format))
+    assert got.shape == (8, 12, 3)
+    assert np.abs(got[:, [0, 11]].astype(int) - RED_GREEN[:, [0, 11]]).max() < 40  # JPEG and WEBP are lossy
+
+
+@pytest.mark.parametrize("format", ["TGA", "ICO", "PCX", "SGI"])
+def test_formats_off_the_list_are_refused(format):
+    data = encoded(Image.fromarray(RED_GREEN), format)
+    with pytest.raises(KeepsightError, match=r"not a picture in a known format.*PNG, JPEG"):
+        decode(Media(data=data))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_that_ends_early_is_refused(format):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), format)
+    for share in (0.05, 0.5, 0.9):
+        with pytest.raises(KeepsightError, match="cannot decode picture"):
+            decode(Media(data=data[: int(len(data) * share)]))
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n\x1a\n", bytes(64)]
+)
+def test_text_and_rubbish_are_refused(data):
+    with pytest.raises(KeepsightError, match=r"cannot decode picture \(in memory, sha256 [0-9a-f]{12}\)"):
+        decode(Media(data=data))
+
+
+def test_empty_and_missing_files_are_named(tmp_path):
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    with pytest.raises(KeepsightError, match=r"empty\.png: the file is empty; remove or replace"):
+        decode(Media(path=empty))
+    with pytest.raises(KeepsightError, match=r"cannot read image .*gone\.png"):
+        decode(Media(path=tmp_path / "gone.png"))
+    with pytest.raises(KeepsightError, match="it is audio"):
+        decode(Media(kind="audio", data=b"x"))
+
+
+def test_the_content_decides_not_the_suffix(tmp_path):
+    path = tmp_path / "really_a_png.jpg"
+    path.write_bytes(encoded(Image.fromarray(RED_GREEN)))
+    assert np.array_equal(np.asarray(decode(Media(path=path))), RED_GREEN)
+    assert picture_name(Media(path=path)) == str(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [
+        ("1", 1, 255),
+        ("L", 90, 90),
+        ("LA", (90, 255), 90),
+        ("LA", (90, 0), 255),
+        ("RGBA", (90, 90, 90, 0), 255),
+        ("RGBA", (0, 0, 0, 51), 204),
+        ("I;16", 32768, 128),
+        ("I;16", 65535, 255),
+    ],
+)
+def test_grey_and_transparent_modes(mode, value, expected):
+    assert (pixels(encoded(Image.new(mode, (3, 2), value))) == expected).all()
+
+
+def test_palette_with_a_transparent_entry_lies_on_white():
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([200, 0, 0, 0, 0, 200])
+    image.putpixel((1, 1), 1)
+    got = pixels(encoded(image, transparency=0))
+    assert got[0, 0].tolist() == [255, 255, 255]
+    assert got[1, 1].tolist() == [0, 0, 200]
+
+
+def test_colour_key_transparency_lies_on_white():
+    got = pixels(encoded(Image.new("RGB", (2, 2), (1, 2, 3)), transparency=(1, 2, 3)))
+    assert (got == 255).all()
+
+
+def test_cmyk_jpeg_and_float_tiff():
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red = pixels(encoded(cmyk, "JPEG", quality=95))[4, 4]
+    assert red[0] > 200 and red[1] < 60 and red[2] < 60
+    assert (pixels(encoded(Image.new("F", (2, 2), 0.5), "TIFF")) == 128).all()
+    with pytest.raises(KeepsightError, match=r"outside 0\.\.1"):
+        decode(Media(data=encoded(Image.new("F", (2, 2), 7.0), "TIFF")))
+    with pytest.raises(KeepsightError, match=r"outside 0\.\.65535"):
+        decode(Media(data=encoded(Image.new("I", (2, 2), -1), "TIFF")))
+
+
+def test_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("blue", "yellow")]
+    got = pixels(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert got[0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[orientation]
+    got = pixels(encoded(Image.fromarray(np.ascontiguousarray(stored)), exif=exif))
+    assert np.array_equal(got[:, :, 0], upright)
+
+
+def test_nonsense_orientation_counts_as_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    assert np.array_equal(pixels(encoded(Image.fromarray(RED_GREEN), exif=exif)), RED_GREEN)
+
+
+def _png_header_only(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("size", [(9_000, 8_000), (10_000, 10_000), (100_000, 100_000)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bombs_are_refused_before_decoding(size):
+    with pytest.raises(KeepsightError, match="more than 64,000,000 pixels"):
+        decode(Media(data=_png_header_only(*size)))
+
+
+def test_a_file_over_the_byte_cap_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "long.png"
+    path.write_bytes(encoded(Image.fromarray(RED_GREEN)))
+    monkeypatch.setattr(pictures, "MAX_BYTES", 10)
+    with pytest.raises(KeepsightError, match="larger than 10 bytes"):
+        decode(Media(path=path))
