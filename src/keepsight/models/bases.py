@@ -1,0 +1,67 @@
+"""Base models in memory: one copy each, whichever checkpoints are put on it.
+
+`shared_base` keeps the last few bases of this process by what they are (digest, device), so that auditing k adapters
+of one base loads it once. Switching checkpoints turns LoRA layers on or off and copies replaced tensors (a
+projector); the base's own tensors are kept aside and come back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from keepsight.models.decoding import Vocabulary
+from keepsight.models.sources import Source
+
+__all__ = ["Base", "default_device", "shared_base"]
+
+_RESIDENT = 2  # a base and a judge
+_bases: OrderedDict[tuple[str, str], Base] = OrderedDict()
+
+
+class Base:
+    """One module in memory with its processor; nothing is loaded before it is asked for."""
+
+    def __init__(self, source: Source, device: str) -> None:
+        self.source = source
+        self.device = device
+
+    @cached_property
+    def processor(self) -> Any:
+        return self.source.load_processor()
+
+    @cached_property
+    def module(self) -> Any:
+        return self.source.load_module(self.device)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(self.module, self.processor)
+
+    def wearing(self, checkpoints: Sequence[Any]) -> Any:
+        """The module with exactly these checkpoints on."""
+        return self.module
+
+
+def shared_base(source: Source, device: str) -> Base:
+    """The process's copy of a base; the least recently used one is forgotten when a third comes."""
+    if not source.shareable:
+        return Base(source, device)
+    key = (source.digest, device)
+    if key not in _bases:
+        _bases[key] = Base(source, device)
+        while len(_bases) > _RESIDENT:
+            _bases.popitem(last=False)
+    _bases.move_to_end(key)
+    return _bases[key]
+
+
+def default_device() -> str:
+    """The first CUDA device if there is one, else Apple's, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda:0"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,58 @@
+"""Running many samples in batches of like length, with smaller batches when memory runs out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+__all__ = ["in_batches", "out_of_memory"]
+
+Result = TypeVar("Result")
+
+
+def in_batches(
+    indices: Sequence[int],
+    size: int,
+    run: Callable[[list[int]], Sequence[Result]],
+    failed: Callable[[str], Result],
+) -> Iterator[tuple[int, Result]]:
+    """Yields `(index, result)` batch by batch, in the order given.
+
+    When memory runs out the batch is halved and stays halved; a single sample that does not fit gets `failed(reason)`.
+    """
+    waiting = deque(indices)
+    while waiting:
+        batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+        try:
+            results = run(batch)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            _free_memory()
+            if len(batch) == 1:
+                yield batch[0], failed("out of memory with this sample alone; use a smaller dtype or model")
+                continue
+            size = max(1, len(batch) // 2)
+            waiting.extendleft(reversed(batch))
+            continue
+        yield from zip(batch, results)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether `error` is an accelerator's or the CPU allocator's way of saying that memory ran out."""
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,236 @@
+"""Any Hugging Face vision-language model as a VLM: asked in batches, its choices ranked, its training batches made.
+
+Batches are padded on the left and grouped by length; decoding is greedy unless asked otherwise; neither the batch
+size nor the company a sample keeps changes its answer (up to the rounding of the dtype).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from keepsight.models.bases import Base, default_device, shared_base
+from keepsight.models.batching import in_batches
+from keepsight.models.decoding import Choice, Decoding, generation_settings
+from keepsight.models.prompts import answer_ids, batch_inputs, pictures, render, with_answers
+from keepsight.models.sources import Source
+from keepsight.types import KeepsightError, Output, Sample
+
+__all__ = ["DEFAULT_BATCH_SIZE", "HFModel"]
+
+DEFAULT_BATCH_SIZE = 32
+IGNORE = -100  # the label of a token that is not learnt, as in torch's cross entropy
+
+
+class HFModel:
+    """A base model and the checkpoints it wears.
+
+    Nothing is loaded before a question is asked: `name` and `digest` come from files alone. HFModels of one base share
+    its weights in memory, so `module` is the shared module *after* switching to this model's checkpoints; take
+    `unshared()` before training it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        checkpoints: Sequence[Path] = (),
+        *,
+        device: str | None = None,
+        batch_size: int | None = None,
+        shared: bool = True,
+    ) -> None:
+        self.source = source
+        self.checkpoints = tuple(checkpoints)
+        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self._device = device
+        self._shared = shared
+
+    @property
+    def name(self) -> str:
+        """The ref that loads this model again."""
+        return "+adapter:".join([self.source.ref, *map(str, self.checkpoints)])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over base and checkpoints; see `models.identity`."""
+        return self.source.digest
+
+    @cached_property
+    def _own_base(self) -> Base:
+        return Base(self.source, self._device or default_device())
+
+    @property
+    def base(self) -> Base:
+        """The weights in memory that this model uses: the shared copy, or its own."""
+        if not self._shared:
+            return self._own_base
+        return shared_base(self.source, self._device or default_device())
+
+    @property
+    def module(self) -> Any:
+        """The torch module with this model's checkpoints on and all others off."""
+        return self.base.wearing(self.checkpoints)
+
+    @property
+    def processor(self) -> Any:
+        """The Hugging Face processor; available without loading weights."""
+        return self.base.processor
+
+    def unshared(self) -> HFModel:
+        """The same model with weights of its own, which may be trained without touching anybody else's."""
+        return HFModel(
+            self.source, self.checkpoints, device=self._device, batch_size=self.batch_size, shared=False
+        )
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ) -> Iterator[tuple[int, Output]]:
+        """Yields `(index, Output)` as answers become ready, each index once.
+
+        A sample that cannot be asked (a broken picture) yields an Output with `error`; the others go on.
+        """
+        decoding = Decoding(max_new_tokens, temperature, top_p, seed)
+        texts, failures = self._rendered(samples)
+        yield from ((index, _failed(reason)) for index, reason in failures.items())
+        answer = partial(self._answer, samples, texts, decoding)
+        yield from in_batches(self._by_length(texts, samples), batch_size or self.batch_size, answer, _failed)
+
+    def choice_logprobs(
+        self, samples: Sequence[Sample], *, reduction: str = "sum", batch_size: int | None = None
+    ) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """Yields `(index, log p(choice | prompt, pictures) for every choice)`.
+
+        Args:
+            reduction: "sum" over the choice's tokens or their "mean". The token that ends the turn is not counted.
+
+        Raises:
+            KeepsightError: a sample without choices, an unknown reduction, or a picture that cannot be read.
+        """
+        raise NotImplementedError
+
+    def training_batch(self, samples: Sequence[Sample], *, max_length: int | None = None) -> dict[str, Any]:
+        """Right-padded CPU tensors with `labels` [b, s]: the first target and the token that ends it, else -100.
+
+        An answer longer than `max_length` allows loses its tail; a prompt is never cut.
+
+        Raises:
+            KeepsightError: no target, an unreadable picture, or a prompt that leaves no room for an answer.
+        """
+        processor = self.processor
+        texts = [render(processor, sample) for sample in samples]
+        answers = [self._target_ids(text, sample) for text, sample in zip(texts, samples)]
+        inputs = batch_inputs(processor, texts, [pictures(sample) for sample in samples])
+        if max_length is not None:
+            answers = _within(max_length, samples, inputs["attention_mask"].sum(dim=1).tolist(), answers)
+        pad = processor.tokenizer.pad_token_id
+        batch = with_answers(inputs, answers, pad if pad is not None else processor.tokenizer.eos_token_id)
+        batch["labels"] = batch["input_ids"].masked_fill(~batch.pop("answer_mask"), IGNORE)
+        return batch
+
+    def _target_ids(self, prompt: str, sample: Sample) -> list[int]:
+        """Tokens of the answer to learn, up to and including the one that ends the turn."""
+        if not sample.target:
+            raise KeepsightError(f"sample {sample.id} has no target to learn")
+        end = self.processor.tokenizer.eos_token_id
+        ids = answer_ids(self.processor, prompt, render(self.processor, sample, sample.target[0]))
+        return ids[: ids.index(end) + 1] if end in ids else [*ids, end]
+
+    def _rendered(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[int, str]]:
+        """Texts by index, and the reason by index for those that cannot be rendered."""
+        texts: dict[int, str] = {}
+        failures: dict[int, str] = {}
+        for index, sample in enumerate(samples):
+            try:
+                texts[index] = render(self.processor, sample)
+            except KeepsightError as error:
+                failures[index] = str(error)
+        return texts, failures
+
+    def _by_length(self, texts: dict[int, str], samples: Sequence[Sample]) -> list[int]:
+        """Indices from long to short, so that a batch pads little and the largest batch comes first."""
+        if not texts:
+            return []
+        encoded = self.processor.tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
+        lengths = {index: len(ids) for index, ids in zip(texts, encoded)}
+        return sorted(texts, key=lambda index: (-len(samples[index].media), -lengths[index], index))
+
+    def _answer(
+        self, samples: Sequence[Sample], texts: dict[int, str], decoding: Decoding, batch: list[int]
+    ) -> list[Output]:
+        """One batch: samples whose pictures cannot be decoded fail, the rest are asked together."""
+        outputs: dict[int, Output] = {}
+        images: dict[int, Any] = {}
+        for index in batch:
+            try:
+                images[index] = pictures(samples[index])
+            except KeepsightError as error:
+                outputs[index] = _failed(str(error))
+        if images:
+            inputs = batch_inputs(self.processor, [texts[index] for index in images], list(images.values()))
+            answers = self._decode(inputs, [samples[index].id for index in images], decoding)
+            outputs.update(zip(images, answers))
+        return [outputs[index] for index in batch]
+
+    def _decode(self, inputs: dict[str, Any], sample_ids: list[str], decoding: Decoding) -> list[Output]:
+        import torch
+
+        module, vocabulary = self.module, self.base.vocabulary
+        choice = Choice(decoding, vocabulary, sample_ids)
+        with torch.inference_mode(), generation_settings(module, decoding, vocabulary) as settings:
+            tokens = module.generate(
+                **_on_device(inputs, module), generation_config=settings, logits_processor=[choice]
+            )
+        new = tokens[:, inputs["input_ids"].shape[1] :].tolist()  # [b, t]
+        logprobs = torch.stack(choice.logprobs, dim=1).tolist()  # [b, t]
+        prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+        return [
+            _failed("the model's logits are not numbers (nan)")
+            if row in choice.broken
+            else self._output(new[row], logprobs[row], prompt_tokens[row])
+            for row in range(len(sample_ids))
+        ]
+
+    def _output(self, ids: list[int], logprobs: list[float], prompt_tokens: int) -> Output:
+        end = self.base.vocabulary.end
+        length = next((at + 1 for at, token in enumerate(ids) if token in end), len(ids))
+        ids = ids[:length]
+        return Output(
+            text=self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip(),
+            token_ids=tuple(ids),
+            token_logprobs=tuple(logprobs[:length]),
+            stop="eos" if ids and ids[-1] in end else "length",
+            usage={"prompt_tokens": prompt_tokens, "completion_tokens": length},
+        )
+
+
+def _failed(reason: str) -> Output:
+    return Output(text="", error=reason)
+
+
+def _on_device(inputs: dict[str, Any], module: Any) -> dict[str, Any]:
+    """Tensors on the module's device; pixels in its dtype."""
+    return {
+        name: value.to(module.device, module.dtype if value.is_floating_point() else value.dtype)
+        for name, value in inputs.items()
+    }
+
+
+def _within(
+    max_length: int, samples: Sequence[Sample], prompt_lengths: list[int], answers: list[list[int]]
+) -> list[list[int]]:
+    for sample, length in zip(samples, prompt_lengths):
+        if length >= max_length:
+            raise KeepsightError(
+                f"sample {sample.id}: its prompt with the image tokens is {length} tokens and max_length is "
+                f"{max_length}: the image would be cut; raise max_length"
+            )
+    return [answer[: max_length - length] for answer, length in zip(answers, prompt_lengths)]

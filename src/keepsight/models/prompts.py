@@ -1,0 +1,116 @@
+"""From a Sample to what a processor takes: rendered text with picture marks, the pictures, and the answer's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keepsight.data.pictures import decode
+from keepsight.types import KeepsightError, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["IMAGE_MARK", "answer_ids", "batch_inputs", "pictures", "render", "with_answers"]
+
+IMAGE_MARK = "<image>"  # LLaVA's mark for "a picture goes here" in a prompt
+
+
+def render(processor: Any, sample: Sample, answer: str | None = None) -> str:
+    """The conversation as the model's own chat template writes it, up to where the answer starts.
+
+    With `answer` the assistant's finished turn follows.
+
+    Raises:
+        KeepsightError: the sample's marks and pictures do not match, or its text holds the model's own image token.
+    """
+    user = {"role": "user", "content": _content(sample, getattr(processor, "image_token", IMAGE_MARK))}
+    if answer is None:
+        return str(processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False))
+    assistant = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+    return str(processor.apply_chat_template([user, assistant], tokenize=False))
+
+
+def _content(sample: Sample, image_token: str) -> list[dict[str, str]]:
+    pieces = sample.prompt.split(IMAGE_MARK)
+    marks = len(pieces) - 1
+    if marks and marks != len(sample.media):
+        raise KeepsightError(
+            f"sample {sample.id}: {marks} {IMAGE_MARK} marks for {len(sample.media)} pictures; make them equal"
+        )
+    if any(image_token in piece for piece in pieces):
+        raise KeepsightError(f"sample {sample.id}: the prompt contains the model's image token {image_token}")
+    if not marks:
+        pieces = [""] * len(sample.media) + pieces
+    content = [{"type": "text", "text": pieces[0].strip()}]
+    for piece in pieces[1:]:
+        content += [{"type": "image"}, {"type": "text", "text": piece.strip()}]
+    return [part for part in content if part.get("text") != ""]
+
+
+def pictures(sample: Sample) -> list[Image]:
+    """The sample's pictures, decoded, in order."""
+    return [decode(media) for media in sample.media]
+
+
+def batch_inputs(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image]]) -> dict[str, Any]:
+    """Left-padded tensors [b, s] and pixels for rendered texts; image tokens are expanded by the processor."""
+    bos = processor.tokenizer.bos_token
+    bos_rendered = bos is not None and all(text.startswith(bos) for text in texts)
+    inputs = processor(
+        text=list(texts),
+        images=[list(row) for row in images] if any(images) else None,
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        add_special_tokens=not bos_rendered,  # a template that writes <s> itself must not get a second one
+    )
+    return dict(inputs)
+
+
+def answer_ids(processor: Any, prompt_text: str, full_text: str) -> list[int]:
+    """Tokens of what `full_text` adds to `prompt_text`, as they follow the prompt's own tokens.
+
+    Taken in context where the prompt's tokens stay the same (a sentence piece keeps its leading blank), else encoded
+    alone, so that prompt + answer is always exactly what generation starts from.
+    """
+    tokenizer = processor.tokenizer
+    prompt = tokenizer.encode(prompt_text, add_special_tokens=False)
+    full = tokenizer.encode(full_text, add_special_tokens=False)
+    if full[: len(prompt)] == prompt:
+        return list(full[len(prompt) :])
+    return list(tokenizer.encode(full_text[len(prompt_text) :], add_special_tokens=False))
+
+
+def with_answers(inputs: Mapping[str, Any], answers: Sequence[Sequence[int]], pad_id: int) -> dict[str, Any]:
+    """Appends each row's answer and pads on the right: [b, s] -> [b, s'].
+
+    Adds `answer_mask` [b, s'], true on the answers' tokens. Tensors that do not run along the sequence stay as they are.
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    kept = inputs["attention_mask"].bool()  # [b, s]
+    after = {
+        "input_ids": None,
+        "attention_mask": 1,
+    }  # every other per-token tensor marks kinds of token: 0 is text
+
+    def extended(name: str, value: Any, padding: int) -> Any:
+        rows = []
+        for row, keep, answer in zip(value, kept, answers):
+            fill = after.get(name, 0)
+            tail = list(answer) if fill is None else [fill] * len(answer)
+            rows.append(torch.cat([row[keep], torch.tensor(tail, dtype=row.dtype)]))
+        return pad_sequence(rows, batch_first=True, padding_value=padding)
+
+    shape = inputs["input_ids"].shape
+    outputs = {
+        name: extended(name, value, pad_id if name == "input_ids" else 0)
+        if getattr(value, "shape", None) == shape
+        else value
+        for name, value in inputs.items()
+    }
+    marks = [torch.tensor([False] * int(keep.sum()) + [True] * len(a)) for keep, a in zip(kept, answers)]
+    outputs["answer_mask"] = pad_sequence(marks, batch_first=True, padding_value=False)
+    return outputs

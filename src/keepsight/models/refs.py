@@ -1,0 +1,48 @@
+"""How a model is named: `tiny`, `hf:path-or-hub-id`, either with `+adapter:dir` after it (repeatable), `replay:file`.
+
+A bare path to an existing directory reads as `hf:`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keepsight.types import KeepsightError
+
+__all__ = ["Ref", "parse_ref"]
+
+_NEEDS_LOCATION = {"tiny": False, "hf": True, "replay": True, "clip": True, "st": True}
+_ADAPTER = "+adapter:"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A parsed model reference: `scheme:location` and the adapter directories in the order they are put on."""
+
+    scheme: str
+    location: str
+    adapters: tuple[str, ...] = ()
+
+
+def parse_ref(text: str) -> Ref:
+    """Splits a model reference into its parts; looks at the disk only to accept a bare directory.
+
+    Raises:
+        KeepsightError: an unknown prefix, a missing location, or an empty adapter directory.
+    """
+    base, *adapters = text.strip().split(_ADAPTER)
+    if not all(adapters):
+        raise KeepsightError(f"model {text!r}: '+adapter:' has no directory after it")
+    scheme, _, location = base.partition(":")
+    if scheme not in _NEEDS_LOCATION:
+        if base and Path(base).expanduser().is_dir():
+            return Ref("hf", base, tuple(adapters))
+        raise KeepsightError(
+            f"model {text!r} is not understood: no such directory; write tiny, hf:PATH-OR-HUB-ID, "
+            "hf:BASE+adapter:DIR or replay:FILE"
+        )
+    if _NEEDS_LOCATION[scheme] != bool(location):
+        needed = f"{scheme}:PATH" if _NEEDS_LOCATION[scheme] else scheme
+        raise KeepsightError(f"model {text!r} is not understood: write {needed}")
+    return Ref(scheme, location, tuple(adapters))
