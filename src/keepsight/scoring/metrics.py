@@ -1,0 +1,103 @@
+"""Figures over the scores of one task. A metric is a function `(samples, scores) -> MetricValue`.
+
+Samples of one cluster (the same picture, the same episode) are not independent: shares then get Wilson's interval on
+the *effective* number of samples (n over the design effect), other means a bootstrap of whole clusters.
+What could not be scored is never guessed: `n` counts what was, `not_ok` the rest by status.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+from keepsight.scoring.statistics import bootstrap_mean, wilson
+from keepsight.types import KeepsightError, MetricValue, Sample, Score
+
+__all__ = ["accuracy", "mean_value", "not_ok_counts", "refused_share", "unparsed_share", "yes_ratio"]
+
+
+def accuracy(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """Share of 1 among the scored samples. Raises KeepsightError for a value that is neither 0 nor 1."""
+    for sample, score in zip(samples, scores, strict=True):
+        if score.scored and score.value not in (0.0, 1.0):
+            raise KeepsightError(
+                f"sample {sample.id} has the score {score.value:g}; accuracy needs 0 or 1, use mean_value instead"
+            )
+    kept = [(sample, score.value) for sample, score in zip(samples, scores, strict=True) if score.scored]
+    return _share("accuracy", kept, scores)
+
+
+def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """Mean of the values of the scored samples, with a bootstrap interval (recall, IoU, rewards)."""
+    kept = [(sample, score.value) for sample, score in zip(samples, scores, strict=True) if score.scored]
+    values = [value for _, value in kept]
+    mean = math.fsum(values) / len(values) if values else math.nan
+    low, high = bootstrap_mean(values, [sample.cluster for sample, _ in kept])
+    return _metric("mean_value", mean, low, high, len(kept), scores)
+
+
+def yes_ratio(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """Share of "yes" among the answers read as yes or no. Far from the share of true yes: the model is biased."""
+    kept = [
+        (sample, float(score.answer == "yes"))
+        for sample, score in zip(samples, scores, strict=True)
+        if score.answer in ("yes", "no")
+    ]
+    return _share("yes_ratio", kept, scores)
+
+
+def unparsed_share(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """Share of all samples whose answer could not be read."""
+    return _status_share("unparsed_share", "unparsed", samples, scores)
+
+
+def refused_share(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """Share of all samples that the model declined to answer."""
+    return _status_share("refused_share", "refused", samples, scores)
+
+
+def not_ok_counts(scores: Sequence[Score]) -> dict[str, int]:
+    """How many scores have each status other than "ok", in alphabetical order."""
+    return dict(sorted(Counter(score.status for score in scores if score.status != "ok").items()))
+
+
+def _status_share(name: str, status: str, samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    kept = [(sample, float(score.status == status)) for sample, score in zip(samples, scores, strict=True)]
+    return _share(name, kept, scores)
+
+
+def _share(name: str, kept: Sequence[tuple[Sample, float]], scores: Sequence[Score]) -> MetricValue:
+    if not kept:
+        return _metric(name, math.nan, math.nan, math.nan, 0, scores)
+    values = [value for _, value in kept]
+    share = math.fsum(values) / len(values)
+    effective = effective_size(values, [sample.cluster for sample, _ in kept])
+    low, high = wilson(share * effective, effective)
+    return _metric(name, share, low, high, len(kept), scores)
+
+
+def _metric(name: str, value: float, low: float, high: float, n: int, scores: Sequence[Score]) -> MetricValue:
+    return MetricValue(name, value, low, high, n, len(scores), not_ok=not_ok_counts(scores))
+
+
+def effective_size(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
+    """Number of independent 0/1 values that would know the share as well as these clustered ones.
+
+    n / design effect, the variance of the share between clusters over that of independent samples, never more than n.
+    All values equal: the variance says nothing, so every cluster counts once.
+    """
+    totals: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        total = totals.setdefault(cluster, [0.0, 0.0])
+        total[0] += value
+        total[1] += 1
+    n, c = len(values), len(totals)
+    share = math.fsum(values) / n
+    if c == n:
+        return float(n)
+    if c == 1 or share in (0.0, 1.0):
+        return float(c)
+    between = math.fsum((total - share * size) ** 2 for total, size in totals.values()) * c / (c - 1) / n**2
+    effect = between / (share * (1 - share) / n)
+    return n / max(1.0, effect)
