@@ -6,15 +6,18 @@ decoded, and a file that ends too early is an error, not a half-grey picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from keepsight.types import KeepsightError, Media
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SUFFIXES", "decode", "picture_name"]
+T = TypeVar("T")
+
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SUFFIXES", "decode", "picture_name", "suffix_of"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset(
@@ -36,20 +39,31 @@ def decode(media: Media) -> Image:
     Raises:
         KeepsightError: not a picture, a format off the allow-list, truncated, empty, or too large to decode.
     """
-    name = picture_name(media)
-    data = _read_capped(media, name)
-    try:
-        return _to_rgb(_upright(_load(data)))
-    except KeepsightError as error:
-        raise KeepsightError(f"cannot decode picture {name}: {error}") from error
-    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise KeepsightError(f"cannot decode picture {name}: {cause}; {_CURE}") from error
+    return _named(media, lambda data: _to_rgb(_upright(_load(data))))
 
 
 def picture_name(media: Media) -> str:
     """How an error names a picture: its path, or the start of its digest when it only lives in memory."""
     return str(media.path) if media.path is not None else f"(in memory, sha256 {media.sha256[:12]})"
+
+
+def suffix_of(media: Media) -> str:
+    """`.png`, `.jpg`, ...: the file suffix that fits the content. Raises KeepsightError when it is no picture."""
+    found = _named(media, lambda data: str(_open(data).format))
+    return {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}.get(found, f".{found.lower()}")
+
+
+def _named(media: Media, work: Callable[[bytes], T]) -> T:
+    """`work` on the picture's bytes; whatever it raises becomes one line that names the picture."""
+    name = picture_name(media)
+    data = _read_capped(media, name)
+    try:
+        return work(data)
+    except KeepsightError as error:
+        raise KeepsightError(f"cannot decode picture {name}: {error}") from error
+    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise KeepsightError(f"cannot decode picture {name}: {cause}; {_CURE}") from error
 
 
 def _read_capped(media: Media, name: str) -> bytes:
@@ -64,20 +78,25 @@ def _read_capped(media: Media, name: str) -> bytes:
 
 
 def _load(data: bytes) -> Image:
-    """Opens by content, never by suffix, checks the size before a pixel is decoded, then decodes frame 0."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise KeepsightError(f"more than {MAX_PIXELS:,} pixels; shrink it") from error
-    except UnidentifiedImageError as error:
-        raise KeepsightError(f"not a picture in a known format; {_CURE}") from error
+    """Checks the size before a pixel is decoded, then decodes frame 0."""
+    image = _open(data)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise KeepsightError(f"{width} x {height} is more than {MAX_PIXELS:,} pixels; shrink it")
     image.load()
     return image
+
+
+def _open(data: bytes) -> Image:
+    """Reads the header only. The content decides the format, never the suffix."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise KeepsightError(f"more than {MAX_PIXELS:,} pixels; shrink it") from error
+    except UnidentifiedImageError as error:
+        raise KeepsightError(f"not a picture in a known format; {_CURE}") from error
 
 
 def _upright(image: Image) -> Image:

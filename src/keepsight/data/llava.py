@@ -1,0 +1,206 @@
+"""LLaVA's training format: `[{"id", "image", "conversations": [{"from": "human" | "gpt", "value": ...}, ...]}, ...]`.
+
+Read from JSON or JSON lines; written from any labelled picture set with EMT's fine-tuning template.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keepsight.data.confine import confined
+from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
+from keepsight.data.pictures import suffix_of
+from keepsight.types import KeepsightError, Media, Sample
+
+__all__ = [
+    "ANSWER",
+    "ANSWER_PLAIN",
+    "IMAGE_MARK",
+    "QUESTION",
+    "fine_tuning_answer",
+    "instruction_samples",
+    "read_llava_json",
+    "write_llava_json",
+]
+
+IMAGE_MARK = "<image>"
+# EMT (arXiv:2309.10313), appendix D.1: the mark follows the question, and "a(n)" stands there literally.
+QUESTION = "What is the {noun} in the image?"
+ANSWER = "The {noun} is a(n) {label}."
+ANSWER_PLAIN = "The {noun} is {label}."  # "similarly" for MNIST: a number takes no article
+
+_ROLES = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
+_SHOWN = 3  # bad rows named in one error
+
+
+def read_llava_json(
+    path: str | Path,
+    image_root: str | Path | None = None,
+    *,
+    on_bad_row: Callable[[str], None] | None = None,
+) -> list[Sample]:
+    """Samples to tune on: the human's turn is the prompt, the model's turn the target.
+
+    An `<image>` mark at the edge of the first turn goes (pictures come before the text, as in LLaVA's own training);
+    marks inside the text keep their place. Of a conversation with several exchanges the first is `prompt` and
+    `target`, the later ones stand in `meta["turns"]` as `[[human, gpt], ...]`: all model turns are learnt.
+
+    Args:
+        path: a JSON list, or JSON lines (`.jsonl`).
+        image_root: folder that the rows' image paths start from, and may not leave (default: the file's folder).
+        on_bad_row: called with one line per unusable row, which is then left out.
+
+    Raises:
+        KeepsightError: the file cannot be read, holds no usable row, or (without `on_bad_row`) any bad row.
+    """
+    path = Path(path)
+    root = Path(image_root) if image_root is not None else path.parent
+    samples: list[Sample] = []
+    bad: list[str] = []
+    for place, row in _rows(path):
+        try:
+            samples.append(_sample(_parsed(row), f"{path.stem}/{len(samples) + len(bad)}", root))
+        except KeepsightError as error:
+            bad.append(f"{place}: {error}")
+            if on_bad_row is not None:
+                on_bad_row(f"{path}, {bad[-1]}")
+    if not samples or (bad and on_bad_row is None):
+        raise KeepsightError(_complaint(path, bad))
+    return samples
+
+
+def instruction_samples(pictures: PictureSet, n: int | None = None, seed: int = 0) -> list[Sample]:
+    """The training split as EMT fine-tunes on it: `What is the object in the image?` -> `The object is a(n) X.`"""
+    return [_instruction(pictures, picture) for picture in choose(pictures, "train", n=n, seed=seed)]
+
+
+def fine_tuning_answer(noun: str, label: str) -> str:
+    """`The object is a(n) airplane.`, `The number is 5.`"""
+    form = ANSWER if noun == "object" else ANSWER_PLAIN
+    return form.format(noun=noun, label=label_text(label))
+
+
+def write_llava_json(
+    pictures: PictureSet, directory: str | Path, *, n: int | None = None, share: float | None = None, seed: int = 0
+) -> Path:
+    """Writes the training split as picture files (`<label>/<id>.png`) and `train.json`; returns the JSON's path."""
+    directory = Path(directory)
+    rows = []
+    for index, picture in enumerate(choose(pictures, "train", n=n, share=share, seed=seed)):
+        image = f"{_slug(picture.label)}/{index:06d}{suffix_of(picture.media)}"
+        (directory / image).parent.mkdir(parents=True, exist_ok=True)
+        (directory / image).write_bytes(picture.media.read())
+        question = f"{QUESTION.format(noun=pictures.noun)} {IMAGE_MARK}"
+        answer = fine_tuning_answer(pictures.noun, picture.label)
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        rows.append({"id": picture.id, "image": image, "conversations": turns})
+    target = directory / "train.json"
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    return unfinished.replace(target)
+
+
+def _instruction(pictures: PictureSet, picture: LabelledPicture) -> Sample:
+    return Sample(
+        id=picture.id,
+        prompt=QUESTION.format(noun=pictures.noun),
+        media=(picture.media,),
+        target=(fine_tuning_answer(pictures.noun, picture.label),),
+        meta={"set": pictures.name, "label": label_text(picture.label)},
+    )
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^\w.()-]+", "_", label).strip("._") or "label"
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, row) pairs; a line of JSON lines is still text, so that one bad line is one bad row."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeepsightError(f"cannot read {path}: {error}; give a UTF-8 JSON file") from error
+    if path.suffix == ".jsonl":
+        yield from ((f"line {i}", line) for i, line in enumerate(text.splitlines(), 1) if line.strip())
+        return
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise KeepsightError(f"cannot read {path}: not JSON ({error}); JSON lines need the suffix .jsonl") from error
+    if not isinstance(rows, list):
+        raise KeepsightError(f"cannot read {path}: a {type(rows).__name__}, not a list of LLaVA rows")
+    yield from ((f"row {i}", row) for i, row in enumerate(rows))
+
+
+def _parsed(row: Any) -> Mapping[str, Any]:
+    if isinstance(row, str):
+        try:
+            row = json.loads(row)
+        except (ValueError, RecursionError) as error:
+            raise KeepsightError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise KeepsightError(f"a {type(row).__name__}, not an object with image and conversations")
+    return row
+
+
+def _sample(row: Mapping[str, Any], default_id: str, root: Path) -> Sample:
+    exchanges = _exchanges(row.get("conversations"))
+    images = _images(row.get("image"))
+    marks = sum(question.count(IMAGE_MARK) for question, _ in exchanges)
+    if marks not in (0, len(images)):
+        raise KeepsightError(f"{marks} {IMAGE_MARK} marks for {len(images)} pictures")
+    (prompt, answer), *later = exchanges
+    if marks == 1:
+        prompt = _without_edge_mark(prompt)
+    return Sample(
+        id=str(row.get("id", default_id)),
+        prompt=prompt,
+        media=tuple(Media(path=confined(root, image)) for image in images),
+        target=(answer,),
+        meta={"turns": [list(exchange) for exchange in later]} if later else {},
+    )
+
+
+def _exchanges(turns: Any) -> list[tuple[str, str]]:
+    """(human, gpt) pairs in order."""
+    if not isinstance(turns, list) or not turns or len(turns) % 2:
+        raise KeepsightError("conversations must be a list of human, gpt, human, gpt, ...")
+    said = [_turn(turn, ("human", "gpt")[i % 2]) for i, turn in enumerate(turns)]
+    return list(zip(said[::2], said[1::2]))
+
+
+def _turn(turn: Any, speaker: str) -> str:
+    if not isinstance(turn, dict) or _ROLES.get(str(turn.get("from"))) != speaker:
+        raise KeepsightError(f"a turn is not from {speaker!r}: turns must alternate human, gpt")
+    text = turn.get("value")
+    if not isinstance(text, str) or not text.strip():
+        raise KeepsightError(f"a {speaker} turn has no text")
+    if speaker == "gpt" and IMAGE_MARK in text:
+        raise KeepsightError(f"a gpt turn contains {IMAGE_MARK}")
+    return text
+
+
+def _images(value: Any) -> list[str]:
+    images = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(image, str) and image for image in images):
+        raise KeepsightError("image must be a path or a list of paths")
+    return images
+
+
+def _without_edge_mark(prompt: str) -> str:
+    text = prompt.strip()
+    if text.startswith(IMAGE_MARK):
+        return text[len(IMAGE_MARK) :].lstrip()
+    return text[: -len(IMAGE_MARK)].rstrip() if text.endswith(IMAGE_MARK) else prompt
+
+
+def _complaint(path: Path, bad: list[str]) -> str:
+    if not bad:
+        return f"{path} holds no rows; a LLaVA file is a JSON list of id, image, conversations"
+    more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return f"{path}: {len(bad)} bad rows ({'; '.join(bad[:_SHOWN])}{more}); mend them or skip bad rows"

@@ -1,0 +1,49 @@
+"""One door to every labelled picture set that is not drawn here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from keepsight.data.folders import read_folder, read_jsonl
+from keepsight.data.labelled import LabelledSet
+from keepsight.data.tabular import read_dataset, read_parquet
+from keepsight.types import KeepsightError
+
+__all__ = ["read_dataset", "read_folder", "read_jsonl", "read_parquet", "read_set"]
+
+
+def read_set(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+    """A labelled set from whatever `ref` is.
+
+    A folder of class folders, a parquet file or a folder of them, a directory written by `datasets.save_to_disk`,
+    JSON lines of `{"image", "label", "split"}`, or `hf:org/name` for the hub. Nothing else touches the network.
+
+    Args:
+        ref: path, or hub id with `hf:` in front.
+        labels: the set's known labels in data-set order; they name class numbers and fix the order.
+
+    Raises:
+        KeepsightError: nothing there, or nothing that can be read.
+    """
+    text = str(ref)
+    if text.startswith("hf:"):
+        return read_dataset(text, labels)
+    path = Path(text).expanduser()
+    if not path.exists():
+        hint = f"; for a data set on the hub write hf:{text}" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
+        raise KeepsightError(f"no file or folder {text}{hint or '; check the path'}")
+    if path.is_file():
+        return _read_file(path, labels)
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        return read_dataset(path, labels)
+    return read_parquet(path, labels) if any(path.rglob("*.parquet")) else read_folder(path, labels)
+
+
+def _read_file(path: Path, labels: Sequence[str]) -> LabelledSet:
+    if path.suffix == ".parquet":
+        return read_parquet(path, labels)
+    if path.suffix in (".jsonl", ".json"):
+        return read_jsonl(path, labels=labels)
+    raise KeepsightError(f"{path} is no set of pictures; give a folder, a .parquet or a .jsonl file")

@@ -1,0 +1,236 @@
+"""Picture sets that are tables: parquet files, and Hugging Face data sets on disk or on the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keepsight.data.confine import confined
+from keepsight.data.labelled import LabelledSet, Rows, label_text
+from keepsight.data.splits import SPLIT_NAMES, settle
+from keepsight.types import KeepsightError, Media
+
+__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "read_dataset", "read_parquet"]
+
+# MNIST, CIFAR-10, CIFAR-100 and miniImagenet on the hub use these; the first that is there counts.
+IMAGE_COLUMNS = ("image", "img", "picture", "pixels")
+LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "class_name", "target")
+
+_SPLIT_IN_NAME = re.compile(rf"(?:^|[-_./])({'|'.join(SPLIT_NAMES)})(?=[-_.]|$)")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One part's label column and a way to the pictures of chosen rows."""
+
+    prefix: str
+    values: Sequence[Any]
+    names: Sequence[str]  # of a label column that holds class numbers
+    cells: Callable[[Sequence[int]], list[Any]]
+    root: Path  # pictures given by path lie in here
+
+
+def read_parquet(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+    """A parquet file, or a folder of them (`train-00000-of-00002.parquet`, `data/test-....parquet`).
+
+    The picture column is `struct<bytes, path>` or plain bytes, the label column class numbers (named by the file's
+    Hugging Face metadata or by `labels`) or strings.
+
+    Raises:
+        KeepsightError: no such file, no picture or label column, or class numbers without names.
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise KeepsightError(f"no parquet files in {path}")
+    parts: dict[str, list[_Table]] = defaultdict(list)
+    for file in files:
+        relative = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        found = _SPLIT_IN_NAME.search(relative)
+        parts[SPLIT_NAMES[found[1]] if found else "all"].append(_parquet_table(file, relative, labels))
+    return _labelled_set(path.stem if path.is_file() else path.resolve().name, parts, labels)
+
+
+def read_dataset(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+    """A directory written by `datasets.save_to_disk`, or a hub id as `hf:org/name`.
+
+    Raises:
+        KeepsightError: not such a directory, the hub cannot be reached, no picture or label column.
+    """
+    text = str(ref)
+    if text.startswith("hf:"):
+        name, loaded, root = text.rsplit("/", 1)[-1].removeprefix("hf:"), _from_hub(text[3:]), _hub_cache()
+    else:
+        name, loaded, root = Path(text).resolve().name, _from_disk(Path(text)), Path(text)
+    splits = loaded.items() if isinstance(loaded, dict) else [("all", loaded)]
+    parts: dict[str, list[_Table]] = defaultdict(list)
+    for split, data in splits:
+        parts[SPLIT_NAMES.get(split.lower(), split)].append(_dataset_table(text, split, data, labels, root))
+    return _labelled_set(name, parts, labels)
+
+
+def _labelled_set(name: str, parts: Mapping[str, Sequence[_Table]], labels: Sequence[str]) -> LabelledSet:
+    order = tuple(labels) or _label_order([table for tables in parts.values() for table in tables])
+    rows, notes = {}, []
+    for part, tables in parts.items():
+        rows[part], unlabelled = _joined(tables, order)
+        notes += [f"{unlabelled} {part} rows have no label."] if unlabelled else []
+    splits, choices = settle(name, rows)
+    noun = "number" if all(label.isdecimal() for label in order) else "object"
+    return LabelledSet(name, order, splits, noun, (*choices, *notes))
+
+
+def _label_order(tables: Sequence[_Table]) -> tuple[str, ...]:
+    """The order of the class numbers; of string labels the sorted order."""
+    for table in tables:
+        if table.names:
+            return tuple(label_text(name) for name in table.names)
+    found = {label_text(value) for table in tables for value in table.values if value is not None}
+    return tuple(sorted(found, key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name)))
+
+
+def _joined(tables: Sequence[_Table], order: Sequence[str]) -> tuple[Rows, int]:
+    """The labelled rows of several tables as one, and how many rows had no label (None or -1)."""
+    places = [(t, i) for t, table in enumerate(tables) for i in range(len(table.values))]
+    names = [_label(tables[t], i, order) for t, i in places]
+    kept = [k for k, name in enumerate(names) if name is not None]
+
+    def fetch(chosen: Sequence[int]) -> list[Media]:
+        wanted: dict[int, list[int]] = defaultdict(list)
+        for k in chosen:
+            table, row = places[kept[k]]
+            wanted[table].append(row)
+        cells = {(t, i): cell for t, rows in wanted.items() for i, cell in zip(rows, tables[t].cells(rows))}
+        return [_media(tables[places[kept[k]][0]], places[kept[k]][1], cells[places[kept[k]]]) for k in chosen]
+
+    ids = tuple(f"{tables[places[k][0]].prefix}/{places[k][1]:06d}" for k in kept)
+    return Rows(ids, tuple(str(names[k]) for k in kept), fetch), len(places) - len(kept)
+
+
+def _label(table: _Table, row: int, order: Sequence[str]) -> str | None:
+    value = table.values[row]
+    if value is None or value == -1:
+        return None
+    if isinstance(value, str):
+        return label_text(value)
+    names = table.names or order
+    if not 0 <= value < len(names):
+        raise KeepsightError(f"{table.prefix}, row {row}: class number {value}, but there are {len(names)} labels")
+    name = label_text(names[value])
+    # A known set's own spelling wins over the table's (the hub's CIFAR-100 says "cra" for crab), place by place.
+    return name if name in order or len(names) != len(order) else order[value]
+
+
+def _media(table: _Table, row: int, cell: Any) -> Media:
+    data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+    if data:
+        return Media(data=bytes(data))
+    if path:
+        return Media(path=confined(table.root, str(path)))
+    raise KeepsightError(f"{table.prefix}, row {row}: the picture column is empty; remove the row")
+
+
+def _column(source: str, there: Sequence[str], wanted: Sequence[str], what: str) -> str:
+    for name in wanted:
+        if name in there:
+            return name
+    raise KeepsightError(
+        f"{source}: no {what} column among {', '.join(there) or 'no columns'}; name one of them {wanted[0]!r}"
+    )
+
+
+def _check_labels(source: str, values: Sequence[Any], names: Sequence[str], labels: Sequence[str]) -> None:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, bool) or not isinstance(first, (str, int, type(None))):
+        raise KeepsightError(f"{source}: labels are {type(first).__name__}, not class numbers or names")
+    if isinstance(first, int) and not names and not labels:
+        raise KeepsightError(f"{source}: the labels are numbers without names; store the names as strings instead")
+
+
+def _parquet_table(file: Path, relative: str, labels: Sequence[str]) -> _Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        parquet = pq.ParquetFile(file)
+        columns = parquet.schema_arrow.names
+        image = _column(str(file), columns, IMAGE_COLUMNS, "picture")
+        label = _column(str(file), columns, LABEL_COLUMNS, "label")
+        values = parquet.read(columns=[label]).column(label).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise KeepsightError(f"cannot read {file}: {error}; give a parquet file") from error
+    names = _class_label_names(parquet.schema_arrow.metadata or {}, label)
+    _check_labels(str(file), values, names, labels)
+    return _Table(relative, values, names, lambda rows: _parquet_cells(file, image, rows), file.parent)
+
+
+def _parquet_cells(file: Path, column: str, rows: Sequence[int]) -> list[Any]:
+    """Cells of one column at increasing or any rows, reading only the row groups that hold them."""
+    import pyarrow.parquet as pq
+
+    parquet = pq.ParquetFile(file)
+    wanted, start = set(rows), 0
+    cells: dict[int, Any] = {}
+    for group in range(parquet.num_row_groups):
+        stop = start + parquet.metadata.row_group(group).num_rows
+        inside = sorted(row for row in wanted if start <= row < stop)
+        if inside:
+            taken = parquet.read_row_group(group, columns=[column]).column(column).take([r - start for r in inside])
+            cells.update(zip(inside, taken.to_pylist()))
+        start = stop
+    return [cells[row] for row in rows]
+
+
+def _class_label_names(metadata: Mapping[bytes, bytes], column: str) -> list[str]:
+    """Names that Hugging Face datasets keeps for a ClassLabel column in the schema's metadata."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return [str(name) for name in features[column]["names"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _dataset_table(source: str, split: str, data: Any, labels: Sequence[str], root: Path) -> _Table:
+    from datasets import Image
+
+    image = _column(source, data.column_names, IMAGE_COLUMNS, "picture")
+    label = _column(source, data.column_names, LABEL_COLUMNS, "label")
+    values, names = list(data[label]), list(getattr(data.features[label], "names", None) or [])
+    _check_labels(source, values, names, labels)
+    try:
+        encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise KeepsightError(f"{source}: column {image!r} does not hold encoded pictures ({error})") from error
+    return _Table(split, values, names, lambda rows: list(encoded.select(list(rows))[image]), root)
+
+
+def _from_disk(path: Path) -> Any:
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(path))
+    except Exception as error:  # the library raises its own, pyarrow's and the file system's errors
+        raise KeepsightError(f"cannot read data set {path}: {' '.join(str(error).split())}") from error
+
+
+def _from_hub(name: str) -> Any:
+    from datasets import DownloadConfig, load_dataset
+
+    try:
+        return load_dataset(name, download_config=DownloadConfig(max_retries=0))
+    except Exception as error:  # the same, and every way in which a network fails
+        raise KeepsightError(
+            f"cannot load data set hf:{name}: {' '.join(str(error).split())[:200]}; without a network connection give "
+            "a local folder, parquet file or data-set directory"
+        ) from error
+
+
+def _hub_cache() -> Path:
+    import datasets
+
+    return Path(datasets.config.HF_CACHE_HOME)
