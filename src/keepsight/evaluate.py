@@ -1,0 +1,388 @@
+"""A checkpoint is asked the samples of a task; each output gets scores; a run keeps all of them.
+
+Everything here can be killed and run again: what was finished is read back, only the rest is asked. A finished run
+makes no model call and does not even load weights, because a model's `name` and `digest` are known without them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+from keepsight.scoring.forgetting import forgetting
+from keepsight.scoring.metrics import accuracy
+from keepsight.store import Identity, RunWriter, Store, sample_hash, write_matrix
+from keepsight.types import (
+    VLM,
+    KeepsightError,
+    Metric,
+    MetricValue,
+    Output,
+    ResultMatrix,
+    Run,
+    Sample,
+    Score,
+    Scorer,
+    Task,
+)
+
+__all__ = ["Limit", "Progress", "audit", "evaluate", "rescore", "select"]
+
+Limit = int | float | str | None
+# (what is being done, finished so far, of how many); called from the evaluating thread.
+Progress = Callable[[str, int, int], None]
+
+_SYNC_EVERY = 16  # answers lost at most to a power cut when the batch size is unknown; a kill loses none
+_SCORED_AT_ONCE = 256  # a judge that asks a model keeps at least its finished chunks when killed
+
+
+def select(samples: Sequence[Sample], limit: Limit) -> list[Sample]:
+    """The part of `samples` that `limit` names.
+
+    Args:
+        samples: a task's samples, in order.
+        limit: None for all; a number for the first so many; a share (0 < share <= 1 with a decimal point) for the
+            first part; "10-20" for the tenth to the twentieth, counted from 1, both included.
+
+    Raises:
+        KeepsightError: the limit is none of these, or names no sample.
+    """
+    chosen = list(samples)[_slice(limit, len(samples))]
+    if not chosen:
+        raise KeepsightError(f"limit {limit!r} leaves nothing of {len(samples)} samples; use a larger one")
+    return chosen
+
+
+def _slice(limit: Limit, n: int) -> slice:
+    if limit is None:
+        return slice(None)
+    if isinstance(limit, str):
+        first, dash, last = limit.partition("-")
+        try:
+            if not dash:
+                return _slice(float(limit) if "." in limit else int(limit), n)
+            if 1 <= int(first) <= int(last):
+                return slice(int(first) - 1, int(last))
+        except ValueError:
+            pass
+    elif isinstance(limit, float) and 0 < limit <= 1:
+        return slice(math.ceil(n * limit))
+    elif isinstance(limit, int) and limit >= 1 and limit is not True:
+        return slice(limit)
+    raise KeepsightError(f"limit {limit!r} is not a number (10), a share (0.1) or a range (10-20)")
+
+
+def evaluate(
+    model: VLM,
+    task: Task,
+    store: Store,
+    *,
+    limit: Limit = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    fail_on_error: bool | float | None = None,
+) -> Run:
+    """Asks `model` what it has not answered yet, lets every scorer of the task score, and returns the run.
+
+    Args:
+        model: only `name` and `digest` are read when everything is answered already.
+        task: its headline scorer and its judges all score the same outputs.
+        store: where the run lies; running again resumes it.
+        limit: see `select`.
+        batch_size: passed to the model; never changes an answer.
+        progress: called as `(what, done, total)`.
+        fail_on_error: stop when so many samples failed: True at the first, a share (below 1) of the samples, or a
+            count. By default no failed sample stops the others; each is recorded, and asked again by the next call.
+
+    Raises:
+        KeepsightError: too many samples failed; another process writes this run; sample ids repeat.
+    """
+    samples = select(task.test(), limit)
+    _check_ids(task, samples)
+    identity = Identity(
+        checkpoint=model.name,
+        checkpoint_digest=model.digest,
+        task=task.name,
+        task_version=task.version,
+        sample_hashes=tuple(sample_hash(sample) for sample in samples),
+        inference=dict(task.infer.settings),
+    )
+    report = progress or _silent
+    done = store.find_run(identity)
+    if done is not None and _nothing_left(done, task):
+        report(task.name, len(samples), len(samples))
+        return done
+    versions = {scorer.name: scorer.version for scorer in _scorers(task)}
+    settings = {"limit": limit, "batch_size": batch_size}
+    with store.open_run(identity, versions, settings, task.labels) as writer:
+        allowed = _allowed_errors(fail_on_error, len(samples))
+        _generate(model, task, samples, writer, batch_size, partial(report, task.name), allowed)
+        for scorer in _scorers(task):
+            _score(scorer, samples, writer, partial(report, f"{task.name} {scorer.name}"))
+        _finish(writer, samples, task)
+    return store.load_run(writer.path)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return None
+
+
+def _check_ids(task: Task, samples: Sequence[Sample]) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise KeepsightError(
+                f"task {task.name} has two samples with id {sample.id!r}; ids must be unique"
+            )
+        seen.add(sample.id)
+
+
+def _scorers(task: Task) -> tuple[Scorer, ...]:
+    """Headline first. A judge that is also the headline scorer scores once."""
+    return (task.score, *(judge for judge in task.judges if judge.name != task.score.name))
+
+
+def _nothing_left(run: Run, task: Task) -> bool:
+    versions = run.manifest["scorers"]
+    if run.scorer != task.score.name or any(versions.get(s.name) != s.version for s in _scorers(task)):
+        return False
+    names = [scorer.name for scorer in _scorers(task)]
+    if any(record.output.error is not None for record in run.records):
+        return False
+    if any(record.scores[name].status == "judge_failed" for record in run.records for name in names):
+        return False
+    # A metric that was repaired since must not hide behind the old figure. repr, because nan is not equal to itself.
+    samples = [record.sample for record in run.records]
+    return repr(run.metrics) == repr(_measure(task.metrics, samples, run.scores()))
+
+
+def _measure(
+    metrics: Sequence[Metric], samples: Sequence[Sample], scores: Sequence[Score]
+) -> tuple[MetricValue, ...]:
+    return tuple(metric(samples, scores) for metric in metrics)
+
+
+def _allowed_errors(fail_on_error: bool | float | None, n: int) -> float:
+    """How many samples may fail before the run stops."""
+    if fail_on_error is None or fail_on_error is False:
+        return math.inf
+    if fail_on_error is True:
+        return 0
+    return math.ceil(fail_on_error * n) - 1 if fail_on_error < 1 else int(fail_on_error) - 1
+
+
+def _generate(
+    model: VLM,
+    task: Task,
+    samples: Sequence[Sample],
+    writer: RunWriter,
+    batch_size: int | None,
+    report: Callable[[int, int], None],
+    allowed_errors: float,
+) -> None:
+    pending = _take_over(samples, writer)
+    done, errors = len(samples) - len(pending), 0
+    report(done, len(samples))
+    for i, output, seconds in _answers(model, task, [samples[i] for i in pending], batch_size):
+        writer.add_output(pending[i], samples[pending[i]], output, latency_s=seconds)
+        done += 1
+        if done % (batch_size or _SYNC_EVERY) == 0:
+            writer.sync()
+        report(done, len(samples))
+        errors += output.error is not None
+        if errors > allowed_errors:
+            sample = samples[pending[i]]
+            raise KeepsightError(f"{task.name}: {errors} failed, the last was {sample.id}: {output.error}")
+    writer.sync()
+
+
+def _take_over(samples: Sequence[Sample], writer: RunWriter) -> list[int]:
+    """Places of the samples without an answer, after copying what other runs of this checkpoint answered."""
+    pending = [i for i, sample in enumerate(samples) if writer.answered(sample) is None]
+    if not pending:
+        return []
+    earlier = writer.store.earlier_answers(writer.identity)
+    left = []
+    for i in pending:
+        output = earlier.get((samples[i].id, writer.identity.request_of(samples[i])))
+        if output is None:
+            left.append(i)
+        else:
+            writer.add_output(i, samples[i], output)
+    return left
+
+
+def _answers(
+    model: VLM, task: Task, samples: Sequence[Sample], batch_size: int | None
+) -> Iterable[tuple[int, Output, float]]:
+    """(place, output, seconds since the previous one), each place once. A sample is never dropped in silence."""
+    readable = []
+    for i, sample in enumerate(samples):
+        fault = _unreadable(sample)
+        if fault is None:
+            readable.append(i)
+        else:
+            yield i, Output("", error=fault), 0.0
+    if not readable:  # asking nothing could still load weights
+        return
+    missing = set(readable)
+    before = time.perf_counter()
+    for i, output in task.infer(model, [samples[i] for i in readable], batch_size=batch_size):
+        now = time.perf_counter()
+        if readable[i] not in missing:
+            raise KeepsightError(
+                f"{model.name} answered sample {samples[readable[i]].id} twice; its generate is broken"
+            )
+        missing.remove(readable[i])
+        yield readable[i], output, now - before
+        before = now
+    for i in sorted(missing):
+        yield i, Output("", error=f"{model.name} gave no answer"), 0.0
+
+
+def _unreadable(sample: Sample) -> str | None:
+    try:
+        tuple(medium.sha256 for medium in sample.media)
+    except KeepsightError as error:
+        return str(error)
+    return None
+
+
+def _score(
+    scorer: Scorer, samples: Sequence[Sample], writer: RunWriter, report: Callable[[int, int], None]
+) -> None:
+    """Scores what `scorer` has not scored yet. Nothing was generated means: unscored, whoever scores."""
+    left = [sample for sample in samples if not writer.is_scored(sample, scorer.name)]
+    for start in range(0, len(left), _SCORED_AT_ONCE):
+        report(len(samples) - len(left) + start, len(samples))
+        chunk = left[start : start + _SCORED_AT_ONCE]
+        outputs = [writer.output(sample) for sample in chunk]
+        writer.add_scores(scorer.name, _scores(scorer, chunk, outputs))
+
+
+def _scores(scorer: Scorer, samples: Sequence[Sample], outputs: Sequence[Output]) -> dict[str, Score]:
+    scores = {
+        sample.id: Score(math.nan, status="error", explanation=output.error)
+        for sample, output in zip(samples, outputs)
+        if output.error is not None
+    }
+    answered = [(sample, output) for sample, output in zip(samples, outputs) if output.error is None]
+    if answered:
+        given = scorer([sample for sample, _ in answered], [output for _, output in answered])
+        if len(given) != len(answered):
+            raise KeepsightError(f"scorer {scorer.name} gave {len(given)} scores for {len(answered)} outputs")
+        scores |= {sample.id: score for (sample, _), score in zip(answered, given)}
+    return scores
+
+
+def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric] = (accuracy,)) -> Run:
+    """Adds one scorer's word on the outputs of a finished run; nothing is generated.
+
+    Args:
+        run: a finished run of `store`.
+        scorer: one the run does not have, or a new version of one it has.
+        store: where the run lies.
+        metrics: headline first; they replace the run's metrics only when `scorer` has the headline scorer's name.
+
+    Raises:
+        KeepsightError: the run is not finished, or another process writes it.
+    """
+    samples = [record.sample for record in run.records]
+    with store.reopen_run(run, scorer.name, scorer.version) as writer:
+        _score(scorer, samples, writer, partial(_silent, scorer.name))
+        scores = {name: writer.scores(samples, name) for name in (*run.manifest["scorers"], scorer.name)}
+        headline = (
+            _measure(metrics, samples, scores[run.scorer]) if scorer.name == run.scorer else run.metrics
+        )
+        writer.finish(headline, {name: metrics[0](samples, given) for name, given in scores.items()})
+    assert run.path is not None
+    return store.load_run(run.path)
+
+
+def audit(
+    models: Sequence[VLM],
+    tasks: Sequence[Task],
+    store: Store,
+    *,
+    rows: Sequence[str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    limit: Limit = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    fail_on_error: bool | float | None = None,
+) -> ResultMatrix:
+    """Every model on every task, all tasks of a model before the next; writes `matrix.json` into the store.
+
+    A cell that fails does not lose the others: it is left out and named in `meta["failed"]` ({row, col, error}).
+
+    Args:
+        models: base first, then checkpoints in training order.
+        tasks: the columns.
+        store: running again with the same store resumes.
+        rows: names of the rows, unique; by default the models' names.
+        meta: kept with the matrix, e.g. `{"tuned_on": {row: col}}`.
+        limit, batch_size, fail_on_error: as for `evaluate`, per cell.
+        progress: called as `(what, done, total)` over the samples of all cells.
+
+    Raises:
+        KeepsightError: two rows or two tasks have one name.
+    """
+    rows = tuple(rows or (model.name for model in models))
+    cols = tuple(task.name for task in tasks)
+    _check_names("checkpoints", rows)
+    _check_names("tasks", cols)
+    tasks = [replace(task, test=cache(task.test)) for task in tasks]  # read and drawn once for all models
+    sizes = [len(select(task.test(), limit)) for task in tasks]
+    runs: dict[tuple[str, str], Run] = {}
+    failed: list[dict[str, str]] = []
+    before, total = 0, len(rows) * sum(sizes)
+    for row, model in zip(rows, models):
+        for task, size in zip(tasks, sizes):
+            report = _shifted(progress or _silent, row, task.name, before, total)
+            try:
+                runs[row, task.name] = evaluate(
+                    model,
+                    task,
+                    store,
+                    limit=limit,
+                    batch_size=batch_size,
+                    progress=report,
+                    fail_on_error=fail_on_error,
+                )
+            except Exception as error:
+                failed.append({"row": row, "col": task.name, "error": _one_line(error)})
+            before += size
+    matrix = ResultMatrix(rows, cols, runs, {**(meta or {}), **({"failed": failed} if failed else {})})
+    write_matrix(matrix, forgetting(matrix) if len(rows) > 1 else [], store.root)
+    return matrix
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise KeepsightError(f"two {what} are named {twice[0]!r}; give each its own name")
+
+
+def _shifted(report: Progress, row: str, col: str, before: int, total: int) -> Progress:
+    """A cell's progress as progress of the whole audit; scoring counts as done."""
+
+    def shifted(what: str, done: int, size: int) -> None:
+        generating = what == col
+        report(f"{row} {what}", before + (done if generating else size), total)
+
+    return shifted
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, KeepsightError) else f"{type(error).__name__}: {text}"
+
+
+def _finish(writer: RunWriter, samples: Sequence[Sample], task: Task) -> None:
+    scores = {scorer.name: writer.scores(samples, scorer.name) for scorer in _scorers(task)}
+    by_scorer = {name: task.metrics[0](samples, given) for name, given in scores.items()}
+    writer.finish(_measure(task.metrics, samples, scores[task.score.name]), by_scorer)

@@ -1,0 +1,17 @@
+"""Runs on disk: every question, answer and score, resumable, and the pictures once by content."""
+
+from keepsight.store.matrix import load_matrix, write_matrix
+from keepsight.store.rows import Identity, sample_hash
+from keepsight.store.runs import RunWriter, Store, load_run
+from keepsight.store.schema import json_schema
+
+__all__ = [
+    "Identity",
+    "RunWriter",
+    "Store",
+    "json_schema",
+    "load_matrix",
+    "load_run",
+    "sample_hash",
+    "write_matrix",
+]

@@ -1,0 +1,97 @@
+"""matrix.json: the result matrix as figures, with the way down to the run behind each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keepsight.store.files import read_document, replace_file
+from keepsight.store.runs import load_run
+from keepsight.store.schema import MatrixFile
+from keepsight.types import MetricValue, ResultMatrix
+
+__all__ = ["load_matrix", "write_matrix"]
+
+
+def write_matrix(matrix: ResultMatrix, drops: Sequence[Any], root: str | Path) -> Path:
+    """Writes `root/matrix.json`.
+
+    Args:
+        matrix: cells may be missing; `meta["failed"]` then says why ({row, col, error} each).
+        drops: dataclass objects, one per comparison (`scoring.forgetting.Drop`).
+        root: the store's directory; run paths are written relative to it.
+    """
+    root = Path(root)
+    meta = dict(matrix.meta)
+    failed = meta.pop("failed", [])
+    file = MatrixFile(
+        rows=list(matrix.rows),
+        cols=list(matrix.cols),
+        values=[[_value(metric) for metric in row] for row in _metrics(matrix)],
+        intervals=[[_interval(metric) for metric in row] for row in _metrics(matrix)],
+        n=[[metric.n if metric else None for metric in row] for row in _metrics(matrix)],
+        metrics=[_metric_name(matrix, col) for col in matrix.cols],
+        forgetting=[_plain(dataclasses.asdict(drop)) for drop in drops],
+        runs=[[_run_path(matrix, row, col, root) for col in matrix.cols] for row in matrix.rows],
+        failed=failed,
+        meta=_plain(json.loads(json.dumps(meta, default=str))),
+    )
+    path = root / "matrix.json"
+    replace_file(path, file.model_dump_json(indent=1).encode() + b"\n")
+    return path
+
+
+def load_matrix(path: str | Path) -> ResultMatrix:
+    """Reads a matrix.json, or the one in a directory, with all its runs.
+
+    Raises KeepsightError when the file or one of its runs is missing or damaged.
+    """
+    path = Path(path)
+    path = path / "matrix.json" if path.is_dir() else path
+    file = read_document(path, MatrixFile)
+    runs = {
+        (row, col): load_run(path.parent / where)
+        for row, line in zip(file.rows, file.runs)
+        for col, where in zip(file.cols, line)
+        if where is not None
+    }
+    meta = {**file.meta, "failed": file.failed} if file.failed else file.meta
+    return ResultMatrix(tuple(file.rows), tuple(file.cols), runs, meta)
+
+
+def _metrics(matrix: ResultMatrix) -> list[list[MetricValue | None]]:
+    return [
+        [matrix[row, col].headline if (row, col) in matrix.runs else None for col in matrix.cols]
+        for row in matrix.rows
+    ]
+
+
+def _value(metric: MetricValue | None) -> float | None:
+    return None if metric is None or math.isnan(metric.value) else metric.value
+
+
+def _interval(metric: MetricValue | None) -> list[float] | None:
+    return None if metric is None or math.isnan(metric.value) else [metric.low, metric.high]
+
+
+def _metric_name(matrix: ResultMatrix, col: str) -> str | None:
+    return next((run.headline.name for (_, c), run in matrix.runs.items() if c == col), None)
+
+
+def _run_path(matrix: ResultMatrix, row: str, col: str, root: Path) -> str | None:
+    run = matrix.runs.get((row, col))
+    return None if run is None or run.path is None else Path(os.path.relpath(run.path, root)).as_posix()
+
+
+def _plain(value: Any) -> Any:
+    """`value` with null for nan, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,56 @@
+"""Pictures, sounds and films, stored once by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keepsight.store.files import replace_file
+from keepsight.store.schema import MediaRow
+from keepsight.types import KeepsightError, Media
+
+__all__ = ["media_of", "media_row", "put_media"]
+
+# First bytes of the encodings in use; the name's ending is for people and browsers, nothing reads it back.
+_ENDINGS: dict[bytes, str] = {
+    b"\x89PNG": "png",
+    b"\xff\xd8\xff": "jpg",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+    b"II*\x00": "tiff",
+    b"MM\x00*": "tiff",
+    b"RIFF": "riff",
+}
+_RIFF_ENDINGS: dict[bytes, str] = {b"WEBP": "webp", b"WAVE": "wav", b"AVI ": "avi"}
+
+
+def _ending(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return "mp4"
+    ending = next((name for magic, name in _ENDINGS.items() if data.startswith(magic)), "bin")
+    return _RIFF_ENDINGS.get(data[8:12], "bin") if ending == "riff" else ending
+
+
+def put_media(root: Path, media: Media) -> str:
+    """Stores the bytes below `root/media` unless they are there, and returns the file's name."""
+    data = media.read()
+    path = root / "media" / f"{media.sha256}.{_ending(data)}"
+    # A size that differs is what a power cut leaves of a file whose name was already on the disk.
+    if not path.exists() or path.stat().st_size != len(data):
+        replace_file(path, data, durable=False)
+    return path.name
+
+
+def media_row(root: Path, media: Media) -> MediaRow:
+    """Stores `media` and returns how a row names it; an unreadable file is named by where it was looked for."""
+    try:
+        return MediaRow(kind=media.kind, sha256=media.sha256, file=put_media(root, media))
+    except KeepsightError:
+        return MediaRow(kind=media.kind, sha256=None, path=str(media.path))
+
+
+def media_of(root: Path, row: MediaRow) -> Media:
+    """The medium that `row` names, read from the store when asked for.
+
+    What could not be read then cannot be read now: a run directory from elsewhere must not point outside its store.
+    """
+    return Media(kind=row.kind, path=root / "media" / (row.file or f"unreadable-{Path(str(row.path)).name}"))

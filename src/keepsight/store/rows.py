@@ -1,0 +1,205 @@
+"""Samples, outputs, scores and metrics as rows of the file format, and back again, exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from keepsight.store.media import media_of, media_row
+from keepsight.store.schema import MetricRow, OutputRow, ScoreRow
+from keepsight.types import KeepsightError, MetricValue, Output, Sample, Score, digest_of
+
+__all__ = [
+    "Identity",
+    "metric_of",
+    "metric_row",
+    "output_of",
+    "output_row",
+    "sample_hash",
+    "sample_of",
+    "score_of",
+    "score_row",
+]
+
+
+def sample_hash(sample: Sample) -> str:
+    """`sample.digest()`; a sample whose picture cannot be read is identified by that fault."""
+    try:
+        return sample.digest()
+    except KeepsightError as error:
+        return digest_of(["unreadable", sample.id, str(error)])
+
+
+def _prompt_hash(sample: Sample) -> str:
+    try:
+        return sample.request_digest
+    except KeepsightError as error:
+        return digest_of(["unreadable", sample.prompt, str(error)])
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is an answer to. Two runs with one fingerprint must have the same outputs.
+
+    The scorers are left out: the same outputs can be scored again without being generated again.
+    """
+
+    checkpoint: str  # a name for people; only the digest counts
+    checkpoint_digest: str
+    task: str
+    task_version: str
+    sample_hashes: tuple[str, ...]
+    inference: Mapping[str, Any]
+
+    @cached_property
+    def samples_digest(self) -> str:
+        return digest_of(list(self.sample_hashes))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        inference = dict(self.inference)
+        return digest_of(
+            [self.checkpoint_digest, self.task, self.task_version, self.samples_digest, inference]
+        )
+
+    def request_hash(self, prompt_hash: str) -> str:
+        """Key of one answer: nothing that could change it is left out, and nothing else is in."""
+        return digest_of([self.checkpoint_digest, prompt_hash, dict(self.inference)])
+
+    def request_of(self, sample: Sample) -> str:
+        """`request_hash` of what the model sees of `sample`."""
+        return self.request_hash(_prompt_hash(sample))
+
+
+def _clean(text: str) -> str:
+    # A lone surrogate (an API can return one) has no UTF-8 form and would make the row unwritable.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _resp_hash(output: Output) -> str:
+    logprobs = [repr(value) for value in output.choice_logprobs or ()]
+    media = [medium.sha256 for medium in output.media]
+    return digest_of([_clean(output.text), logprobs, media, output.error and _clean(output.error)])
+
+
+def output_row(
+    root: Path, identity: Identity, index: int, sample: Sample, output: Output, *, latency_s: float = 0.0
+) -> OutputRow:
+    """Writes the media of sample and output to the store and describes both in one row."""
+    media = [media_row(root, medium) for medium in sample.media]
+    prompt_hash = _prompt_hash(sample)
+    return OutputRow(
+        doc_id=sample.id,
+        index=index,
+        doc_hash=identity.sample_hashes[index],
+        task=identity.task,
+        task_version=identity.task_version,
+        checkpoint=identity.checkpoint,
+        checkpoint_digest=identity.checkpoint_digest,
+        prompt=sample.prompt,
+        prompt_hash=prompt_hash,
+        request_hash=identity.request_hash(prompt_hash),
+        media=media,
+        image_sha256=[row.sha256 for row in media if row.kind == "image" and row.sha256],
+        target=sample.target[0] if len(sample.target) == 1 else list(sample.target),
+        choices=list(sample.choices),
+        group=sample.group,
+        meta=json.loads(json.dumps(dict(sample.meta), default=str)),
+        resps=[[] if output.error is not None else [_clean(output.text)]],
+        filtered_resps=[_clean(output.text)],
+        resp_hash=_resp_hash(output),
+        label_logprobs=_listed(output.choice_logprobs),
+        token_ids=_listed(output.token_ids),
+        token_logprobs=_listed(output.token_logprobs),
+        output_media=[media_row(root, medium) for medium in output.media],
+        stop=output.stop,
+        usage=dict(output.usage),
+        latency_s=round(latency_s, 6),
+        seed=identity.inference.get("seed"),
+        error=None if output.error is None else _clean(output.error),
+    )
+
+
+def _listed(values: Sequence[Any] | None) -> list[Any] | None:
+    return None if values is None else list(values)
+
+
+def _tupled(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def sample_of(root: Path, row: OutputRow) -> Sample:
+    """The sample that `row` was asked with; its media are read from the store when asked for."""
+    return Sample(
+        id=row.doc_id,
+        prompt=row.prompt,
+        media=tuple(media_of(root, medium) for medium in row.media),
+        target=(row.target,) if isinstance(row.target, str) else tuple(row.target),
+        choices=tuple(row.choices),
+        group=row.group,
+        meta=row.meta,
+    )
+
+
+def output_of(root: Path, row: OutputRow) -> Output:
+    """The answer that `row` holds."""
+    return Output(
+        text=row.filtered_resps[0],
+        choice_logprobs=_tupled(row.label_logprobs),
+        token_ids=_tupled(row.token_ids),
+        token_logprobs=_tupled(row.token_logprobs),
+        media=tuple(media_of(root, medium) for medium in row.output_media),
+        stop=row.stop,
+        usage=row.usage,
+        error=row.error,
+    )
+
+
+def score_row(row: OutputRow, scorer: str, version: str, score: Score) -> ScoreRow:
+    """One scorer's word on the answer in `row`."""
+    return ScoreRow(
+        doc_id=row.doc_id,
+        scorer=scorer,
+        scorer_version=version,
+        resp_hash=row.resp_hash,
+        value=_or_null(score.value),
+        answer=None if score.answer is None else _clean(score.answer),
+        status=score.status,
+        explanation=_clean(score.explanation),
+        tags=list(score.tags),
+    )
+
+
+def score_of(row: ScoreRow) -> Score:
+    """The score that `row` holds."""
+    value = math.nan if row.value is None else row.value
+    return Score(value, row.answer, row.status, row.explanation, tuple(row.tags))
+
+
+def metric_row(metric: MetricValue) -> MetricRow:
+    """`metric` with null for nan."""
+    return MetricRow(
+        name=metric.name,
+        value=_or_null(metric.value),
+        low=_or_null(metric.low),
+        high=_or_null(metric.high),
+        n=metric.n,
+        total=metric.total,
+        level=metric.level,
+        not_ok=dict(metric.not_ok),
+    )
+
+
+def metric_of(row: MetricRow) -> MetricValue:
+    """The figure that `row` holds."""
+    value, low, high = (math.nan if part is None else part for part in (row.value, row.low, row.high))
+    return MetricValue(row.name, value, low, high, row.n, row.total, row.level, row.not_ok)
+
+
+def _or_null(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,353 @@
+"""Runs on disk: `<root>/runs/<checkpoint>-<digest>/<task>-<fingerprint>/`, media in `<root>/media/`.
+
+A run directory holds manifest.json, outputs.jsonl, scores.jsonl and results.json (see schema.py). Generating and
+scoring are two files, so that answers are made once and scored as often as wanted.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from keepsight.store.files import Journal, Lock, read_document, read_rows, replace_file
+from keepsight.store.media import put_media
+from keepsight.store.rows import (
+    Identity,
+    metric_of,
+    metric_row,
+    output_of,
+    output_row,
+    sample_hash,
+    sample_of,
+    score_of,
+    score_row,
+)
+from keepsight.store.schema import SCHEMA_VERSION, Manifest, OutputRow, Results, ScoreRow
+from keepsight.types import (
+    KeepsightError,
+    Media,
+    MetricValue,
+    Output,
+    Record,
+    Run,
+    RunStatus,
+    Sample,
+    Score,
+    digest_of,
+)
+
+__all__ = ["RunWriter", "Store", "load_run"]
+
+_LIBRARIES = ("keepsight", "torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow")
+_SECRET = re.compile(r"(?i)((?:key|token|secret|password)[\w-]*[= ])([^\s,]+)")
+
+
+def _slug(name: str) -> str:
+    """A readable part of a directory name: the end of a long name tells more than its beginning."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name)[-40:].strip("-.") or "unnamed"
+
+
+class Store:
+    """All runs below one directory."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def run_dir(self, identity: Identity) -> Path:
+        """Where the run of this identity lies. A checkpoint keeps its directory when it is given another name."""
+        short = identity.checkpoint_digest[:8]
+        runs = self.root / "runs"
+        known = sorted(runs.glob(f"*-{short}")) if runs.is_dir() else []
+        checkpoint = known[0] if known else runs / f"{_slug(identity.checkpoint)}-{short}"
+        return checkpoint / f"{_slug(identity.task)}-{identity.fingerprint[:8]}"
+
+    def open_run(
+        self,
+        identity: Identity,
+        scorers: Mapping[str, str],
+        settings: Mapping[str, Any],
+        labels: Sequence[str] = (),
+    ) -> RunWriter:
+        """Opens the run for writing, new or where it was left.
+
+        Args:
+            identity: what the run answers.
+            scorers: name -> version of the scorers that will be used, the headline scorer first.
+            settings: what is worth recording but cannot change an answer (limit, batch size).
+            labels: the task's closed label set, if it has one.
+
+        Raises:
+            KeepsightError: another process is writing it, or a file in it is damaged.
+        """
+        now = _now()
+        manifest = Manifest(
+            status="started",
+            fingerprint=identity.fingerprint,
+            checkpoint=identity.checkpoint,
+            checkpoint_digest=identity.checkpoint_digest,
+            task=identity.task,
+            task_version=identity.task_version,
+            samples_digest=identity.samples_digest,
+            n_samples=len(identity.sample_hashes),
+            inference=dict(identity.inference),
+            seeds={"generate": seed} if isinstance(seed := identity.inference.get("seed"), int) else {},
+            scorer=next(iter(scorers)),
+            scorers=dict(scorers),
+            settings=dict(settings),
+            labels=list(labels),
+            libraries=_library_versions(),
+            command=_command(),
+            created=now,
+            updated=now,
+        )
+        return RunWriter(self, identity, self.run_dir(identity), manifest)
+
+    def reopen_run(self, run: Run, scorer: str, version: str) -> RunWriter:
+        """Opens a finished run to add one scorer's scores, or those of a new version of one it has.
+
+        Raises:
+            KeepsightError: the run is not finished, or not in this store.
+        """
+        manifest = Manifest.model_validate(run.manifest)
+        if manifest.status != "success" or run.path is None:
+            raise KeepsightError(
+                f"run {run.path} is not finished ({manifest.status}); finish it before scoring it"
+            )
+        identity = Identity(
+            checkpoint=manifest.checkpoint,
+            checkpoint_digest=manifest.checkpoint_digest,
+            task=manifest.task,
+            task_version=manifest.task_version,
+            sample_hashes=tuple(sample_hash(record.sample) for record in run.records),
+            inference=manifest.inference,
+        )
+        scorers = {**manifest.scorers, scorer: version}
+        return RunWriter(self, identity, run.path, manifest.model_copy(update={"scorers": scorers}))
+
+    def earlier_answers(self, identity: Identity) -> dict[tuple[str, str], Output]:
+        """(sample id, request) -> answer, from other runs of this checkpoint on this task: another limit, other labels.
+
+        The id is part of the key because sampled decoding draws one random stream per sample id.
+        """
+        here = self.run_dir(identity)
+        found: dict[tuple[str, str], Output] = {}
+        for path in sorted(here.parent.glob(f"{_slug(identity.task)}-*")):
+            if path != here:
+                rows = _last_rows(path).values()
+                found |= {
+                    (row.doc_id, row.request_hash): output_of(self.root, row) for row in rows if not row.error
+                }
+        return found
+
+    def find_run(self, identity: Identity) -> Run | None:
+        """The finished run of this identity, or None."""
+        path = self.run_dir(identity)
+        if not (path / "manifest.json").exists():
+            return None
+        run = load_run(path)
+        done = run.manifest["status"] == "success" and run.manifest["fingerprint"] == identity.fingerprint
+        return run if done else None
+
+    def load_run(self, path: str | Path) -> Run:
+        """See `keepsight.store.load_run`."""
+        return load_run(path)
+
+    def runs(self) -> list[Path]:
+        """The run directories, sorted."""
+        return sorted(path.parent for path in self.root.glob("runs/*/*/manifest.json"))
+
+    def put_media(self, media: Media) -> Path:
+        """Stores the bytes once by content and returns where they lie."""
+        return self.root / "media" / put_media(self.root, media)
+
+
+class RunWriter:
+    """The one writer of a run directory, used as a context manager.
+
+    Leaving it without `finish` marks the run: cancelled after an interrupt, error after any other exception. Whatever
+    was added stays and is found by the next writer.
+    """
+
+    def __init__(self, store: Store, identity: Identity, path: Path, manifest: Manifest) -> None:
+        self.store = store
+        self.identity = identity
+        self.path = path
+        self._manifest = manifest
+
+    def __enter__(self) -> RunWriter:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self.path)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _open(self) -> None:
+        before = self.path / "manifest.json"
+        if before.exists():
+            known = read_document(before, Manifest)
+            if known.fingerprint != self._manifest.fingerprint:
+                raise KeepsightError(f"{self.path} holds another run; remove it or use another --output_path")
+            self._manifest = self._manifest.model_copy(update={"created": known.created})
+        self._outputs = Journal(self.path / "outputs.jsonl")
+        self._scores = Journal(self.path / "scores.jsonl")
+        self._rows = _last_rows(self.path)
+        self._score_rows = _fitting_scores(self.path, self._rows, self._manifest.scorers)
+        self._set_status("started")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._outputs.close()
+        self._scores.close()
+        if isinstance(error, KeyboardInterrupt):
+            self._set_status("cancelled", "interrupted")
+        elif error is not None:
+            self._set_status("error", f"{type(error).__name__}: {error}")
+        self._lock.release()
+
+    def _set_status(self, status: RunStatus, error: str | None = None) -> None:
+        self._manifest = self._manifest.model_copy(
+            update={"status": status, "error": error, "updated": _now()}
+        )
+        replace_file(self.path / "manifest.json", self._manifest.model_dump_json(indent=1).encode() + b"\n")
+
+    def answered(self, sample: Sample) -> Output | None:
+        """The answer to exactly this request, if it is there; an error is not an answer."""
+        row = self._rows.get(sample.id)
+        if row is None or row.error is not None or row.request_hash != self.identity.request_of(sample):
+            return None
+        return output_of(self.store.root, row)
+
+    def add_output(self, index: int, sample: Sample, output: Output, *, latency_s: float = 0.0) -> None:
+        """Appends an answer. `index` is the sample's place in the identity's samples."""
+        row = output_row(self.store.root, self.identity, index, sample, output, latency_s=latency_s)
+        self._outputs.append(row)
+        self._rows[sample.id] = row
+
+    def output(self, sample: Sample) -> Output:
+        """The last thing known of this sample, be it an error."""
+        return output_of(self.store.root, self._rows[sample.id])
+
+    def is_scored(self, sample: Sample, scorer: str) -> bool:
+        """Whether `scorer`, in its present version, judged the present answer; a judge's failure is no judgement."""
+        row = self._score_rows.get((sample.id, scorer))
+        fits = row is not None and row.resp_hash == self._rows[sample.id].resp_hash
+        return row is not None and fits and row.status != "judge_failed"
+
+    def scores(self, samples: Sequence[Sample], scorer: str) -> list[Score]:
+        """The last scores that `scorer` gave to `samples`, all of which it has scored."""
+        return [score_of(self._score_rows[sample.id, scorer]) for sample in samples]
+
+    def add_scores(self, scorer: str, scores: Mapping[str, Score]) -> None:
+        """Appends scores by sample id and makes them durable."""
+        version = self._manifest.scorers[scorer]
+        for doc_id, score in scores.items():
+            row = score_row(self._rows[doc_id], scorer, version, score)
+            self._scores.append(row)
+            self._score_rows[doc_id, scorer] = row
+        self._scores.sync()
+
+    def sync(self) -> None:
+        """Makes the answers added so far durable."""
+        self._outputs.sync()
+
+    def finish(self, metrics: Sequence[MetricValue], by_scorer: Mapping[str, MetricValue]) -> None:
+        """Writes results.json and marks the run a success."""
+        rows = sorted(self._rows.values(), key=lambda row: row.index)
+        results = Results(
+            fingerprint=self.identity.fingerprint,
+            checkpoint=self.identity.checkpoint,
+            task=self.identity.task,
+            metrics=[metric_row(metric) for metric in metrics],
+            by_scorer={name: metric_row(metric) for name, metric in by_scorer.items()},
+            n_errors=sum(row.error is not None for row in rows),
+            digest=digest_of([self._said_and_scored(row) for row in rows]),
+        )
+        replace_file(self.path / "results.json", results.model_dump_json(indent=1).encode() + b"\n")
+        self._set_status("success")
+
+    def _said_and_scored(self, row: OutputRow) -> list[Any]:
+        scores = [self._score_rows[row.doc_id, name] for name in self._manifest.scorers]
+        return [row.doc_hash, row.resp_hash, [score.model_dump(mode="json") for score in scores]]
+
+
+def load_run(path: str | Path) -> Run:
+    """Reads a run directory: samples, outputs and scores as they were, in sample order.
+
+    Of a run that was not finished, the answered samples are returned, without metrics.
+    Raises KeepsightError when the directory is not a run or a file in it is damaged.
+    """
+    path = Path(path)
+    root = path.resolve().parents[2]
+    manifest = read_document(path / "manifest.json", Manifest)
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise KeepsightError(
+            f"{path} was written by a newer keepsight (schema {manifest.schema_version}); upgrade"
+        )
+    rows = _last_rows(path)
+    scores: dict[str, dict[str, Score]] = {doc_id: {} for doc_id in rows}
+    for (doc_id, scorer), row in _fitting_scores(path, rows, manifest.scorers).items():
+        scores[doc_id][scorer] = score_of(row)
+    records = tuple(
+        Record(sample_of(root, row), output_of(root, row), scores[row.doc_id])
+        for row in sorted(rows.values(), key=lambda row: row.index)
+    )
+    return Run(manifest.model_dump(), records, _metrics(path, manifest), path)
+
+
+def _metrics(path: Path, manifest: Manifest) -> tuple[MetricValue, ...]:
+    if manifest.status != "success":
+        return ()
+    return tuple(metric_of(row) for row in read_document(path / "results.json", Results).metrics)
+
+
+def _last_rows(path: Path) -> dict[str, OutputRow]:
+    """doc_id -> the row that counts."""
+    return {row.doc_id: row for row in read_rows(path / "outputs.jsonl", OutputRow)}
+
+
+def _fitting_scores(
+    path: Path, rows: Mapping[str, OutputRow], scorers: Mapping[str, str]
+) -> dict[tuple[str, str], ScoreRow]:
+    """The last score per sample and scorer that was given by the scorer's present version to the present answer."""
+
+    def fitting() -> Iterator[ScoreRow]:
+        for score in read_rows(path / "scores.jsonl", ScoreRow):
+            row = rows.get(score.doc_id)
+            if row and row.resp_hash == score.resp_hash and scorers.get(score.scorer) == score.scorer_version:
+                yield score
+
+    return {(score.doc_id, score.scorer): score for score in fitting()}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@cache
+def _library_versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, str] = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a machine that only reads runs need not have torch
+            continue
+    return found
+
+
+def _command() -> str:
+    """The command line of this process, with keys blotted out."""
+    program = Path(sys.argv[0] or "python").name
+    return _SECRET.sub(r"\1***", shlex.join([program, *sys.argv[1:]]))

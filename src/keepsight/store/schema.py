@@ -1,0 +1,179 @@
+"""What a run directory holds, field by field: the one place where the file format is written down.
+
+`json_schema()` exports it as JSON Schema. Names kept from lm-eval, so that notebooks written for its sample logs read
+ours: `doc_id`, `doc_hash`, `target`, `resps`, `filtered_resps`, `prompt_hash`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from keepsight.types import MediaKind, RunStatus, ScoreStatus
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Manifest",
+    "MatrixFile",
+    "MediaRow",
+    "MetricRow",
+    "OutputRow",
+    "Results",
+    "ScoreRow",
+    "json_schema",
+]
+
+SCHEMA_VERSION = 1
+
+
+class _Row(BaseModel):
+    # Infinite log-probabilities are real (an impossible choice); JSON has no number for them, so they are strings.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class MediaRow(_Row):
+    """A picture, sound or film by content: its bytes lie once in `media/`."""
+
+    kind: MediaKind
+    sha256: Annotated[str | None, Field(description="of the encoded bytes; null when they could not be read")]
+    file: Annotated[
+        str | None, Field(description="name below media/", pattern=r"^[0-9a-f]{64}\.[a-z0-9]+$")
+    ] = None
+    path: Annotated[str | None, Field(description="where the unreadable file was looked for")] = None
+
+
+class OutputRow(_Row):
+    """One line of outputs.jsonl: what was asked and what was said. The last line of a `doc_id` counts."""
+
+    doc_id: Annotated[str, Field(description="the sample's id, unique within the task")]
+    index: Annotated[int, Field(description="place of the sample in the task, from 0")]
+    doc_hash: Annotated[str, Field(description="digest of everything that model and scorer see")]
+    task: str
+    task_version: str
+    checkpoint: Annotated[str, Field(description="name of the model that was asked")]
+    checkpoint_digest: str
+    prompt: Annotated[str, Field(description="the user's turn, before the chat template")]
+    prompt_hash: Annotated[str, Field(description="digest of prompt, choices and media: what the model sees")]
+    request_hash: Annotated[
+        str, Field(description="digest of checkpoint, prompt_hash and inference settings")
+    ]
+    media: list[MediaRow] = []
+    image_sha256: Annotated[list[str], Field(description="content hashes of the pictures among `media`")] = []
+    target: Annotated[str | list[str], Field(description="one accepted answer, or a list of them")]
+    choices: list[str] = []
+    group: str | None = None
+    meta: dict[str, Any] = {}
+    resps: Annotated[list[list[str]], Field(description="[[raw text]]; [[]] when nothing was generated")]
+    filtered_resps: Annotated[list[str], Field(description="[raw text]: parsing is the scorers' business")]
+    resp_hash: Annotated[
+        str, Field(description="digest of the answer; a score names the answer it was given for")
+    ]
+    label_logprobs: Annotated[list[float] | None, Field(description="log p(choice), one per choice")] = None
+    token_ids: list[int] | None = None
+    token_logprobs: list[float] | None = None
+    output_media: Annotated[list[MediaRow], Field(description="pictures the model made")] = []
+    stop: Annotated[str | None, Field(description="eos | length | stop")] = None
+    usage: dict[str, int] = {}
+    latency_s: Annotated[
+        float, Field(description="seconds since the previous answer; their sum is the wait")
+    ] = 0.0
+    seed: int | None = None
+    error: Annotated[str | None, Field(description="set means: nothing was generated, and why")] = None
+
+
+class ScoreRow(_Row):
+    """One line of scores.jsonl: one scorer's word on one answer. The last fitting line counts."""
+
+    doc_id: str
+    scorer: str
+    scorer_version: str
+    resp_hash: Annotated[str, Field(description="the answer that was scored, as in outputs.jsonl")]
+    value: Annotated[float | None, Field(description="null = nothing could be scored")]
+    answer: Annotated[str | None, Field(description="as parsed")] = None
+    status: ScoreStatus = "ok"
+    explanation: str = ""
+    tags: list[str] = []
+
+
+class MetricRow(_Row):
+    """A figure with its denominator and interval; null where nothing was scored."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: Annotated[int, Field(description="scored samples")]
+    total: Annotated[int, Field(description="samples asked")]
+    level: float = 0.95
+    not_ok: Annotated[dict[str, int], Field(description="status -> count, for every status but ok")] = {}
+
+
+class Manifest(_Row):
+    """manifest.json: which question this run answers, with what, and how far it got."""
+
+    schema_version: int = SCHEMA_VERSION
+    status: RunStatus
+    error: str | None = None
+    fingerprint: Annotated[
+        str, Field(description="digest of checkpoint, task, samples and inference settings")
+    ]
+    checkpoint: str
+    checkpoint_digest: str
+    task: str
+    task_version: str
+    samples_digest: str
+    n_samples: int
+    inference: Annotated[dict[str, Any], Field(description="settings that can change an answer")]
+    seeds: dict[str, int] = {}
+    scorer: Annotated[str, Field(description="whose values the headline metric reads")]
+    scorers: Annotated[dict[str, str], Field(description="name -> version of every scorer, headline first")]
+    settings: Annotated[dict[str, Any], Field(description="settings that cannot: limit, batch size")] = {}
+    labels: list[str] = []
+    libraries: dict[str, str] = {}
+    command: str = ""
+    created: str
+    updated: str
+
+
+class Results(_Row):
+    """results.json: the same bytes for the same answers and scores, whenever and however often they were made."""
+
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: str
+    checkpoint: str
+    task: str
+    metrics: Annotated[list[MetricRow], Field(description="headline first")]
+    by_scorer: Annotated[dict[str, MetricRow], Field(description="the headline metric under every scorer")]
+    n_errors: Annotated[int, Field(description="samples for which nothing was generated")]
+    digest: Annotated[str, Field(description="digest of all answers and scores in sample order")]
+
+
+class MatrixFile(_Row):
+    """matrix.json: checkpoints by tasks. Inner lists follow `cols`; null marks a cell that failed."""
+
+    schema_version: int = SCHEMA_VERSION
+    rows: list[str]
+    cols: list[str]
+    values: list[list[float | None]]
+    intervals: Annotated[list[list[list[float] | None]], Field(description="[low, high] per cell")]
+    n: list[list[int | None]]
+    metrics: Annotated[list[str | None], Field(description="name of the headline metric per column")]
+    forgetting: Annotated[list[dict[str, Any]], Field(description="one drop per cell below the base row")]
+    runs: Annotated[list[list[str | None]], Field(description="run directories, relative to this file")]
+    failed: Annotated[list[dict[str, str]], Field(description="cells without a run: row, col, error")] = []
+    meta: dict[str, Any] = {}
+
+
+_FILES: dict[str, type[_Row]] = {
+    "manifest.json": Manifest,
+    "outputs.jsonl": OutputRow,
+    "scores.jsonl": ScoreRow,
+    "results.json": Results,
+    "matrix.json": MatrixFile,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """File name -> JSON Schema of the file, or of one line of it for `.jsonl`."""
+    return {name: row.model_json_schema() for name, row in _FILES.items()}
