@@ -1,17 +1,30 @@
-"""Models: `load(ref)` gives something that can be asked."""
+"""Models: `load(ref)` gives something that can be asked, `load_embedder(ref)` something that embeds texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keepsight.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from keepsight.models.hf import HFModel
 from keepsight.models.hub import model_directory
 from keepsight.models.refs import Ref, parse_ref
-from keepsight.models.sources import BuiltSource, DirectorySource, Source
+from keepsight.models.replay import Replay
+from keepsight.models.sources import BuiltSource, DirectorySource, Source, WholeCheckpointSource
+from keepsight.models.tiny import TinySource
+from keepsight.models.tiny.pack import export_tiny
 from keepsight.types import VLM, KeepsightError
 
-__all__ = ["HFModel", "Ref", "load", "parse_ref"]
+__all__ = [
+    "HFModel",
+    "Ref",
+    "Replay",
+    "export_tiny",
+    "load",
+    "parse_ref",
+    "save_checkpoint",
+]
 
 
 def load(
@@ -37,34 +50,61 @@ def load(
     Raises:
         KeepsightError: an unknown ref, a missing directory or file, or an unknown model argument.
     """
+    if not isinstance(ref, (str, Path, tuple)):
+        return ref
+    options = _options(model_args)
     if isinstance(ref, tuple):
         module, processor = ref
-        return HFModel(BuiltSource(module, processor, **_template(model_args)), batch_size=batch_size)
-    if not isinstance(ref, (str, Path)):
-        return ref
+        return HFModel(BuiltSource(module, processor, options.get("chat_template")), batch_size=batch_size)
     parsed = parse_ref(str(ref))
-    directory = model_directory(parsed.location, code=trust_remote_code)
-    source: Source = DirectorySource(
-        directory,
-        f"hf:{parsed.location}",
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        **_template(model_args),
-    )
-    return HFModel(source, [Path(path) for path in parsed.adapters], device=device, batch_size=batch_size)
+    if parsed.scheme == "replay":
+        return Replay(parsed.location)
+    options.update(dtype=dtype, trust_remote_code=trust_remote_code)
+    checkpoints = [read_checkpoint(Path(path).expanduser()) for path in parsed.adapters]
+    source, worn = _on_whole_models(_base(parsed, options), checkpoints, options)
+    return HFModel(source, worn, name=_name(parsed), device=device, batch_size=batch_size)
 
 
-def _template(model_args: dict[str, Any]) -> dict[str, Any]:
-    """`model_args` with a template given as a file replaced by its text."""
+def _base(ref: Ref, options: dict[str, Any]) -> Source:
+    if ref.scheme == "tiny":
+        return TinySource(**{key: value for key, value in options.items() if key != "trust_remote_code"})
+    if ref.scheme != "hf":
+        raise KeepsightError(
+            f"{ref.scheme}: names an embedder, not a model that answers; use it with load_embedder"
+        )
+    directory = model_directory(ref.location, code=options["trust_remote_code"])
+    return DirectorySource(directory, f"hf:{ref.location}", **options)
+
+
+def _name(ref: Ref) -> str:
+    base = f"{ref.scheme}:{ref.location}" if ref.location else ref.scheme
+    return "+adapter:".join([base, *ref.adapters])
+
+
+def _on_whole_models(
+    base: Source, checkpoints: Sequence[Checkpoint], options: dict[str, Any]
+) -> tuple[Source, list[Checkpoint]]:
+    """A checkpoint that is a whole model takes the place of what lies under it; the others are put on."""
+    worn: list[Checkpoint] = []
+    for checkpoint in checkpoints:
+        if checkpoint.is_whole_model:
+            base, worn = WholeCheckpointSource(checkpoint, base, **options), []
+        else:
+            worn.append(checkpoint)
+    return base, worn
+
+
+def _options(model_args: dict[str, Any]) -> dict[str, Any]:
+    """Checks `model_args`; a template given as a file is replaced by its text."""
     known = {"chat_template", "image_backend"}
     if unknown := sorted(set(model_args) - known):
         raise KeepsightError(
             f"unknown model argument {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
     template = model_args.get("chat_template")
-    if template is not None and "{" not in template:
-        path = Path(template).expanduser()
-        if not path.is_file():
-            raise KeepsightError(f"chat_template {template} is neither a Jinja text nor a file")
-        template = path.read_text(encoding="utf-8")
-    return {**model_args, **({"chat_template": template} if template is not None else {})}
+    if template is None or "{" in template:
+        return dict(model_args)
+    path = Path(template).expanduser()
+    if not path.is_file():
+        raise KeepsightError(f"chat_template {template} is neither a Jinja text nor a file")
+    return {**model_args, "chat_template": path.read_text(encoding="utf-8")}

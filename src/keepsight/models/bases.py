@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Vocabulary
+from keepsight.models.overlay import Overlays
 from keepsight.models.sources import Source
 
 __all__ = ["Base", "default_device", "shared_base"]
@@ -40,8 +42,14 @@ class Base:
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.module, self.processor)
 
-    def wearing(self, checkpoints: Sequence[Any]) -> Any:
+    @cached_property
+    def _overlays(self) -> Overlays:
+        return Overlays(self.module)
+
+    def wearing(self, checkpoints: Sequence[Checkpoint]) -> Any:
         """The module with exactly these checkpoints on."""
+        if checkpoints or "_overlays" in self.__dict__:  # a module nobody dressed is left alone
+            self._overlays.wear(checkpoints)
         return self.module
 
 

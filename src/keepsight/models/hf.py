@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from keepsight.models.bases import Base, default_device, shared_base
 from keepsight.models.batching import in_batches
+from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Choice, Decoding, generation_settings
 from keepsight.models.prompts import answer_ids, batch_inputs, pictures, render, with_answers
 from keepsight.models.sources import Source
-from keepsight.types import KeepsightError, Output, Sample
+from keepsight.types import KeepsightError, Output, Sample, digest_of
 
 __all__ = ["DEFAULT_BATCH_SIZE", "HFModel"]
 
@@ -35,27 +35,29 @@ class HFModel:
     def __init__(
         self,
         source: Source,
-        checkpoints: Sequence[Path] = (),
+        checkpoints: Sequence[Checkpoint] = (),
         *,
+        name: str | None = None,
         device: str | None = None,
         batch_size: int | None = None,
         shared: bool = True,
     ) -> None:
         self.source = source
         self.checkpoints = tuple(checkpoints)
+        self.name = name or source.ref
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._device = device
         self._shared = shared
 
     @property
-    def name(self) -> str:
-        """The ref that loads this model again."""
-        return "+adapter:".join([self.source.ref, *map(str, self.checkpoints)])
+    def digest(self) -> str:
+        """SHA-256 over everything that can move an answer, base and checkpoints; see `models.identity`."""
+        return _stacked(self.source.digest, self.checkpoints)
 
     @property
-    def digest(self) -> str:
-        """SHA-256 over base and checkpoints; see `models.identity`."""
-        return self.source.digest
+    def weights_digest(self) -> str:
+        """SHA-256 over the weights alone: what a checkpoint trained on this model remembers as its base."""
+        return _stacked(self.source.weights_digest, self.checkpoints)
 
     @cached_property
     def _own_base(self) -> Base:
@@ -70,7 +72,14 @@ class HFModel:
 
     @property
     def module(self) -> Any:
-        """The torch module with this model's checkpoints on and all others off."""
+        """The torch module with this model's checkpoints on and all others off.
+
+        Raises:
+            KeepsightError: a checkpoint of another base, or with tensors missing or left over.
+        """
+        below = self.source.weights_digest
+        for at, checkpoint in enumerate(self.checkpoints):
+            checkpoint.require_base(_stacked(below, self.checkpoints[:at]), self.source.ref)
         return self.base.wearing(self.checkpoints)
 
     @property
@@ -81,7 +90,12 @@ class HFModel:
     def unshared(self) -> HFModel:
         """The same model with weights of its own, which may be trained without touching anybody else's."""
         return HFModel(
-            self.source, self.checkpoints, device=self._device, batch_size=self.batch_size, shared=False
+            self.source,
+            self.checkpoints,
+            name=self.name,
+            device=self._device,
+            batch_size=self.batch_size,
+            shared=False,
         )
 
     def generate(
@@ -210,6 +224,10 @@ class HFModel:
             stop="eos" if ids and ids[-1] in end else "length",
             usage={"prompt_tokens": prompt_tokens, "completion_tokens": length},
         )
+
+
+def _stacked(base: str, checkpoints: Sequence[Checkpoint]) -> str:
+    return digest_of([base, [checkpoint.digest for checkpoint in checkpoints]]) if checkpoints else base
 
 
 def _failed(reason: str) -> Output:

@@ -15,11 +15,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.processors import load_processor
 from keepsight.types import KeepsightError, digest_of
 
-__all__ = ["BuiltSource", "DirectorySource", "Source", "quiet_loading", "require_complete", "state_digest"]
+__all__ = [
+    "BuiltSource",
+    "DirectorySource",
+    "Source",
+    "WholeCheckpointSource",
+    "quiet_loading",
+    "require_complete",
+    "shortened",
+    "state_digest",
+]
 
 
 class Source(Protocol):
@@ -116,6 +126,19 @@ class DirectorySource:
             )
         require_complete(self.ref, info)
         return module.eval()
+
+
+class WholeCheckpointSource(DirectorySource):
+    """A checkpoint that is a whole model (method full): a directory of its own that remembers its base."""
+
+    def __init__(self, checkpoint: Checkpoint, base: Source, **options: Any) -> None:
+        super().__init__(checkpoint.directory, f"{base.ref}+adapter:{checkpoint.directory}", **options)
+        self._checkpoint = checkpoint
+        self._base = base
+
+    def load_module(self, device: str) -> Any:
+        self._checkpoint.require_base(self._base.weights_digest, self._base.ref)
+        return super().load_module(device)
 
 
 class BuiltSource:

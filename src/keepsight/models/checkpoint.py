@@ -1,0 +1,235 @@
+"""Complete checkpoints: everything a fine-tune changed in one directory, and the refusal of anything less.
+
+Layout of a directory written here:
+
+- `keepsight.json`: format, method, base ref and digest, which tensors were trained, epoch, step, data digest, config.
+- `projector.safetensors` (linear, lora): every tensor of the projector under its full name in the module.
+- `adapter_config.json`, `adapter_model.safetensors` (lora): as peft writes and reads them.
+- the whole model and processor as `save_pretrained` writes them (full).
+
+A directory that peft wrote elsewhere is read too, `modules_to_save` included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from keepsight.models.anatomy import anatomy_of
+from keepsight.models.identity import files_digest, model_files
+from keepsight.types import KeepsightError, digest_of
+
+if TYPE_CHECKING:
+    from keepsight.models.hf import HFModel
+
+__all__ = ["FORMAT", "Checkpoint", "Method", "read_checkpoint", "save_checkpoint"]
+
+FORMAT = 1
+MANIFEST = "keepsight.json"
+PROJECTOR = "projector.safetensors"
+ADAPTER = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+_PICKLES = (
+    "non_lora_trainables.bin",
+    "mm_projector.bin",
+    "adapter_model.bin",
+)  # what LLaVA and old peft write
+
+Method = Literal["linear", "lora", "full"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A directory that changes a base. `manifest` is empty for a directory that peft wrote."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def is_whole_model(self) -> bool:
+        return self.manifest.get("method") == "full"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over every file that can move an answer."""
+        return digest_of(files_digest(self.directory, model_files(self.directory)))
+
+    def require_base(self, weights_digest: str, ref: str) -> None:
+        """Refuses any base but the one this checkpoint was trained on. A plain peft directory does not say."""
+        trained_on = self.manifest.get("base_digest")
+        if trained_on is not None and trained_on != weights_digest:
+            raise KeepsightError(
+                f"checkpoint {self.directory} was trained on {self.manifest['base']} (weights {trained_on[:12]}), "
+                f"not on {ref} (weights {weights_digest[:12]}); give that base"
+            )
+
+    def adapter_config(self) -> dict[str, Any] | None:
+        """What adapter_config.json says, or None when there is no LoRA in this checkpoint."""
+        path = self.directory / ADAPTER_CONFIG
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def tensors(self) -> dict[str, Any]:
+        """Every tensor of the checkpoint on the CPU, peft's `base_model.model.` prefix taken off."""
+        from safetensors.torch import load_file
+
+        found: dict[str, Any] = {}
+        for name in (PROJECTOR, ADAPTER):
+            if (self.directory / name).is_file():
+                loaded = load_file(self.directory / name)
+                found.update({key.removeprefix("base_model.model."): value for key, value in loaded.items()})
+        return found
+
+
+def read_checkpoint(directory: Path) -> Checkpoint:
+    """Looks at a checkpoint directory without loading tensors.
+
+    Raises:
+        KeepsightError: no such directory, not a checkpoint, an incomplete one, or weights only as pickles.
+    """
+    if not directory.is_dir():
+        raise KeepsightError(f"checkpoint {directory} is not a directory")
+    path = directory / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if manifest.get("format", FORMAT) != FORMAT:
+        raise KeepsightError(
+            f"checkpoint {directory} has format {manifest['format']}, this version reads {FORMAT}; upgrade keepsight"
+        )
+    _require_files(directory, manifest)
+    return Checkpoint(directory, manifest)
+
+
+def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
+    for name in _PICKLES:
+        if (directory / name).is_file():
+            raise KeepsightError(
+                f"checkpoint {directory} keeps weights in {name}, a pickle, which is never opened; "
+                "save them as safetensors and remove it"
+            )
+    needed = {
+        "linear": (PROJECTOR,),
+        "lora": (PROJECTOR, ADAPTER, ADAPTER_CONFIG),
+        "full": ("config.json",),
+        None: (ADAPTER, ADAPTER_CONFIG),
+    }
+    method = manifest.get("method")
+    if method not in needed:
+        raise KeepsightError(f"checkpoint {directory}: unknown method {method!r} in {MANIFEST}")
+    missing = [name for name in needed[method] if not (directory / name).is_file()]
+    if missing:
+        kind = (
+            f"a {method} checkpoint"
+            if method
+            else "a checkpoint (no keepsight.json, so peft's files are expected)"
+        )
+        raise KeepsightError(
+            f"{directory} is not complete as {kind}: {', '.join(missing)} missing; "
+            "an answer would come from untrained weights, save the checkpoint again"
+        )
+
+
+def save_checkpoint(
+    model: HFModel,
+    directory: str | Path,
+    *,
+    method: Method,
+    epoch: int,
+    step: int,
+    config: Mapping[str, Any],
+    data_digest: str,
+    adapter_name: str = "default",
+    base_digest: str | None = None,
+) -> Path:
+    """Writes what was trained on `model.module` as one complete checkpoint and returns its directory.
+
+    The directory appears under its name only when everything in it is written; an older checkpoint of that name is
+    replaced.
+
+    Args:
+        model: the unshared model that was trained; its source is the base the checkpoint belongs to.
+        adapter_name: the peft adapter to save (lora).
+        config: the training configuration, kept in keepsight.json; must be JSON.
+        base_digest: `model.weights_digest` before training; needed for a built module, which cannot tell any more.
+
+    Raises:
+        KeepsightError: the name is taken by something that is not a checkpoint, or a lora without adapter.
+    """
+    directory = Path(directory)
+    if directory.exists() and not (directory / MANIFEST).is_file():
+        raise KeepsightError(f"{directory} exists and is not a checkpoint; choose another output directory")
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    trained = _WRITERS[method](model, partial, adapter_name)
+    manifest = {
+        "format": FORMAT,
+        "method": method,
+        "base": model.name,
+        "base_digest": base_digest or model.weights_digest,
+        "trained": trained,
+        "epoch": epoch,
+        "step": step,
+        "data_digest": data_digest,
+        "config": dict(config),
+    }
+    (partial / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+    shutil.rmtree(directory, ignore_errors=True)
+    os.replace(partial, directory)
+    return directory
+
+
+def _write_linear(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
+    from safetensors.torch import save_file
+
+    prefix = anatomy_of(model.module).projector + "."
+    state = {
+        name.replace(".base_layer.", "."): value.detach().cpu().contiguous()
+        for name, value in model.module.state_dict().items()
+        if name.startswith(prefix)
+    }
+    save_file(state, directory / PROJECTOR, metadata={"format": "pt"})
+    return [prefix]
+
+
+def _write_lora(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    configs = getattr(model.module, "peft_config", {})
+    if adapter_name not in configs:
+        raise KeepsightError(
+            f"the model has no LoRA adapter named {adapter_name} to save; it has {sorted(configs)}"
+        )
+    state = get_peft_model_state_dict(model.module, adapter_name=adapter_name)
+    prefixed = {
+        "base_model.model." + name.removeprefix("base_model.model."): value.detach().cpu().contiguous()
+        for name, value in state.items()
+    }
+    save_file(prefixed, directory / ADAPTER, metadata={"format": "pt"})
+    settings = configs[adapter_name].to_dict()
+    settings = {**settings, "inference_mode": True, "base_model_name_or_path": model.name}
+    (directory / ADAPTER_CONFIG).write_text(_json(settings), encoding="utf-8")
+    return [*_write_linear(model, directory, adapter_name), "lora"]
+
+
+def _write_full(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
+    model.module.save_pretrained(directory)
+    model.processor.save_pretrained(directory)
+    return [""]
+
+
+_WRITERS = {"linear": _write_linear, "lora": _write_lora, "full": _write_full}
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """Sorted, sets as sorted lists: the same checkpoint has the same bytes in every process."""
+    return json.dumps(value, indent=2, sort_keys=True, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
