@@ -30,7 +30,7 @@ from keepsight.types import (
     Task,
 )
 
-__all__ = ["Limit", "Progress", "audit", "evaluate", "rescore", "select"]
+__all__ = ["Limit", "Progress", "audit", "evaluate", "evaluate_all", "rescore", "select"]
 
 Limit = int | float | str | None
 # (what is being done, finished so far, of how many); called from the evaluating thread.
@@ -279,6 +279,12 @@ def _scores(scorer: Scorer, samples: Sequence[Sample], outputs: Sequence[Output]
     return scores
 
 
+def _finish(writer: RunWriter, samples: Sequence[Sample], task: Task) -> None:
+    scores = {scorer.name: writer.scores(samples, scorer.name) for scorer in _scorers(task)}
+    by_scorer = {name: task.metrics[0](samples, given) for name, given in scores.items()}
+    writer.finish(_measure(task.metrics, samples, scores[task.score.name]), by_scorer)
+
+
 def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric] = (accuracy,)) -> Run:
     """Adds one scorer's word on the outputs of a finished run; nothing is generated.
 
@@ -315,7 +321,31 @@ def audit(
     progress: Progress | None = None,
     fail_on_error: bool | float | None = None,
 ) -> ResultMatrix:
-    """Every model on every task, all tasks of a model before the next; writes `matrix.json` into the store.
+    """`evaluate_all`, then `matrix.json` in the store: the figures, and what was forgotten since the first row."""
+    settings = {
+        "limit": limit,
+        "batch_size": batch_size,
+        "progress": progress,
+        "fail_on_error": fail_on_error,
+    }
+    matrix = evaluate_all(models, tasks, store, rows=rows, meta=meta, **settings)
+    write_matrix(matrix, forgetting(matrix), store.root)
+    return matrix
+
+
+def evaluate_all(
+    models: Sequence[VLM],
+    tasks: Sequence[Task],
+    store: Store,
+    *,
+    rows: Sequence[str] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    limit: Limit = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    fail_on_error: bool | float | None = None,
+) -> ResultMatrix:
+    """Every model on every task, all tasks of a model before the next.
 
     A cell that fails does not lose the others: it is left out and named in `meta["failed"]` ({row, col, error}).
 
@@ -329,7 +359,7 @@ def audit(
         progress: called as `(what, done, total)` over the samples of all cells.
 
     Raises:
-        KeepsightError: two rows or two tasks have one name.
+        KeepsightError: two rows or two tasks have one name, or a task cannot make its samples.
     """
     rows = tuple(rows or (model.name for model in models))
     cols = tuple(task.name for task in tasks)
@@ -343,22 +373,13 @@ def audit(
     for row, model in zip(rows, models):
         for task, size in zip(tasks, sizes):
             report = _shifted(progress or _silent, row, task.name, before, total)
+            settings = {"limit": limit, "batch_size": batch_size, "fail_on_error": fail_on_error}
             try:
-                runs[row, task.name] = evaluate(
-                    model,
-                    task,
-                    store,
-                    limit=limit,
-                    batch_size=batch_size,
-                    progress=report,
-                    fail_on_error=fail_on_error,
-                )
-            except Exception as error:
+                runs[row, task.name] = evaluate(model, task, store, progress=report, **settings)
+            except Exception as error:  # whatever it is, it must not cost the other cells
                 failed.append({"row": row, "col": task.name, "error": _one_line(error)})
             before += size
-    matrix = ResultMatrix(rows, cols, runs, {**(meta or {}), **({"failed": failed} if failed else {})})
-    write_matrix(matrix, forgetting(matrix) if len(rows) > 1 else [], store.root)
-    return matrix
+    return ResultMatrix(rows, cols, runs, {**(meta or {}), **({"failed": failed} if failed else {})})
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:
@@ -380,9 +401,3 @@ def _shifted(report: Progress, row: str, col: str, before: int, total: int) -> P
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, KeepsightError) else f"{type(error).__name__}: {text}"
-
-
-def _finish(writer: RunWriter, samples: Sequence[Sample], task: Task) -> None:
-    scores = {scorer.name: writer.scores(samples, scorer.name) for scorer in _scorers(task)}
-    by_scorer = {name: task.metrics[0](samples, given) for name, given in scores.items()}
-    writer.finish(_measure(task.metrics, samples, scores[task.score.name]), by_scorer)
