@@ -322,13 +322,17 @@ def audit(
     fail_on_error: bool | float | None = None,
 ) -> ResultMatrix:
     """`evaluate_all`, then `matrix.json` in the store: the figures, and what was forgotten since the first row."""
-    settings = {
-        "limit": limit,
-        "batch_size": batch_size,
-        "progress": progress,
-        "fail_on_error": fail_on_error,
-    }
-    matrix = evaluate_all(models, tasks, store, rows=rows, meta=meta, **settings)
+    matrix = evaluate_all(
+        models,
+        tasks,
+        store,
+        rows=rows,
+        meta=meta,
+        limit=limit,
+        batch_size=batch_size,
+        progress=progress,
+        fail_on_error=fail_on_error,
+    )
     write_matrix(matrix, forgetting(matrix), store.root)
     return matrix
 
@@ -373,9 +377,16 @@ def evaluate_all(
     for row, model in zip(rows, models):
         for task, size in zip(tasks, sizes):
             report = _shifted(progress or _silent, row, task.name, before, total)
-            settings = {"limit": limit, "batch_size": batch_size, "fail_on_error": fail_on_error}
             try:
-                runs[row, task.name] = evaluate(model, task, store, progress=report, **settings)
+                runs[row, task.name] = evaluate(
+                    model,
+                    task,
+                    store,
+                    limit=limit,
+                    batch_size=batch_size,
+                    progress=report,
+                    fail_on_error=fail_on_error,
+                )
             except Exception as error:  # whatever it is, it must not cost the other cells
                 failed.append({"row": row, "col": task.name, "error": _one_line(error)})
             before += size
