@@ -1,0 +1,1 @@
+"""Tuning: the loops that make the next row of a result matrix."""

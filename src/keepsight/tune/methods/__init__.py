@@ -1,0 +1,10 @@
+"""Continual-learning methods by name: what is done, besides learning, so that a stage does not undo the one before."""
+
+from __future__ import annotations
+
+from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.sequential import Sequential
+
+__all__ = ["METHODS", "Method", "Sequential"]
+
+METHODS: dict[str, type[Method]] = {"sequential": Sequential}

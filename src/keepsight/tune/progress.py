@@ -1,0 +1,107 @@
+"""What a training loop tells while it runs: rows of train_log.jsonl and a line on the console."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["OnProgress", "TrainLog", "TrainProgress", "console_progress"]
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """The loop after one optimiser step. Rates are means since the loop (re)started; tokens count whole sequences."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    epochs: int
+    loss: float  # mean over the step's answer tokens
+    learning_rate: float
+    grad_norm: float
+    samples_per_second: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+OnProgress = Callable[[TrainProgress], None]
+
+
+class TrainLog:
+    """`train_log.jsonl`: a row per logged step, appended. Rows after the step that a run resumes from are cut off."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        self._path = path
+        kept = [row for row in self._rows() if row["step"] <= resumed_step] if path.exists() else []
+        unfinished = path.with_name(f".{path.name}.partial")
+        unfinished.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        os.replace(unfinished, path)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds one row."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:  # the last line of a killed run
+                break
+        return rows
+
+
+class Clock:
+    """Counts samples and tokens since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._samples = 0
+        self._tokens = 0
+        self._steps = 0
+
+    def step(self, samples: int, tokens: int) -> None:
+        """One optimiser step more."""
+        self._samples += samples
+        self._tokens += tokens
+        self._steps += 1
+
+    def rates(self, steps_left: int) -> dict[str, float]:
+        """Samples and tokens per second so far, and how long the remaining steps will take at this pace."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        return {
+            "samples_per_second": self._samples / seconds,
+            "tokens_per_second": self._tokens / seconds,
+            "seconds_left": steps_left * seconds / max(1, self._steps),
+        }
+
+
+@contextmanager
+def console_progress() -> Iterator[OnProgress]:
+    """A progress bar with loss, throughput and time left, on standard error so that output can be piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("tuning {task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("", total=None, figures="")
+
+        def show(now: TrainProgress) -> None:
+            left = f"{int(now.seconds_left) // 60}:{int(now.seconds_left) % 60:02d}"
+            figures = f"{now.step}/{now.total_steps}  loss {now.loss:.3f}  {now.samples_per_second:.1f} samples/s  {left} left"
+            bar.update(
+                line,
+                completed=now.step,
+                total=now.total_steps,
+                description=f"epoch {now.epoch}/{now.epochs}",
+                figures=figures,
+            )
+
+        yield show

@@ -1,0 +1,320 @@
+"""Supervised fine-tuning of a vision-language model: one loop, answer-only loss, a complete checkpoint per epoch.
+
+What differs from LLaVA's recipe (arXiv:2304.08485) and from a Hugging Face Trainer:
+1. The loss of an optimiser step is the mean over *all* answer tokens of the step, however they were split into
+   batches and over devices: batch 1 x accumulation 8 learns the same as batch 8.
+2. A step's samples, learning rate and dropout follow from its number, so a killed run resumes bit for bit.
+3. Every epoch ends with a checkpoint that can be audited: adapter, projector and settings in one directory.
+
+    keepsight tune tiny --data my.json --method lora --output_path out
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from keepsight.models import HFModel
+from keepsight.models.anatomy import anatomy_of
+from keepsight.models.checkpoint import save_checkpoint
+from keepsight.models.sources import quiet_loading
+from keepsight.store.files import Lock, replace_file
+from keepsight.tune.config import SFTConfig
+from keepsight.tune.methods import Method, Sequential
+from keepsight.tune.plan import Plan, learning_rate_factor
+from keepsight.tune.progress import Clock, OnProgress, TrainLog, TrainProgress
+from keepsight.tune.state import StateDirectory
+from keepsight.tune.trainable import choose_trained, seeded, trained_parameters
+from keepsight.types import KeepsightError, Sample, digest_of
+
+__all__ = ["SFTConfig", "sft"]
+
+_IGNORED = -100  # label of a token that is not learnt
+# Settings that do not change what is learnt, so a run may be resumed with others.
+_FREE = ("save_steps", "logging_steps")
+
+OnEpoch = Callable[[Path, int], None]
+
+
+def sft(
+    model: HFModel,
+    samples: Sequence[Sample],
+    config: SFTConfig,
+    output_dir: str | Path,
+    *,
+    method: Method | None = None,
+    on_epoch: OnEpoch | None = None,
+    progress: OnProgress | None = None,
+) -> list[Path]:
+    """Tunes a copy of `model` on the samples' targets; returns the checkpoint directories, one per epoch.
+
+    Run again with the same arguments it goes on where it was killed, to the same bits on a CPU; when finished it
+    loads nothing and trains nothing. `output_dir` holds `epoch-1`, `epoch-2`, ..., `train_log.jsonl` and `tune.json`.
+
+    Args:
+        model: the base; it is left as it is.
+        samples: `target[0]` is the text to learn; see `HFModel.training_batch`.
+        config: the settings.
+        output_dir: one run each.
+        method: what is done against forgetting (default: nothing, `Sequential`).
+        on_epoch: called with (checkpoint directory, epoch) for every epoch in order, finished before or now; this is
+            where the audit of each epoch hangs in. It must be repeatable.
+        progress: called after every optimiser step.
+
+    Raises:
+        KeepsightError: no samples, a directory of another run, or a loss that is not a number (names the step).
+    """
+    if not samples:
+        raise KeepsightError("nothing to tune on: the data holds no samples")
+    directory = Path(output_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = Lock(directory)
+    try:
+        identity = _claim(directory, model, samples, config, method or Sequential())
+        done = _finished_epochs(directory, config)
+        for epoch, checkpoint in enumerate(done, 1):
+            _tell(on_epoch, checkpoint, epoch)
+        if len(done) == config.num_train_epochs:
+            StateDirectory(directory / "state", identity).clear()
+            return done
+        run = _Run(model.unshared(), samples, config, directory, identity, method or Sequential(), progress)
+        return run.train(on_epoch, told=len(done))
+    finally:
+        lock.release()
+
+
+@dataclass
+class _Run:
+    """One run of the loop: what it works with from the first step to the last."""
+
+    model: HFModel
+    samples: Sequence[Sample]
+    config: SFTConfig
+    directory: Path
+    identity: str
+    method: Method
+    progress: OnProgress | None
+
+    def train(self, on_epoch: OnEpoch | None, told: int) -> list[Path]:
+        """The loop, from the newest state to the end. The first `told` epochs were reported already."""
+        accelerator = _accelerator(self.model.module)
+        config, module = self.config, self.model.module
+        plan = Plan.of(config, len(self.samples), accelerator.num_processes)
+        choose_trained(module, config)
+        self.method.wrap(module)
+        self.method.start_stage(module, self.samples)
+        trained = trained_parameters(module)
+        wrapped, optimizer = accelerator.prepare(module, _optimizer(module, config))
+        states = StateDirectory(self.directory / "state", self.identity)
+        start, extra = states.load(trained, _bare(optimizer))
+        self.method.load_state_dict(extra)
+        log = TrainLog(self.directory / "train_log.jsonl", start)
+        _training_mode(module, config)
+        clock = Clock()
+        for step in range(start + 1, plan.total_steps + 1):
+            batches = [
+                self.model.training_batch([self.samples[i] for i in batch], max_length=config.max_length)
+                for batch in plan.batches(step, accelerator.process_index)
+            ]
+            factor = learning_rate_factor(config, step, plan.total_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["peak_lr"]
+            with seeded(accelerator.device, config.seed, step, accelerator.process_index):
+                loss = self._backward(accelerator, wrapped, batches)
+            self._require_number(loss, "loss", step, plan)
+            self.method.edit_gradients(module)
+            norm = _clip(accelerator, trained, config.max_grad_norm)
+            self._require_number(norm, "gradient", step, plan)
+            optimizer.step()
+            optimizer.zero_grad()
+            clock.step(plan.processes * sum(map(len, plan.batches(step))), plan.processes * _tokens(batches))
+            self._report(log, plan, step, loss, factor, norm, clock)
+            if plan.ends_epoch(step):
+                epoch = plan.epoch_of(step)
+                checkpoint = self._save_checkpoint(epoch, step)
+                states.save(step, trained, _bare(optimizer), self.method.state_dict())
+                if epoch > told:
+                    _tell(on_epoch, checkpoint, epoch)
+                    _training_mode(module, config)
+            elif config.save_steps and step % config.save_steps == 0:
+                states.save(step, trained, _bare(optimizer), self.method.state_dict())
+        self.method.end_stage(module, self.samples)
+        module.eval()
+        states.clear()
+        return _finished_epochs(self.directory, config)
+
+    def _backward(self, accelerator: Any, module: Any, batches: Sequence[Mapping[str, Any]]) -> float:
+        """Gradients of one step, summed over its batches; returns the mean loss over its answer tokens."""
+        import torch
+
+        answer_tokens = sum(int((batch["labels"][:, 1:] != _IGNORED).sum()) for batch in batches)
+        device = accelerator.device
+        everyone = accelerator.reduce(torch.tensor([float(answer_tokens)], device=device), "sum").item()
+        total = torch.zeros(1, device=device)
+        for i, batch in enumerate(batches):
+            inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
+            last = i == len(batches) - 1
+            with nullcontext() if last else accelerator.no_sync(module):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+                    outputs = module(**inputs, use_cache=False)
+                    extra = self.method.penalty(module, batch, outputs) / len(batches)
+                loss = _answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
+                # Gradients are averaged over processes, so each contributes as many times its share.
+                accelerator.backward(loss * accelerator.num_processes + extra)
+                total += loss.detach() + extra
+        return float(accelerator.reduce(total, "sum").item())
+
+    def _report(
+        self, log: TrainLog, plan: Plan, step: int, loss: float, factor: float, norm: float, clock: Clock
+    ) -> None:
+        now = TrainProgress(
+            step=step,
+            total_steps=plan.total_steps,
+            epoch=plan.epoch_of(step),
+            epochs=plan.epochs,
+            loss=loss,
+            learning_rate=factor * self.config.learning_rate,
+            grad_norm=norm,
+            **clock.rates(plan.total_steps - step),
+        )
+        if step % max(1, self.config.logging_steps) == 0:
+            log.append(asdict(now))
+        if self.progress is not None:
+            self.progress(now)
+
+    def _save_checkpoint(self, epoch: int, step: int) -> Path:
+        with quiet_loading():
+            return save_checkpoint(
+                self.model,
+                _epoch_directory(self.directory, epoch),
+                method=self.config.method,
+                epoch=epoch,
+                step=step,
+                config=asdict(self.config),
+                data_digest=_data_digest(self.samples),
+            )
+
+    def _require_number(self, value: float, what: str, step: int, plan: Plan) -> None:
+        if not math.isfinite(value):
+            first = ", ".join(self.samples[i].id for i in plan.batches(step)[0][:3])
+            raise KeepsightError(
+                f"step {step} of {plan.total_steps}: the {what} is {value} (samples {first}, ...); "
+                "lower learning_rate, or use float32 if the model is in half precision"
+            )
+
+
+def _claim(
+    directory: Path, model: HFModel, samples: Sequence[Sample], config: SFTConfig, method: Method
+) -> str:
+    """Writes what this run is to `tune.json`, or checks that the directory belongs to this very run."""
+    about = {
+        "model": model.name,
+        "model_digest": model.digest,
+        "data_digest": _data_digest(samples),
+        "samples": len(samples),
+        "continual_method": method.name,
+        "config": asdict(config),
+    }
+    settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
+    identity = digest_of({**about, "model": "", "config": settings})
+    path = directory / "tune.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["identity"] != identity:
+            changed = ", ".join(_differences(before, about)) or "its contents"
+            raise KeepsightError(
+                f"{directory} holds another tuning run ({changed} differ); use another --output_path"
+            )
+    replace_file(path, json.dumps({**about, "identity": identity}, indent=2).encode())
+    return identity
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    top = [name for name in ("model_digest", "data_digest", "continual_method") if before[name] != now[name]]
+    return top + [name for name, value in now["config"].items() if before["config"].get(name) != value]
+
+
+def _data_digest(samples: Sequence[Sample]) -> str:
+    return digest_of([sample.digest() for sample in samples])
+
+
+def _epoch_directory(directory: Path, epoch: int) -> Path:
+    return directory / f"epoch-{epoch}"
+
+
+def _finished_epochs(directory: Path, config: SFTConfig) -> list[Path]:
+    """Checkpoints that are there, from the first epoch on without a gap."""
+    found = []
+    for epoch in range(1, config.num_train_epochs + 1):
+        if not _epoch_directory(directory, epoch).is_dir():
+            break
+        found.append(_epoch_directory(directory, epoch))
+    return found
+
+
+def _tell(on_epoch: OnEpoch | None, checkpoint: Path, epoch: int) -> None:
+    if on_epoch is not None:
+        on_epoch(checkpoint, epoch)
+
+
+def _accelerator(module: Any) -> Any:
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=module.device.type == "cpu")
+
+
+def _optimizer(module: Any, config: SFTConfig) -> Any:
+    """AdamW with up to four groups: matrices or not (weight decay) times projector or not (learning rate)."""
+    import torch
+
+    projector = anatomy_of(module).projector + "."
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in trained_parameters(module).items():
+        own = config.projector_learning_rate if name.startswith(projector) else None
+        peak = config.learning_rate if own is None else own
+        decay = config.weight_decay if parameter.dim() > 1 else 0.0
+        groups.setdefault((peak, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "peak_lr": peak, "weight_decay": decay} for (peak, decay), p in groups.items()],
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+    )
+
+
+def _bare(optimizer: Any) -> Any:
+    """The torch optimiser inside accelerate's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)
+
+
+def _training_mode(module: Any, config: SFTConfig) -> None:
+    """Dropout on, but never in a tower that does not learn."""
+    module.train()
+    if config.method != "full" or config.freeze_vision_tower:
+        module.get_submodule(anatomy_of(module).tower).eval()
+    if config.gradient_checkpointing:
+        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _answer_loss(logits: Any, labels: Any) -> Any:
+    """Cross entropy summed over the tokens to learn: logits [b, s, v], labels [b, s]."""
+    from torch.nn.functional import cross_entropy
+
+    targets = labels[:, 1:]  # the token after each position
+    kept = targets != _IGNORED
+    return cross_entropy(logits[:, :-1][kept].float(), targets[kept], reduction="sum")
+
+
+def _clip(accelerator: Any, trained: Mapping[str, Any], max_norm: float) -> float:
+    """Scales gradients down to `max_norm` and returns the norm they had."""
+    norm = accelerator.clip_grad_norm_(list(trained.values()), max_norm if max_norm else math.inf)
+    return float(norm)
+
+
+def _tokens(batches: Sequence[Mapping[str, Any]]) -> int:
+    return sum(int(batch["attention_mask"].sum()) for batch in batches)
