@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from keepsight.models.embedders import embedder_of
 from keepsight.models.hf import HFModel
 from keepsight.models.hub import model_directory
 from keepsight.models.refs import Ref, parse_ref
@@ -14,7 +15,7 @@ from keepsight.models.replay import Replay
 from keepsight.models.sources import BuiltSource, DirectorySource, Source, WholeCheckpointSource
 from keepsight.models.tiny import TinySource
 from keepsight.models.tiny.pack import export_tiny
-from keepsight.types import VLM, KeepsightError
+from keepsight.types import VLM, KeepsightError, TextEmbedder
 
 __all__ = [
     "HFModel",
@@ -22,6 +23,7 @@ __all__ = [
     "Replay",
     "export_tiny",
     "load",
+    "load_embedder",
     "parse_ref",
     "save_checkpoint",
 ]
@@ -63,6 +65,19 @@ def load(
     checkpoints = [read_checkpoint(Path(path).expanduser()) for path in parsed.adapters]
     source, worn = _on_whole_models(_base(parsed, options), checkpoints, options)
     return HFModel(source, worn, name=_name(parsed), device=device, batch_size=batch_size)
+
+
+def load_embedder(ref: Any, *, device: str | None = None) -> TextEmbedder:
+    """What turns texts into vectors: `tiny` (the shipped CLIP's text tower), `clip:path`, `st:path-or-id`.
+
+    An object that already embeds texts is returned as it is.
+
+    Raises:
+        KeepsightError: an unknown ref or a missing directory; sentence-transformers is missing (at the first text).
+    """
+    if not isinstance(ref, (str, Path)):
+        return ref
+    return embedder_of(parse_ref(str(ref)), device)
 
 
 def _base(ref: Ref, options: dict[str, Any]) -> Source:

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from keepsight.models.anatomy import anatomy_of
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Vocabulary
 from keepsight.models.overlay import Overlays
 from keepsight.models.sources import Source
+from keepsight.models.tower_cache import TowerCache
+from keepsight.types import KeepsightError
 
 __all__ = ["Base", "default_device", "shared_base"]
 
@@ -26,9 +29,10 @@ _bases: OrderedDict[tuple[str, str], Base] = OrderedDict()
 class Base:
     """One module in memory with its processor; nothing is loaded before it is asked for."""
 
-    def __init__(self, source: Source, device: str) -> None:
+    def __init__(self, source: Source, device: str, *, shared: bool = True) -> None:
         self.source = source
         self.device = device
+        self.shared = shared
 
     @cached_property
     def processor(self) -> Any:
@@ -50,13 +54,27 @@ class Base:
         """The module with exactly these checkpoints on."""
         if checkpoints or "_overlays" in self.__dict__:  # a module nobody dressed is left alone
             self._overlays.wear(checkpoints)
+        if self.tower_cache is not None:
+            self.tower_cache.active = not self._overlays.touch(self._tower)
         return self.module
+
+    @cached_property
+    def _tower(self) -> str:
+        return anatomy_of(self.module).tower
+
+    @cached_property
+    def tower_cache(self) -> TowerCache | None:
+        """Features of the tower by picture; only where nobody but a checkpoint may change the weights."""
+        if not self.shared:
+            return None
+        try:
+            return TowerCache(self.module.get_submodule(self._tower))
+        except KeepsightError:  # a family whose tower we cannot name is asked without
+            return None
 
 
 def shared_base(source: Source, device: str) -> Base:
     """The process's copy of a base; the least recently used one is forgotten when a third comes."""
-    if not source.shareable:
-        return Base(source, device)
     key = (source.digest, device)
     if key not in _bases:
         _bases[key] = Base(source, device)

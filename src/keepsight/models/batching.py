@@ -24,19 +24,26 @@ def in_batches(
     waiting = deque(indices)
     while waiting:
         batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-        try:
-            results = run(batch)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            _free_memory()
-            if len(batch) == 1:
-                yield batch[0], failed("out of memory with this sample alone; use a smaller dtype or model")
-                continue
-            size = max(1, len(batch) // 2)
+        results = _unless_out_of_memory(run, batch)
+        if results is not None:
+            yield from zip(batch, results)
+        elif len(batch) == 1:
+            yield batch[0], failed("out of memory with this sample alone; use a smaller dtype or model")
+        else:
+            size = len(batch) // 2
             waiting.extendleft(reversed(batch))
-            continue
-        yield from zip(batch, results)
+
+
+def _unless_out_of_memory(
+    run: Callable[[list[int]], Sequence[Result]], batch: list[int]
+) -> Sequence[Result] | None:
+    try:
+        return run(batch)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    _free_memory()  # after the except clause: the traceback would keep the batch's tensors alive
+    return None
 
 
 def out_of_memory(error: Exception) -> bool:

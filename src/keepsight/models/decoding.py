@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-__all__ = ["Choice", "Decoding", "Vocabulary", "generation_settings"]
+__all__ = ["Choice", "Decoding", "Vocabulary", "at_rest", "generation_settings"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,30 @@ def generation_settings(module: Any, decoding: Decoding, vocabulary: Vocabulary)
         yield ours
     finally:
         module.generation_config = own
+
+
+@contextmanager
+def at_rest(module: Any) -> Iterator[None]:
+    """The module as it answers: no dropout, no gradients; put back exactly as it was, even in mid-training.
+
+    Parameters do not require gradients meanwhile: torch folds a matmul differently for one that does, and an answer's
+    last bit must not depend on who trained before.
+    """
+    import torch
+
+    training = [part for part in module.modules() if part.training]
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    module.eval()
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part in training:
+            part.training = True
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _ids(value: int | Sequence[int] | None) -> list[int]:

@@ -6,6 +6,8 @@ size nor the company a sample keeps changes its answer (up to the rounding of th
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -13,8 +15,9 @@ from typing import Any
 from keepsight.models.bases import Base, default_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
-from keepsight.models.decoding import Choice, Decoding, generation_settings
+from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
 from keepsight.models.prompts import answer_ids, batch_inputs, pictures, render, with_answers
+from keepsight.models.ranking import choice_ids, logprob_of_answers
 from keepsight.models.sources import Source
 from keepsight.types import KeepsightError, Output, Sample, digest_of
 
@@ -61,12 +64,12 @@ class HFModel:
 
     @cached_property
     def _own_base(self) -> Base:
-        return Base(self.source, self._device or default_device())
+        return Base(self.source, self._device or default_device(), shared=False)
 
     @property
     def base(self) -> Base:
         """The weights in memory that this model uses: the shared copy, or its own."""
-        if not self._shared:
+        if not (self._shared and self.source.shareable):
             return self._own_base
         return shared_base(self.source, self._device or default_device())
 
@@ -123,13 +126,68 @@ class HFModel:
     ) -> Iterator[tuple[int, tuple[float, ...]]]:
         """Yields `(index, log p(choice | prompt, pictures) for every choice)`.
 
+        A sample that cannot be asked (a broken picture, no choices) yields nan for every choice and a warning says why.
+
         Args:
             reduction: "sum" over the choice's tokens or their "mean". The token that ends the turn is not counted.
+            batch_size: choices, not samples, asked at once.
 
         Raises:
-            KeepsightError: a sample without choices, an unknown reduction, or a picture that cannot be read.
+            KeepsightError: an unknown reduction.
         """
-        raise NotImplementedError
+        if reduction not in ("sum", "mean"):
+            raise KeepsightError(f"reduction {reduction!r} is unknown; give sum or mean")
+        texts, failures = self._rendered(samples)
+        for index, reason in failures.items():
+            warnings.warn(f"choices not ranked: {reason}", stacklevel=2)
+            yield index, (math.nan,) * len(samples[index].choices)
+        yield from ((index, ()) for index in texts if not samples[index].choices)
+        # a sample's choices stay side by side, so that it is complete as early as possible
+        pairs = [
+            (index, at)
+            for index in self._by_length(texts, samples)
+            for at in range(len(samples[index].choices))
+        ]
+        rank = partial(self._rank, samples, texts, pairs, reduction)
+        found: dict[int, list[float]] = {}
+        for at, value in in_batches(
+            range(len(pairs)), batch_size or self.batch_size, rank, lambda _: math.nan
+        ):
+            index = pairs[at][0]
+            found.setdefault(index, []).append(value)
+            if len(found[index]) == len(samples[index].choices):
+                yield index, tuple(found.pop(index))
+
+    def _rank(
+        self,
+        samples: Sequence[Sample],
+        texts: dict[int, str],
+        pairs: Sequence[tuple[int, int]],
+        reduction: str,
+        batch: list[int],
+    ) -> list[float]:
+        """Log-probabilities of one batch of (sample, choice) pairs; nan for those that cannot be asked."""
+        images, ids = {}, {}
+        end = self.base.vocabulary.end
+        for at in batch:
+            index, choice = pairs[at]
+            sample = samples[index]
+            try:
+                images[at] = pictures(sample)
+                ids[at] = choice_ids(self.processor, texts[index], sample, sample.choices[choice], end)
+            except KeepsightError as error:
+                warnings.warn(f"choice not ranked: {error}", stacklevel=2)
+        askable = [at for at in batch if at in ids]
+        if not askable:
+            return [math.nan] * len(batch)
+        inputs = batch_inputs(
+            self.processor, [texts[pairs[at][0]] for at in askable], [images[at] for at in askable]
+        )
+        inputs = with_answers(inputs, [ids[at] for at in askable], self.base.vocabulary.pad)
+        module = self.module
+        with at_rest(module):
+            values = dict(zip(askable, logprob_of_answers(module, _on_device(inputs, module), reduction)))
+        return [values.get(at, math.nan) for at in batch]
 
     def training_batch(self, samples: Sequence[Sample], *, max_length: int | None = None) -> dict[str, Any]:
         """Right-padded CPU tensors with `labels` [b, s]: the first target and the token that ends it, else -100.
@@ -199,7 +257,7 @@ class HFModel:
 
         module, vocabulary = self.module, self.base.vocabulary
         choice = Choice(decoding, vocabulary, sample_ids)
-        with torch.inference_mode(), generation_settings(module, decoding, vocabulary) as settings:
+        with at_rest(module), generation_settings(module, decoding, vocabulary) as settings:
             tokens = module.generate(
                 **_on_device(inputs, module), generation_config=settings, logits_processor=[choice]
             )

@@ -25,6 +25,7 @@ __all__ = [
     "DirectorySource",
     "Source",
     "WholeCheckpointSource",
+    "configured_dtype",
     "quiet_loading",
     "require_complete",
     "shortened",
@@ -77,7 +78,7 @@ class DirectorySource:
     ) -> None:
         self.directory = directory
         self.ref = ref
-        self.dtype = dtype or _configured_dtype(directory)
+        self.dtype = dtype or configured_dtype(directory)
         self.image_backend = image_backend
         self.chat_template = chat_template
         self.trust_remote_code = trust_remote_code
@@ -239,12 +240,19 @@ def _holds_weights(path: Path) -> bool:
     return path.name == "config.json" or path.suffix == ".safetensors"
 
 
-def _configured_dtype(directory: Path) -> str:
-    """The dtype in config.json ("float16"), else float32: the same on every device."""
+def configured_dtype(directory: Path) -> str:
+    """The dtype in config.json ("float16"), else float32: the same on every device.
+
+    Raises:
+        KeepsightError: the directory has no config.json that can be read.
+    """
     path = directory / "config.json"
     if not path.is_file():
         raise KeepsightError(f"{directory} is not a model directory: it has no config.json")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise KeepsightError(f"{path} is not JSON: {error}") from error
     text = config.get("text_config") or {}
     named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
     return str(named or "float32").removeprefix("torch.")
