@@ -1,0 +1,6 @@
+"""Runs and matrices shown to people: one self-contained HTML page, and a table for the terminal. Never needs torch."""
+
+from keepsight.report.page import write_html
+from keepsight.report.terminal import matrix_table
+
+__all__ = ["matrix_table", "write_html"]

@@ -1,0 +1,215 @@
+"""One small chart per task and method: the headline figure from the base through every checkpoint, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from keepsight.report.lineage import Line, column_titles, lines, row_titles, tuned_columns
+from keepsight.report.wording import figure, interval, printable
+from keepsight.types import MetricValue, ResultMatrix
+
+__all__ = ["Curve", "CurvePoint", "curves", "is_share"]
+
+WIDTH, HEIGHT = 168, 104
+_LEFT, _RIGHT, _TOP, _BOTTOM = 22.0, 10.0, 8.0, 18.0
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One checkpoint's figure. `row` is -1 where the axis has a place but the audit has no result."""
+
+    row: int
+    step: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One task under one method. `others` are the same task's values under the other methods, for comparison."""
+
+    title: str
+    method: str
+    col: int
+    tuned: bool
+    points: tuple[CurvePoint, ...]  # the base first
+    others: tuple[tuple[float, ...], ...]
+    share: bool
+    bottom: float
+    top: float
+
+    @property
+    def described(self) -> str:
+        """The chart in words."""
+        told = [
+            f"{point.step} {figure(point.value, share=self.share)}"
+            f" ({interval(point.low, point.high, share=self.share)}, n {point.n})"
+            for point in self.points
+        ]
+        return printable("; ".join(told))
+
+    def svg(self) -> str:
+        """The chart as an SVG element: band, line, dots that carry their cell, the base's level as a dashed line."""
+        root = ElementTree.Element(
+            "svg",
+            {
+                "viewBox": f"0 0 {WIDTH} {HEIGHT}",
+                "role": "img",
+                "class": "curve",
+                "width": str(WIDTH),
+                "height": str(HEIGHT),
+            },
+        )
+        name = f"{self.title} under {self.method}" if self.method else self.title
+        ElementTree.SubElement(root, "title").text = printable(name)
+        ElementTree.SubElement(root, "desc").text = self.described
+        self._draw_grid(root)
+        for values in self.others:
+            _polyline(root, [self._place(index, value) for index, value in enumerate(values)], "ghost")
+        self._draw_band(root)
+        _polyline(root, [self._place(index, point.value) for index, point in enumerate(self.points)], "line")
+        for index, point in enumerate(self.points):
+            self._draw_point(root, index, point)
+        return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+    def _place(self, index: int, value: float) -> tuple[float, float]:
+        steps = max(1, max([len(self.points), *map(len, self.others)]) - 1)
+        room = self.top - self.bottom or 1.0
+        x = _LEFT + (WIDTH - _LEFT - _RIGHT) * index / steps
+        y = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - self.bottom) / room
+        return round(x, 1), round(y, 1) if not math.isnan(y) else math.nan
+
+    def _draw_grid(self, root: ElementTree.Element) -> None:
+        for value in (self.bottom, (self.bottom + self.top) / 2, self.top):
+            _, y = self._place(0, value)
+            _line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "grid")
+            words = f"{100 * value:.0f}" if self.share else f"{value:.2g}"
+            _text(root, (_LEFT - 4, y + 3), words, "tick end")
+        base = self.points[0].value
+        if not math.isnan(base):
+            _, y = self._place(0, base)
+            _line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "level")
+
+    def _draw_band(self, root: ElementTree.Element) -> None:
+        for stretch in _stretches(self.points):
+            upper = [self._place(index, self.points[index].high) for index in stretch]
+            lower = [self._place(index, self.points[index].low) for index in reversed(stretch)]
+            if len(stretch) == 1:  # a band of one point is a bar
+                _line(root, upper[0], lower[0], "whisker")
+            else:
+                corners = " ".join(f"{x},{y}" for x, y in upper + lower)
+                ElementTree.SubElement(root, "polygon", {"points": corners, "class": "band"})
+
+    def _draw_point(self, root: ElementTree.Element, index: int, point: CurvePoint) -> None:
+        x, y = self._place(index, point.value)
+        every = math.ceil(len(self.points) / 7)
+        if index % every == 0 or index == len(self.points) - 1:
+            _text(
+                root,
+                (x, HEIGHT - 5),
+                point.step if len(point.step) <= 6 else f"{point.step[:5]}…",
+                "tick middle",
+            )
+        if math.isnan(y):
+            _text(root, (x, HEIGHT - _BOTTOM - 2), "×", "gone middle")
+            return
+        dot = ElementTree.SubElement(root, "circle", {"cx": str(x), "cy": str(y), "r": "3", "class": "dot"})
+        if point.row >= 0:
+            dot.set("data-row", str(point.row))
+            dot.set("data-col", str(self.col))
+        value, ends = figure(point.value, share=self.share), interval(point.low, point.high, share=self.share)
+        ElementTree.SubElement(dot, "title").text = printable(f"{point.step}: {value} ({ends}), n {point.n}")
+
+
+def curves(matrix: ResultMatrix) -> list[tuple[Line, list[Curve]]]:
+    """Every method's charts, tuned tasks first. Empty when there is only one checkpoint."""
+    rows = row_titles(matrix.rows)
+    titles = column_titles(matrix.cols)
+    tuned = tuned_columns(matrix)
+    drawn = []
+    methods = lines(matrix.rows)
+    for method in methods:
+        charts = []
+        for col, title in enumerate(titles):
+            points = _points(matrix, col, method, rows[0])
+            others = tuple(
+                tuple(point.value for point in _points(matrix, col, other, rows[0]))
+                for other in methods
+                if other is not method
+            )
+            share = is_share(matrix, col)
+            bottom, top = (0.0, 1.0) if share else _range(matrix, col)
+            is_tuned = any(tuned.get(row) == col for row in method.rows)
+            charts.append(Curve(title, method.method, col, is_tuned, points, others, share, bottom, top))
+        drawn.append((method, sorted(charts, key=lambda chart: not chart.tuned)))
+    return drawn
+
+
+def is_share(matrix: ResultMatrix, col: int) -> bool:
+    """Whether the column's headline figures are shares of 1, to be written in per cent."""
+    figures = [
+        matrix.runs[row, matrix.cols[col]].headline
+        for row in matrix.rows
+        if (row, matrix.cols[col]) in matrix.runs
+    ]
+    return all(math.isnan(f.value) or (0 <= f.value <= 1 and f.low >= 0 and f.high <= 1) for f in figures)
+
+
+def _points(matrix: ResultMatrix, col: int, line: Line, base: str) -> tuple[CurvePoint, ...]:
+    names = [(0, "base" if len(base) > 6 else base), *zip(line.rows, line.steps)]
+    return tuple(_point(matrix, row, col, step) for row, step in names)
+
+
+def _point(matrix: ResultMatrix, row: int, col: int, step: str) -> CurvePoint:
+    run = matrix.runs.get((matrix.rows[row], matrix.cols[col]))
+    value = run.headline if run else MetricValue("", math.nan, math.nan, math.nan, 0, 0)
+    return CurvePoint(row if run else -1, step, value.value, value.low, value.high, value.n)
+
+
+def _range(matrix: ResultMatrix, col: int) -> tuple[float, float]:
+    ends = [
+        end
+        for row in matrix.rows
+        if (row, matrix.cols[col]) in matrix.runs
+        for end in (lambda figure: (figure.low, figure.high, figure.value))(
+            matrix.runs[row, matrix.cols[col]].headline
+        )
+        if math.isfinite(end)
+    ]
+    return (min(ends), max(ends)) if ends else (0.0, 1.0)
+
+
+def _stretches(points: Sequence[CurvePoint]) -> list[list[int]]:
+    """Runs of neighbouring points whose interval is known."""
+    found: list[list[int]] = [[]]
+    for index, point in enumerate(points):
+        if math.isnan(point.low) or math.isnan(point.high):
+            found.append([])
+        else:
+            found[-1].append(index)
+    return [stretch for stretch in found if stretch]
+
+
+def _line(root: ElementTree.Element, start: tuple[float, float], end: tuple[float, float], kind: str) -> None:
+    (x1, y1), (x2, y2) = start, end
+    ElementTree.SubElement(
+        root, "line", {"x1": str(x1), "y1": str(y1), "x2": str(x2), "y2": str(y2), "class": kind}
+    )
+
+
+def _polyline(root: ElementTree.Element, places: Sequence[tuple[float, float]], kind: str) -> None:
+    known = [f"{x},{y}" for x, y in places if not math.isnan(y)]
+    if len(known) > 1:
+        ElementTree.SubElement(root, "polyline", {"points": " ".join(known), "class": kind})
+
+
+def _text(root: ElementTree.Element, place: tuple[float, float], words: str, kind: str) -> None:
+    text = ElementTree.SubElement(
+        root, "text", {"x": str(round(place[0], 1)), "y": str(round(place[1], 1)), "class": kind}
+    )
+    text.text = printable(words)

@@ -1,0 +1,96 @@
+"""Which checkpoints belong to one method, and what rows and columns are called on the page.
+
+Checkpoints carry no field for the method that made them: `lora/epoch-1` and `lora/epoch-2` are one line because their
+names agree up to the step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from keepsight.types import ResultMatrix
+
+__all__ = ["Line", "column_titles", "lines", "row_titles", "tuned_columns"]
+
+_STEP = re.compile(
+    r"^(?P<method>.*?)[/\\:_ -]*(?P<unit>epoch|step|stage|checkpoint|task)[-_ =]?(?P<number>\d+)$", re.I
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The checkpoints of one method in training order: row indices and what the axis calls them."""
+
+    method: str
+    rows: tuple[int, ...]
+    steps: tuple[str, ...]
+
+    @property
+    def last(self) -> int:
+        """The row of the last checkpoint."""
+        return self.rows[-1]
+
+
+def lines(rows: Sequence[str]) -> list[Line]:
+    """Groups every row but the first (the base). Names that share no prefix make one nameless line in row order."""
+    members: dict[str, list[tuple[int, str]]] = {}
+    titles = row_titles(rows)
+    for index in range(1, len(rows)):
+        method, step = _parts(titles[index])
+        members.setdefault(method, []).append((index, step))
+    if len(members) > 1 and all(len(steps) == 1 for steps in members.values()):
+        return [Line("", tuple(range(1, len(rows))), tuple(titles[1:]))]
+    return [Line(method, *_columns(steps)) for method, steps in members.items()]
+
+
+def row_titles(rows: Sequence[str]) -> list[str]:
+    """Row names without the directories that all checkpoints (not the base) share; unchanged if that blurs them."""
+    tuned = list(rows[1:])
+    cut = _shared_prefix(tuned) if len(tuned) > 1 else 0
+    titles = [rows[0], *(row[cut:] for row in tuned)] if rows else []
+    return titles if len(set(titles)) == len(set(rows)) and all(titles) else list(rows)
+
+
+def column_titles(cols: Sequence[str]) -> list[str]:
+    """Column names without a shared task name: ("emt:digits", "emt:cards") -> ["digits", "cards"]."""
+    prefixes = {col.partition(":")[0] for col in cols}
+    if len(prefixes) != 1 or not all(col.partition(":")[2] for col in cols):
+        return list(cols)
+    return [col.partition(":")[2] for col in cols]
+
+
+def tuned_columns(matrix: ResultMatrix) -> dict[int, int]:
+    """Row index -> index of the column that this checkpoint was tuned on, where the matrix knows it."""
+    tuned = matrix.meta.get("tuned_on")
+    if not isinstance(tuned, Mapping):
+        return {}
+    rows = {name: index for index, name in enumerate(matrix.rows)}
+    cols = {name: index for index, name in enumerate(matrix.cols)}
+    return {rows[row]: cols[col] for row, col in tuned.items() if row in rows and col in cols}
+
+
+def _parts(name: str) -> tuple[str, str]:
+    stepped = _STEP.match(name)
+    if stepped and stepped["method"]:
+        return stepped["method"], stepped["number"]
+    if stepped:
+        return "", name
+    method, slash, step = name.rpartition("/")
+    return (method, step) if slash and method else (name, name)
+
+
+def _columns(steps: Sequence[tuple[int, str]]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    return tuple(index for index, _ in steps), tuple(step for _, step in steps)
+
+
+def _shared_prefix(names: Sequence[str]) -> int:
+    """Length of the leading directories that all names share, but never of a name's last two parts: method and step."""
+    directories = [name.split("/")[:-2] for name in names]
+    shared = 0
+    for parts in zip(*directories):
+        if len(set(parts)) > 1:
+            break
+        shared += len(parts[0]) + 1
+    return shared

@@ -1,0 +1,147 @@
+"""The result matrix as plain text for a terminal: narrow enough for any window, every figure with its n."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+
+from keepsight.report.comparisons import Audit, read_audit
+from keepsight.report.curves import is_share
+from keepsight.report.grid import headline
+from keepsight.report.wording import MISSING, count, figure, points, printable, span
+from keepsight.scoring.forgetting import Drop
+from keepsight.types import ResultMatrix
+
+__all__ = ["MatrixTable", "matrix_table", "read_table"]
+
+WIDTH = 60  # a quarter of a wide screen, a whole narrow one
+_NARROW = 7  # "100.0▼" and a blank
+_WIDE = 11
+_LONGEST_NAME = 20
+MOST_DROPS = 8
+
+
+@dataclass(frozen=True)
+class MatrixTable:
+    """The figures of a matrix and its real differences to the base; `text` draws them."""
+
+    rows: tuple[str, ...]
+    cols: tuple[str, ...]
+    figures: tuple[tuple[str, ...], ...]  # per row, with the verdict's mark
+    n: tuple[str, ...]  # per column
+    drops: tuple[Drop, ...]  # real ones, largest first
+    titles: tuple[tuple[str, str], ...]  # row and column title of every drop
+    compared: int
+    level: float
+
+    def text(self, width: int = WIDTH) -> str:
+        """The table in blocks of as many columns as fit into `width` cells, then the real differences."""
+        name = min(max(map(cell_len, (*self.rows, "n"))), _LONGEST_NAME, max(8, width // 3))
+        most = max(1, (width - name) // _NARROW)
+        blocks = math.ceil(len(self.cols) / most)
+        block = math.ceil(len(self.cols) / blocks)  # evenly filled blocks leave room for longer headings
+        column = min(_WIDE, (width - name) // block)
+        lines: list[str] = []
+        for start in range(0, len(self.cols), block):
+            part = slice(start, start + block)
+            lines += [_line("", name, [_cut_end(col, column - 1) for col in self.cols[part]], column)]
+            lines += [_line(row, name, cells[part], column) for row, cells in zip(self.rows, self.figures)]
+            lines += [_line("n", name, self.n[part], column), ""]
+        return "\n".join(line.rstrip() for line in [*lines, *self._told(width)])
+
+    def markdown(self) -> str:
+        """The table in Markdown, with whole names."""
+        head = ["", *map(_escaped, self.cols)]
+        body = [[_escaped(row), *figures] for row, figures in zip(self.rows, self.figures)]
+        rule = ["---", *["---:"] * len(self.cols)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body, ["n", *self.n]])
+
+    def _told(self, width: int) -> Iterator[str]:
+        if not self.compared:
+            yield "Nothing to compare with."
+            return
+        certainty = f"{100 * self.level:.3g} %"
+        yield f"▼ forgotten ▲ improved against {_cut(self.rows[0], 20)}: {len(self.drops)} of {self.compared}."
+        yield f"{certainty} corrected interval (Holm); unmarked: no evidence."
+        for drop, (row, col) in list(zip(self.drops, self.titles))[:MOST_DROPS]:
+            mark = "▼" if drop.verdict == "forgotten" else "▲"
+            yield _cut(f"{mark} {row} on {col}", width)
+            moved = f"{figure(drop.reference)} → {figure(drop.current)}"
+            yield f"    {moved}, {points(-drop.difference)} [{span(-drop.high, -drop.low)}] n {count(drop.n)}"
+        if len(self.drops) > MOST_DROPS:
+            yield f"  and {len(self.drops) - MOST_DROPS} more"
+
+
+def matrix_table(matrix: ResultMatrix, width: int = WIDTH) -> str:
+    """The matrix for a terminal of `width` cells, every line at most that wide (from 40 cells up)."""
+    return read_table(matrix).text(width)
+
+
+def read_table(matrix: ResultMatrix, level: float = 0.95) -> MatrixTable:
+    """The numbers behind `matrix_table`."""
+    audit = read_audit(matrix, level)
+    real = [(cell, drop) for cell, drop in audit.base.items() if drop.verdict != "no evidence"]
+    real.sort(key=lambda item: -item[1].difference)
+    return MatrixTable(
+        rows=tuple(map(printable, audit.rows)),
+        cols=tuple(map(printable, audit.cols)),
+        figures=tuple(
+            tuple(_figure(audit, row, col) for col in range(len(audit.cols)))
+            for row in range(len(audit.rows))
+        ),
+        n=tuple(_scored(audit, col) for col in range(len(audit.cols))),
+        drops=tuple(drop for _, drop in real),
+        titles=tuple((printable(audit.rows[row]), printable(audit.cols[col])) for (row, col), _ in real),
+        compared=len(audit.base),
+        level=level,
+    )
+
+
+def _figure(audit: Audit, row: int, col: int) -> str:
+    run = audit.run(row, col)
+    if run is None:
+        return "failed" if (row, col) in audit.failures() else MISSING
+    found = headline(run)
+    drop = audit.base.get((row, col))
+    mark = {"forgotten": "▼", "improved": "▲"}.get(drop.verdict, " ") if drop else " "
+    if math.isnan(found.value):
+        return f"{MISSING} "
+    return figure(found.value, share=is_share(audit.matrix, col)) + mark
+
+
+def _scored(audit: Audit, col: int) -> str:
+    """The number of scored samples in a column, as a range when rows differ."""
+    found = [headline(run).n for row in range(len(audit.rows)) if (run := audit.run(row, col)) is not None]
+    if not found:
+        return f"{MISSING} "
+    return f"{min(found)} " if min(found) == max(found) else f"≥{min(found)} "
+
+
+def _line(name: str, width: int, cells: Sequence[str], column: int) -> str:
+    return set_cell_size(_cut(name, width), width) + "".join(
+        " " * (column - cell_len(cell)) + cell for cell in cells
+    )
+
+
+def _cut_end(text: str, width: int) -> str:
+    """At most `width` cells, the beginning kept, with room for the mark that stands behind a figure."""
+    text = " ".join(text.split())
+    return f"{text} " if cell_len(text) < width else f"{set_cell_size(text, width - 1).rstrip()}…"
+
+
+def _cut(text: str, width: int) -> str:
+    """At most `width` cells, the end kept: names of checkpoints differ at their ends."""
+    text = " ".join(text.split())
+    if cell_len(text) <= width:
+        return text
+    tail = text
+    while cell_len(tail) > width - 1:
+        tail = tail[1:]
+    return f"…{tail}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
