@@ -42,6 +42,7 @@ def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
     parts: dict[str, Rows] = {}
     folders: list[str] = []
     for part, start in _parts(root):
+        _refuse_escape(root, start)
         if part in parts:
             raise KeepsightError(f"folder {root}: two folders hold the {part} split; merge them")
         found = _class_folders(start)
@@ -105,6 +106,7 @@ def _class_folders(start: Path) -> list[Path]:
 def _rows(root: Path, folders: list[Path], names: Mapping[str, str], passed_over: list[str]) -> Rows:
     images = []
     for folder in folders:
+        _refuse_escape(root, folder)
         label = label_text(names.get(folder.name, folder.name))
         images += [(file, label) for file in _picture_files(root, folder, passed_over)]
     return _file_rows(root, images)

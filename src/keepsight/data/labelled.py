@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from keepsight.types import KeepsightError, Media
 
-__all__ = ["LabelledImage", "LabelledPicture", "LabelledSet", "PictureSet", "Rows", "Split", "choose", "label_text"]
-
-Split = Literal["train", "test"]
+__all__ = ["LabelledImage", "LabelledPicture", "LabelledSet", "PictureSet", "Rows", "choose", "label_text"]
 
 
 class LabelledPicture(Protocol):
@@ -87,7 +85,7 @@ class LabelledSet:
 
     name: str
     labels: tuple[str, ...]
-    splits: Mapping[Split, Rows]
+    splits: Mapping[str, Rows]  # "train", "test"
     noun: str = "object"
     notes: tuple[str, ...] = field(default=())
 
@@ -99,11 +97,11 @@ class LabelledSet:
         """`n` random test pictures (default all)."""
         return self._pick("test", n, seed)
 
-    def count(self, split: Split) -> int:
+    def count(self, split: str) -> int:
         """How many pictures a split holds."""
         return len(self.splits[split].ids) if split in self.splits else 0
 
-    def _pick(self, split: Split, n: int | None, seed: int) -> list[LabelledImage]:
+    def _pick(self, split: str, n: int | None, seed: int) -> list[LabelledImage]:
         if not self.count(split):
             there = ", ".join(name for name in self.splits if self.count(name)) or "none"
             raise KeepsightError(f"set {self.name}: it has no {split} pictures; ask for another split ({there})")

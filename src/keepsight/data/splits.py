@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 
-from keepsight.data.labelled import Rows, Split
+from keepsight.data.labelled import Rows
 from keepsight.types import KeepsightError
 
 __all__ = ["HELD_OUT", "SPLIT_NAMES", "settle"]
@@ -25,7 +25,7 @@ SPLIT_NAMES = {
 HELD_OUT = 0.2  # of each class, when the data set has no split of its own
 
 
-def settle(name: str, parts: Mapping[str, Rows]) -> tuple[dict[Split, Rows], list[str]]:
+def settle(name: str, parts: Mapping[str, Rows]) -> tuple[dict[str, Rows], list[str]]:
     """Training and test rows out of parts named train, val, test and all, and notes on any choice made here."""
     filled = {part: rows for part, rows in parts.items() if rows.ids}
     if not filled:
@@ -41,8 +41,8 @@ def settle(name: str, parts: Mapping[str, Rows]) -> tuple[dict[Split, Rows], lis
     return {"train": train, "test": test}, [note]
 
 
-def _known(parts: Mapping[str, Rows], test: str) -> tuple[dict[Split, Rows], list[str]]:
-    splits: dict[Split, Rows] = {"test": parts[test]}
+def _known(parts: Mapping[str, Rows], test: str) -> tuple[dict[str, Rows], list[str]]:
+    splits = {"test": parts[test]}
     if "train" in parts:
         splits["train"] = parts["train"]
     unused = [f"{len(rows.ids)} {name} pictures are not used." for name, rows in parts.items()

@@ -63,7 +63,7 @@ class Plan:
         order = self._order(self.epoch_of(step))
         start = (step - 1) % self.steps_per_epoch * self.samples_per_step
         chosen = order[start : start + self.samples_per_step]
-        chosen += order[: -len(chosen) % self.processes]
+        chosen += [order[i % len(order)] for i in range(-len(chosen) % self.processes)]
         own = chosen[process :: self.processes]
         return [own[i : i + self.batch_size] for i in range(0, len(own), self.batch_size)]
 

@@ -1,0 +1,196 @@
+"""The loop: the same bits after a kill, the same loss however a step is split, and complete checkpoints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from keepsight.tune.config import SFTConfig
+from keepsight.tune.methods import METHODS, Method
+from keepsight.tune.sft import sft
+from keepsight.types import KeepsightError
+
+pytestmark = pytest.mark.torch
+
+QUICK = SFTConfig(num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4)
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import os, signal, sys
+from keepsight.data.drawn import SETS
+from keepsight.data.llava import instruction_samples
+from keepsight.models import load
+from keepsight.tune.sft import SFTConfig, sft
+
+base, output, method, fatal_step = sys.argv[1:]
+def die(now):
+    if now.step == int(fatal_step):
+        os.kill(os.getpid(), signal.SIGKILL)
+config = SFTConfig(method=method, num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4)
+sft(load(base, device="cpu"), instruction_samples(SETS["shapes"], n=13), config, output, progress=die)
+"""
+
+
+def tensors(directory):
+    from safetensors.torch import load_file
+
+    return {f"{file.name}/{k}": v for file in sorted(directory.glob("*.safetensors")) for k, v in load_file(file).items()}
+
+
+def same(first, second):
+    one, two = tensors(first), tensors(second)
+    return one.keys() == two.keys() and all(one[name].equal(two[name]) for name in one)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("method", "fatal_step"), [("lora", 4), ("linear", 7)])
+def test_a_killed_run_goes_on_to_the_same_bits(base, model, samples, tmp_path, method, fatal_step):
+    config = replace(QUICK, method=method)
+    whole = sft(model, samples, config, tmp_path / "whole")
+    command = [sys.executable, "-c", KILLED, str(base), str(tmp_path / "killed"), method, str(fatal_step)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+    steps = []
+    resumed = sft(model, samples, config, tmp_path / "killed", progress=lambda now: steps.append(now.step))
+    assert steps == list(range(fatal_step, 9))  # steps 3 and 6 were saved; 4 died before its epoch was
+    assert all(same(one, two) for one, two in zip(whole, resumed)) and len(whole) == len(resumed) == 2
+    logs = [(tmp_path / name / "train_log.jsonl").read_text().splitlines() for name in ("whole", "killed")]
+    figures = [[(row["step"], row["loss"], row["grad_norm"]) for row in map(json.loads, log)] for log in logs]
+    assert figures[0] == figures[1] and [step for step, *_ in figures[0]] == list(range(1, 9))
+
+
+def test_a_finished_run_trains_nothing_and_loads_nothing(model, samples, tmp_path):
+    first = sft(model, samples, QUICK, tmp_path)
+    assert not (tmp_path / "state").exists()
+
+    class Unloadable:
+        name, digest = model.name, model.digest
+
+    again, seen = [], []
+    again = sft(Unloadable(), samples, QUICK, tmp_path, progress=seen.append, on_epoch=lambda d, e: seen.append((d, e)))
+    assert again == first and seen == [(first[0], 1), (first[1], 2)]
+
+
+def test_a_directory_of_another_run_is_refused(model, samples, tmp_path):
+    sft(model, samples, QUICK, tmp_path)
+    with pytest.raises(KeepsightError, match="learning_rate differ"):
+        sft(model, samples, replace(QUICK, learning_rate=1e-3), tmp_path)
+    with pytest.raises(KeepsightError, match="data_digest differ"):
+        sft(model, samples[1:], QUICK, tmp_path)
+    sft(model, samples, replace(QUICK, logging_steps=5), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["linear", "lora"])
+def test_batch_one_times_eight_learns_what_batch_eight_learns(model, samples, tmp_path, method):
+    import torch
+
+    uneven = [replace(s, target=(s.target[0] * (1 + i % 3),)) for i, s in enumerate(samples)]
+    base = replace(QUICK, method=method, lora_dropout=0.0, learning_rate=1e-3)
+    shapes = {"a": (8, 1), "b": (1, 8), "c": (3, 3)}
+    logs = {}
+    for name, (batch, accumulation) in shapes.items():
+        config = replace(base, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
+        if name == "c":
+            continue
+        last = sft(model, uneven, config, tmp_path / name)[-1]
+        logs[name] = (tensors(last), [json.loads(r)["loss"] for r in open(tmp_path / name / "train_log.jsonl")])
+    assert logs["a"][1] == pytest.approx(logs["b"][1], rel=1e-5)
+    for key, value in logs["a"][0].items():
+        torch.testing.assert_close(value, logs["b"][0][key], rtol=1e-3, atol=2e-5)
+
+
+def test_a_checkpoint_answers_as_the_trained_module_did(base, model, samples, tmp_path):
+    import torch
+
+    from keepsight.models import load
+
+    config = replace(QUICK, method="lora", lora_dropout=0.0)
+    trained = model.unshared()
+    trained.unshared = lambda: trained
+    last = sft(trained, samples, config, tmp_path)[-1]
+    loaded = load(f"{base}+adapter:{last}", device="cpu")
+    batch = trained.training_batch(samples[:3])
+    labels = batch.pop("labels")
+    with torch.inference_mode():
+        ours, theirs = trained.module(**batch).logits, loaded.module(**batch).logits
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert (labels != -100).sum() > 0
+    about = json.loads((last / "keepsight.json").read_text())
+    assert about["epoch"] == 2 and about["step"] == 8 and about["config"]["lora_r"] == 4
+
+
+def test_the_base_in_memory_is_left_alone(model, samples, tmp_path):
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    sft(model, samples, replace(QUICK, method="full", num_train_epochs=1), tmp_path)
+    assert all(value.equal(model.module.state_dict()[name]) for name, value in before.items())
+
+
+def test_hooks_are_called_in_order(model, samples, tmp_path):
+    class Spy(Method):
+        name = "spy"
+
+        def __init__(self):
+            self.calls = []
+
+        def wrap(self, model):
+            self.calls.append("wrap")
+
+        def start_stage(self, model, samples):
+            self.calls.append("start")
+
+        def penalty(self, model, batch, outputs):
+            self.calls.append("penalty")
+            return outputs.logits.sum() * 0.0
+
+        def edit_gradients(self, model):
+            self.calls.append("edit")
+            assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+        def end_stage(self, model, samples):
+            self.calls.append("end")
+
+    spy = Spy()
+    config = replace(QUICK, num_train_epochs=1, gradient_accumulation_steps=2)
+    sft(model, samples, config, tmp_path, method=spy)
+    assert spy.calls == ["wrap", "start", "penalty", "penalty", "edit", "penalty", "penalty", "edit", "end"]
+    assert METHODS["sequential"]().penalty(None, {}, None) == 0.0
+
+
+def test_a_loss_that_is_not_a_number_names_the_step(model, samples, tmp_path):
+    class Poison(Method):
+        def penalty(self, model, batch, outputs):
+            return float("nan")
+
+    with pytest.raises(KeepsightError, match=r"step 1 of 8: the loss is nan \(samples shapes/train"):
+        sft(model, samples, QUICK, tmp_path, method=Poison())
+
+
+def test_settings_that_save_memory_do_not_change_what_is_learnt(model, samples, tmp_path):
+    import torch
+
+    config = replace(QUICK, method="lora", lora_dropout=0.0, num_train_epochs=1)
+    plain = sft(model, samples, config, tmp_path / "plain")[-1]
+    spared = sft(model, samples, replace(config, gradient_checkpointing=True), tmp_path / "spared")[-1]
+    for name, value in tensors(plain).items():
+        torch.testing.assert_close(value, tensors(spared)[name], rtol=1e-4, atol=1e-5)
+    half = sft(model, samples, replace(config, bf16=True), tmp_path / "half")[-1]
+    moved = [(tensors(half)[name] - value).abs().max() for name, value in tensors(plain).items()]
+    assert 0 < max(moved) < 0.1
+
+
+def test_no_samples_is_an_error(model, tmp_path):
+    with pytest.raises(KeepsightError, match="nothing to tune on"):
+        sft(model, [], QUICK, tmp_path)
