@@ -1,0 +1,111 @@
+"""The language-model judge: another model says whether the answer names the label.
+
+Source: EMT appendix C.1 (prompt, temperature 0.2, max_tokens 64, top_p 1, gpt-3.5-turbo). The paper does not say how the
+judge's words are read; here its first word must be yes or no, anything else is a failed judgement, counted as such.
+The paper's prompt does not shield the judge from instructions inside an answer: use it to compare with published
+numbers, and the other judges to check it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from keepsight.scoring.answered import score_answered, version_of
+from keepsight.scoring.yes_no import first_word
+from keepsight.types import VLM, KeepsightError, Output, Sample, Score, digest_of
+
+__all__ = ["PROMPT", "LLMYesNo"]
+
+# Appendix C.1 verbatim.
+PROMPT = (
+    "Please only answer the question in yes or no. "
+    'Is the "Prediction" correctly predicting the right "Label"? Label: {label}; Prediction: {outputs}.'
+)
+
+
+class LLMYesNo:
+    """Value 1 if the judge says yes, 0 if no; anything else is "judge_failed" without a value.
+
+    Each distinct (answer, label) is asked once per call. An empty answer is not asked: it is "unparsed", value 0.
+
+    Args:
+        model: any model that `models.load` gives; it is asked without a picture.
+        prompt: with the fields `{label}` (the first target, underscores as blanks) and `{outputs}`.
+    """
+
+    name = "llm"
+
+    def __init__(
+        self,
+        model: VLM,
+        *,
+        prompt: str = PROMPT,
+        temperature: float = 0.2,
+        max_new_tokens: int = 64,
+        top_p: float = 1.0,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
+        if "{label}" not in prompt or "{outputs}" not in prompt:
+            raise KeepsightError("a judge's prompt needs the fields {label} and {outputs}")
+        self.model = model
+        self.prompt = prompt
+        self.temperature = temperature
+        self.max_new_tokens = max_new_tokens
+        self.top_p = top_p
+        self.seed = seed
+        self.batch_size = batch_size
+        self.version = version_of("1", model.digest, prompt, temperature, max_new_tokens, top_p, seed)
+
+    def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
+        """Scores each answer; see the class."""
+        return score_answered(samples, outputs, self._score)
+
+    def _score(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
+        pairs = [
+            (output.text.strip(), _label(sample)) for sample, output in zip(samples, outputs, strict=True)
+        ]
+        verdicts = self._ask([pair for pair in dict.fromkeys(pairs) if pair[0]])
+        empty = Score(0.0, status="unparsed", explanation="empty answer")
+        return [verdicts[pair] if pair[0] else empty for pair in pairs]
+
+    def _ask(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Score]:
+        if not pairs:
+            return {}
+        questions = [_question(self.prompt, answer, label) for answer, label in pairs]
+        replies = self.model.generate(
+            questions,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            batch_size=self.batch_size,
+        )
+        silent = Score(float("nan"), status="judge_failed", explanation="the judge gave no reply")
+        verdicts = dict.fromkeys(pairs, silent)
+        for index, reply in replies:
+            verdicts[pairs[index]] = _verdict(reply, pairs[index][0])
+        return verdicts
+
+
+def _question(prompt: str, answer: str, label: str) -> Sample:
+    """The judge's sample. Its id comes from its text, so that a sampled judge repeats itself on a resumed run."""
+    fields = {"{label}": label, "{outputs}": answer}
+    text = re.sub(r"\{label\}|\{outputs\}", lambda match: fields[match.group()], prompt)
+    return Sample(f"judge-{digest_of(text)[:16]}", text)
+
+
+def _verdict(reply: Output, answer: str) -> Score:
+    if reply.error is not None:
+        return Score(float("nan"), status="judge_failed", explanation=f"the judge failed: {reply.error}")
+    word = first_word(reply.text)
+    if word is None:
+        return Score(float("nan"), status="judge_failed", explanation=f"the judge said: {reply.text.strip()}")
+    return Score(float(word == "yes"), answer, explanation=f"the judge said: {reply.text.strip()}")
+
+
+def _label(sample: Sample) -> str:
+    if not sample.target:
+        raise KeepsightError(f"sample {sample.id} has no target, so its answer cannot be judged")
+    return sample.target[0].replace("_", " ")

@@ -1,0 +1,251 @@
+"""Taking an answer apart: what a sentence offers as its answer, and what it only mentions.
+
+Every sentence is cut in three. A *subject* before the verb: usually the template of the question ("The object in the
+image is"), which says nothing. A *head*: the noun phrase that answers, with its list if it is one. And a *rest* from
+the first preposition, relative word or verb on ("... in a tank", "... that says walker hound"), where labels are
+scenery. Word lists and order only: no grammar is learnt, so the same text is always read the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from keepsight.scoring.labels import LabelMatcher, Mention
+from keepsight.scoring.negation import COPULAS, ends_clause, sentence_numbers
+from keepsight.scoring.words import ARTICLE, Token, number_words, word_set
+
+__all__ = ["Part", "parts_of"]
+
+_ARTICLES = word_set("a an the this that these those some another one's my your its") | {ARTICLE}
+_PREPOSITIONS = word_set(
+    "in on at with by for from near next behind beside beneath under underneath over above below inside outside into "
+    "onto through between among against along across around during to toward towards within upon amid"
+)
+_RELATIVES = word_set("that which who whose where while when as because than so since if")
+# Verbs that hand over from a template to the answer: "the image shows a cat".
+_LINKING = word_set(
+    "shows show showing depicts depict depicting displays display displaying features feature featuring represents "
+    "represent portrays resembles looks look looking seems seem appears appear called named see contains contain "
+    "containing has have having says say reads read being"
+)
+_OTHER_VERBS = word_set(
+    "says say reads read has have holds hold stands sits lies wears eats runs flies rides"
+)
+_AUXILIARIES = word_set(
+    "do does did can could may might must shall should will would been am get got 'm 've 'll 'd"
+)
+_ADVERBS = word_set(
+    "also actually clearly definitely probably possibly perhaps maybe likely presumably apparently just only simply "
+    "most mostly very really quite rather still here there now then"
+)
+_PRONOUNS = word_set("i we you it they he she this that these those there here what which who me us")
+_FILLERS = (
+    _PRONOUNS | _AUXILIARIES | _ADVERBS | word_set("like to be as of not n't either both and or is are")
+)
+# Words for the picture or for whatever is in it: they never add to an answer.
+_PICTURE = word_set(
+    "image images picture pictures photo photos photograph object objects thing item answer label class category "
+    "question prediction close up closeup view shot scene type kind sort single main depiction final correct"
+)
+# Words for the kind of answer: part of the template before the verb and beside a label ("the letter A").
+_KINDS = word_set(
+    "number numbers digit digits letter letters character shape shapes symbol color colour colors colours texture "
+    "pattern suit card cards figure word animal vehicle capital uppercase lowercase option choice"
+)
+_OTHER_STOPS = word_set(
+    "and or but nor not no n't yes of 's 're s think believe guess suppose say would if well ok okay please sure answer "
+    "unsure certain seems seem appears looks like look too with its his her their neither both either however instead"
+)
+_STOPS = _ARTICLES | _PREPOSITIONS | _RELATIVES | COPULAS | _LINKING | _FILLERS | _PICTURE | _OTHER_STOPS
+_NOUNS_IN_ING = word_set(
+    "thing something anything nothing everything painting drawing building ceiling clothing king ring string wing "
+    "evening morning wedding spring interesting amazing"
+)
+_COLOURS = word_set(
+    "red green blue yellow orange purple pink brown black white grey gray cyan magenta violet turquoise gold silver "
+    "beige navy teal maroon lime indigo crimson"
+)
+_IMAGE_NOUNS = word_set("image picture photo photograph scene")
+_SHOWN = word_set(
+    "shown depicted pictured displayed visible present seen classified identified labelled labeled"
+)
+_POSSESSING = word_set("has have having contains contain containing")
+_VERBS = COPULAS | _LINKING | _OTHER_VERBS | _AUXILIARIES
+_TEMPLATE = _ARTICLES | _PREPOSITIONS | _RELATIVES | _FILLERS | _PICTURE | _KINDS | _SHOWN | _OTHER_STOPS
+_BEFORE_ANSWER = _ARTICLES | _FILLERS | _PICTURE | {"of"}
+_NUMBER_WORDS = frozenset(" ".join(words) for words in number_words())
+_QUALIFIERS = _COLOURS | _NUMBER_WORDS
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sentence of an answer. Mentions are in order of place; denied ones are only in `denied`."""
+
+    head: tuple[Mention, ...]
+    rest: tuple[Mention, ...]
+    denied: tuple[Mention, ...]
+    contradiction: tuple[Mention, ...]  # "The airplane is 8.": the subject's label, then the predicate's
+    content: tuple[str, ...]  # words that add something beyond labels and template
+    answer: str  # the words of the head, lower case
+    final: bool  # "The answer is ..."
+
+
+Place = tuple[Mention, int, int]  # a mention, the index of its first word, and of the word after it
+
+
+def parts_of(text: str, matcher: LabelMatcher) -> tuple[list[Part], bool]:
+    """The sentences of `text` taken apart, exact repeats left out, and whether there were any."""
+    tokens, places = matcher.read(text)
+    numbers = sentence_numbers(tokens)
+    starts = [index for index in range(len(tokens)) if index == 0 or numbers[index] != numbers[index - 1]]
+    inside: dict[int, list[Place]] = {}
+    for mention, first, after in places:
+        start = starts[numbers[first]]
+        inside.setdefault(start, []).append((mention, first - start, after - start))
+    parts: dict[tuple[str, ...], Part] = {}
+    for start, end in pairwise([*starts, len(tokens)]):
+        words = tuple(token.text for token in tokens[start:end])
+        if words not in parts:
+            parts[words] = _Sentence(tokens[start:end], inside.get(start, [])).part()
+    return list(parts.values()), len(parts) < len(starts)
+
+
+class _Sentence:
+    """The words of one sentence, the labels in it, and where its answer begins."""
+
+    def __init__(self, tokens: Sequence[Token], places: Sequence[Place]) -> None:
+        self.tokens = tokens
+        self.words = [token.text for token in tokens]
+        self.places = places
+        self.labelled = {index for _, first, after in places for index in range(first, after)}
+        # where the answer begins, and the copula behind a subject that names a label ("The airplane | is 8")
+        self.start, self.copula = self._find_answer()
+
+    def part(self) -> Part:
+        """The sentence as the taxonomy reads it."""
+        head_end = self._head_end(self.start)
+        head = self._named(self.start, head_end)
+        contradiction = self._contradiction(head)
+        denied = tuple(mention for mention, _, _ in self.places if mention.negated)
+        rest = tuple(
+            m for m, _, _ in self.places if not m.negated and m not in head and m not in contradiction
+        )
+        return Part(
+            head=tuple(head),
+            rest=rest,
+            denied=denied,
+            contradiction=tuple(contradiction),
+            content=tuple(self._content()),
+            answer=self._answer(),
+            final="answer" in self.words[: self.start + 1] and 0 not in self.labelled,
+        )
+
+    def _find_answer(self) -> tuple[int, int | None]:
+        """Steps over subjects that say nothing: "I think | the object in the image is | a cat"."""
+        start = 0
+        for verb in self._verbs():
+            subject = range(start, verb)
+            if self.labelled.intersection(subject):
+                return start, verb if self.words[verb] in COPULAS else None
+            template = all(self.words[index] in _TEMPLATE for index in subject)
+            if not template and (start > 0 or self.words[verb] not in COPULAS):
+                break
+            if template and not self._links(verb, subject):
+                break
+            start = verb + 1
+        return self._skip_fillers(start), None
+
+    def _verbs(self) -> Iterator[int]:
+        for index, word in enumerate(self.words):
+            if index in self.labelled or word not in COPULAS | _LINKING:
+                continue
+            possessive = word == "'s" and (index == 0 or self.words[index - 1] not in _TEMPLATE)
+            if not possessive:
+                yield index
+
+    def _links(self, verb: int, subject: range) -> bool:
+        """ "The image has a cat" answers, "It has a tail" describes."""
+        if self.words[verb] not in _POSSESSING:
+            return True
+        return any(self.words[index] in _IMAGE_NOUNS for index in subject)
+
+    def _skip_fillers(self, start: int) -> int:
+        while start < len(self.words) and start not in self.labelled and self.words[start] in _FILLERS:
+            start += 1
+        return start
+
+    def _head_end(self, start: int) -> int:
+        """The first word after `start` that opens a modifier."""
+        for index in range(start, len(self.words)):
+            if index not in self.labelled and self._opens_modifier(index, start):
+                return index
+        return len(self.words)
+
+    def _opens_modifier(self, index: int, start: int) -> bool:
+        word = self.words[index]
+        if word in _PREPOSITIONS or word in _RELATIVES or word in _VERBS:
+            return True
+        if not word.endswith("ing") or len(word) < 5 or word in _NOUNS_IN_ING:
+            return False
+        following = self.words[index + 1] if index + 1 < len(self.words) else ""
+        # "standing in", "riding a horse", "a dog running" are verbs; "a flying bird" is not
+        after_label = index - 1 in self.labelled and index > start
+        return index == start or after_label or following in _ARTICLES | _PREPOSITIONS | {""}
+
+    def _named(self, start: int, end: int) -> list[Mention]:
+        """Labels in words [start, end) that are named as such: neither denied nor a mere "two" or "red" of another set."""
+        return [
+            mention
+            for mention, first, after in self.places
+            if start <= first < end and not mention.negated and not self._only_qualifies(mention, after)
+        ]
+
+    def _only_qualifies(self, mention: Mention, after: int) -> bool:
+        """A foreign number or colour before a noun: "two dogs", "a red shoe"."""
+        if mention.source is None or mention.label.casefold() not in _QUALIFIERS or after >= len(self.words):
+            return False
+        noun = after in self.labelled or self.words[after] not in _STOPS
+        return noun and not ends_clause(self.tokens[after].gap)
+
+    def _contradiction(self, subject: Sequence[Mention]) -> list[Mention]:
+        """The subject's labels and the predicate's, if the predicate calls an own label by another name."""
+        own = [mention for mention in subject if mention.source is None]
+        if self.copula is None or not own:
+            return []
+        start = self._skip_fillers(self.copula + 1)
+        named = self._named(start, self._head_end(start))
+        bare = start if start in self.labelled else None
+        others = [
+            mention
+            for mention in named
+            if mention.label not in {label.label for label in own} and not self._attribute(mention, bare, own)
+        ]
+        return [*own, *others] if others else []
+
+    def _attribute(self, mention: Mention, bare: int | None, own: Sequence[Mention]) -> bool:
+        """ "The circle is red" adds a property; "The circle is a red", "The red is blue" do not."""
+        is_bare = bare is not None and self.tokens[bare].start == mention.start
+        colours = any(label.label.casefold() in _COLOURS for label in own)
+        return is_bare and not colours and mention.label.casefold() in _COLOURS
+
+    def _content(self) -> Iterator[str]:
+        """Words that are neither label nor template."""
+        for index, word in enumerate(self.words):
+            if index in self.labelled or word in _STOPS:
+                continue
+            beside_label = index + 1 in self.labelled or index - 1 in self.labelled
+            if word in _KINDS and (index < self.start or beside_label):
+                continue
+            inside_unspaced = (
+                index > 0 and len(word) == 1 and not word.isascii() and self.tokens[index].gap == ""
+            )
+            if not inside_unspaced:
+                yield word
+
+    def _answer(self) -> str:
+        start = self.start
+        while start < len(self.words) and start not in self.labelled and self.words[start] in _BEFORE_ANSWER:
+            start += 1
+        return " ".join(token.written for token in self.tokens[start : start + 20]).lower()
