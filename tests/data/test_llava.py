@@ -14,6 +14,7 @@ from keepsight.data.llava import (
 )
 from keepsight.types import KeepsightError
 
+
 def row(value="<image>\nWhat is it?", answer="A cat.", image="a.png", **more):
     turns = [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
     return {"id": "1", "image": image, "conversations": turns, **more}

@@ -298,9 +298,9 @@ def _training_mode(module: Any, config: SFTConfig) -> None:
     if config.method != "full" or config.freeze_vision_tower:
         module.get_submodule(anatomy_of(module).tower).eval()
     if config.gradient_checkpointing:
-        later_name = getattr(module, "activation_checkpointing_enable", None)  # transformers 5.20 renamed it
-        enable = later_name or module.gradient_checkpointing_enable
-        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # Later releases of transformers 5 call it activation checkpointing and warn of the older name.
+        renamed = getattr(module, "activation_checkpointing_enable", None)
+        (renamed or module.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def _answer_loss(logits: Any, labels: Any) -> Any:
