@@ -1,0 +1,124 @@
+"""Benchmarks by name. A benchmark is one file in this folder and one line in `TASKS`; `example.py` is there to copy."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keepsight.data.drawn import SETS
+from keepsight.data.published import PUBLISHED
+from keepsight.tasks.emt import emt
+from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
+from keepsight.types import KeepsightError, Task
+
+__all__ = ["TASKS", "TaskInfo", "available", "get"]
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "yesno:scenes": polling_scenes,
+    "objects:scenes": objects_in_scenes,
+}
+ENTRY_POINTS = "keepsight.tasks"
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """One line of `keepsight ls tasks`."""
+
+    name: str
+    description: str
+
+
+def available() -> list[TaskInfo]:
+    """Every task that `get` knows by name, those of installed packages included (named, not imported)."""
+    drawn = [TaskInfo(f"emt:{name}", f"Closed-world classification of {name}, a drawn set.") for name in SETS]
+    published = [
+        TaskInfo(f"emt:{name}", f"Closed-world classification of {about.title}; give path=.")
+        for name, about in PUBLISHED.items()
+    ]
+    own = [TaskInfo(name, _first_line(builder)) for name, builder in TASKS.items()]
+    others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
+    return [*drawn, *published, *own, *others]
+
+
+def get(name: str, **arguments: Any) -> Task:
+    """The task of this name.
+
+    Args:
+        name: a name of `available()`; `emt:PATH` for a folder of class folders, a parquet file or a data-set
+            directory; `path/to/file.py:function` for a task of your own.
+        arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
+
+    Raises:
+        KeepsightError: an unknown name (with the nearest ones) or an argument that the builder does not take.
+    """
+    if name in TASKS:
+        return _built(name, TASKS[name], (), arguments)
+    if name.startswith("emt:"):
+        return _built(name, emt, (_known_set(name),), arguments)
+    if ".py:" in name:
+        return _built(name, _from_file(name), (), arguments)
+    for point in _entry_points():
+        if point.name == name:
+            return _built(name, point.load(), (), arguments)
+    raise KeepsightError(f"no task {name!r}{_nearest(name)}")
+
+
+def _built(name: str, builder: Callable[..., Task], given: tuple[Any, ...], arguments: dict[str, Any]) -> Task:
+    signature = inspect.signature(builder)
+    try:
+        signature.bind(*given, **arguments)
+    except TypeError as error:
+        takes = ", ".join(list(signature.parameters)[len(given) :]) or "no arguments"
+        raise KeepsightError(f"task {name}: {error}; it takes {takes}") from error
+    task = builder(*given, **arguments)
+    if not isinstance(task, Task):
+        raise KeepsightError(f"task {name}: its builder returned a {type(task).__name__}, not a keepsight Task")
+    return task
+
+
+def _known_set(name: str) -> str:
+    """The part after `emt:` if it can name a set at all."""
+    chosen = name.removeprefix("emt:")
+    if chosen in SETS or chosen in PUBLISHED or chosen.startswith("hf:") or Path(chosen).expanduser().exists():
+        return chosen
+    raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, [info.name for info in available()], n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else "; `keepsight ls tasks` lists what there is"
+
+
+def _from_file(name: str) -> Callable[..., Task]:
+    """A function of a Python file the user points at. Running the user's own code is what was asked for."""
+    file, _, function = name.rpartition(":")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise KeepsightError(f"task {name}: no file {file}")
+    spec = importlib.util.spec_from_file_location(f"keepsight_task_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up while it runs
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise KeepsightError(f"task {name}: {path} failed with {type(error).__name__}: {error}") from error
+    builder = getattr(module, function, None)
+    if not callable(builder):
+        raise KeepsightError(f"task {name}: {path} has no function {function!r}")
+    return builder
+
+
+def _entry_points() -> list[importlib.metadata.EntryPoint]:
+    return sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+
+
+def _first_line(builder: Callable[..., Task]) -> str:
+    return (inspect.getdoc(builder) or "").partition("\n")[0]
