@@ -30,7 +30,7 @@ from keepsight.types import (
     Task,
 )
 
-__all__ = ["Limit", "Progress", "audit", "evaluate", "evaluate_all", "rescore", "select"]
+__all__ = ["Limit", "Progress", "audit", "evaluate", "evaluate_all", "rescore", "select", "unanswered"]
 
 Limit = int | float | str | None
 # (what is being done, finished so far, of how many); called from the evaluating thread.
@@ -102,15 +102,7 @@ def evaluate(
         KeepsightError: too many samples failed; another process writes this run; sample ids repeat.
     """
     samples = select(task.test(), limit)
-    _check_ids(task, samples)
-    identity = Identity(
-        checkpoint=model.name,
-        checkpoint_digest=model.digest,
-        task=task.name,
-        task_version=task.version,
-        sample_hashes=tuple(sample_hash(sample) for sample in samples),
-        inference=dict(task.infer.settings),
-    )
+    identity = _identity(model, task, samples)
     report = progress or _silent
     done = store.find_run(identity)
     if done is not None and _nothing_left(done, task):
@@ -127,11 +119,19 @@ def evaluate(
     return store.load_run(writer.path)
 
 
+def unanswered(model: VLM, task: Task, store: Store, *, limit: Limit = None) -> list[Sample]:
+    """The samples that `evaluate` would ask now; loads no weights and writes nothing."""
+    samples = select(task.test(), limit)
+    identity = _identity(model, task, samples)
+    known = store.answers(identity)
+    return [sample for sample in samples if (sample.id, identity.request_of(sample)) not in known]
+
+
 def _silent(what: str, done: int, total: int) -> None:
     return None
 
 
-def _check_ids(task: Task, samples: Sequence[Sample]) -> None:
+def _identity(model: VLM, task: Task, samples: Sequence[Sample]) -> Identity:
     seen: set[str] = set()
     for sample in samples:
         if sample.id in seen:
@@ -139,6 +139,14 @@ def _check_ids(task: Task, samples: Sequence[Sample]) -> None:
                 f"task {task.name} has two samples with id {sample.id!r}; ids must be unique"
             )
         seen.add(sample.id)
+    return Identity(
+        checkpoint=model.name,
+        checkpoint_digest=model.digest,
+        task=task.name,
+        task_version=task.version,
+        sample_hashes=tuple(sample_hash(sample) for sample in samples),
+        inference=dict(task.infer.settings),
+    )
 
 
 def _scorers(task: Task) -> tuple[Scorer, ...]:
@@ -205,7 +213,7 @@ def _take_over(samples: Sequence[Sample], writer: RunWriter) -> list[int]:
     pending = [i for i, sample in enumerate(samples) if writer.answered(sample) is None]
     if not pending:
         return []
-    earlier = writer.store.earlier_answers(writer.identity)
+    earlier = writer.store.answers(writer.identity)
     left = []
     for i in pending:
         output = earlier.get((samples[i].id, writer.identity.request_of(samples[i])))

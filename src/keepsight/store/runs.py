@@ -131,20 +131,25 @@ class Store:
         scorers = {**manifest.scorers, scorer: version}
         return RunWriter(self, identity, run.path, manifest.model_copy(update={"scorers": scorers}))
 
-    def earlier_answers(self, identity: Identity) -> dict[tuple[str, str], Output]:
-        """(sample id, request) -> answer, from other runs of this checkpoint on this task: another limit, other labels.
+    def answers(self, identity: Identity) -> dict[tuple[str, str], Output]:
+        """(sample id, request) -> answer, from all runs of this checkpoint on this task: other limits, other labels.
 
         The id is part of the key because sampled decoding draws one random stream per sample id.
         """
-        here = self.run_dir(identity)
         found: dict[tuple[str, str], Output] = {}
-        for path in sorted(here.parent.glob(f"{_slug(identity.task)}-*")):
-            if path != here:
-                rows = _last_rows(path).values()
-                found |= {
-                    (row.doc_id, row.request_hash): output_of(self.root, row) for row in rows if not row.error
-                }
+        for path in sorted(self.run_dir(identity).parent.glob(f"{_slug(identity.task)}-*")):
+            rows = (row for row in _last_rows(path).values() if row.error is None)
+            found |= {(row.doc_id, row.request_hash): output_of(self.root, row) for row in rows}
         return found
+
+    def seconds_per_answer(self, task: str) -> float | None:
+        """How long an answer took so far: on this task if it was ever asked here, else on any; None if nothing was."""
+        seconds: dict[bool, list[float]] = {True: [], False: []}
+        for path in self.runs():
+            for row in read_rows(path / "outputs.jsonl", OutputRow):
+                seconds[row.task == task].append(row.latency_s)
+        known = seconds[True] or seconds[False]
+        return sum(known) / len(known) if known else None
 
     def find_run(self, identity: Identity) -> Run | None:
         """The finished run of this identity, or None."""

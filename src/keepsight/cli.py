@@ -1,0 +1,536 @@
+"""The command line. Flags have the names of lm-eval and of Hugging Face's trainers, with dashes or underscores.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 partial (something could not be asked or scored), 4 gate failed.
+Everything heavier than the option parser is imported inside the verb that needs it: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from keepsight.tune.config import SFTConfig, help_of
+from keepsight.types import KeepsightError
+
+if TYPE_CHECKING:
+    from keepsight.types import ResultMatrix
+
+__all__ = ["app", "main"]
+
+FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130
+
+app = typer.Typer(
+    help="What did my vision-language model forget, is the drop real, and what does it say now?",
+    rich_markup_mode=None,  # the rich help doubles the time that --help takes
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},
+)
+
+Tasks = Annotated[
+    str, typer.Option("--tasks", help="Comma-separated names (keepsight ls tasks), or file.py:function.")
+]
+OutputPath = Annotated[
+    Path, typer.Option("--output_path", help="Where runs and reports go; rerun to resume.")
+]
+Limit = Annotated[
+    str | None, typer.Option("--limit", help="Samples per task: 10, a share 0.1, or a range 10-20.")
+]
+BatchSize = Annotated[int | None, typer.Option("--batch_size", min=1, help="Samples asked at once.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda:0, mps or auto; default: the fastest.")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16; default: the model's.")
+]
+ModelArgs = Annotated[
+    str, typer.Option("--model_args", help="k=v,k=v for the model, e.g. image_backend=pil.")
+]
+GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="k=v,k=v for decoding, e.g. max_new_tokens=64.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of decoding.")]
+TaskArgs = Annotated[
+    str, typer.Option("--task_args", help="k=v,k=v for every task, e.g. split=train,share=0.2.")
+]
+IncludePath = Annotated[
+    Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")
+]
+Judges = Annotated[
+    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm (keepsight ls judges).")
+]
+LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that the llm judge asks.")]
+Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
+FailOnError = Annotated[
+    str | None, typer.Option("--fail_on_error", help="Stop at: true, a share 0.1, or a count 5.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry_run", help="Say how much would be asked and how long it may take.")
+]
+PrintPrompts = Annotated[
+    int, typer.Option("--print_prompts", help="Show the first N prompts as the model sees them.")
+]
+LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
+
+OUT = Path("keepsight-out")
+JUDGES = "label,embedding,taxonomy"
+
+
+class Shelf(str, Enum):
+    """What can be listed."""
+
+    tasks = "tasks"
+    sets = "sets"
+    models = "models"
+    methods = "methods"
+    envs = "envs"
+    judges = "judges"
+
+
+@app.command()
+def audit(
+    base: Annotated[
+        str, typer.Argument(help="The model before tuning: tiny, hf:PATH-OR-HUB-ID, a directory.")
+    ],
+    checkpoints: Annotated[
+        list[str], typer.Argument(help="Checkpoints in training order: directories or refs.")
+    ],
+    tasks: Tasks,
+    output_path: OutputPath = OUT,
+    tuned_on: Annotated[str, typer.Option("--tuned_on", help="Task the checkpoints were tuned on.")] = "",
+    judges: Judges = JUDGES,
+    llm_judge: LLMJudge = None,
+    embedder: Embedder = "tiny",
+    limit: Limit = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    model_args: ModelArgs = "",
+    gen_kwargs: GenKwargs = "",
+    seed: Seed = None,
+    task_args: TaskArgs = "",
+    include_path: IncludePath = None,
+    fail_on_error: FailOnError = None,
+    fail_on_forgetting: Annotated[
+        bool, typer.Option("--fail_on_forgetting", help="Exit with 4 when anything was forgotten.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report/--no_report", help="Write forgetting.html.")] = True,
+    log_samples: LogSamples = True,
+    dry_run: DryRun = False,
+    print_prompts: PrintPrompts = 0,
+) -> None:
+    """Say what checkpoints forgot since their base."""
+    from keepsight import verbs
+    from keepsight.console import progress_bar
+
+    settings = _settings(
+        tasks,
+        judges,
+        llm_judge,
+        embedder,
+        limit,
+        device,
+        dtype,
+        model_args,
+        gen_kwargs,
+        seed,
+        task_args,
+        include_path,
+    )
+    refs = [base, *checkpoints]
+    if dry_run or print_prompts:
+        _preview(refs, settings, output_path, print_prompts)
+        return
+    with _resumable(), progress_bar() as progress:
+        matrix = verbs.audit(
+            refs,
+            output_path=output_path,
+            batch_size=batch_size,
+            tuned_on=tuned_on or None,
+            fail_on_error=_fail_on_error(fail_on_error),
+            report=report,
+            progress=progress,
+            **settings,
+        )
+    _print_audit(matrix, output_path / "forgetting.html" if report else output_path / "matrix.json")
+    forgotten = any(drop.verdict == "forgotten" for drop in matrix.forgetting())
+    _leave(matrix, gate_failed=fail_on_forgetting and forgotten)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[
+        str, typer.Option("--model", help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory.")
+    ],
+    tasks: Tasks,
+    output_path: OutputPath = OUT,
+    judges: Judges = JUDGES,
+    llm_judge: LLMJudge = None,
+    embedder: Embedder = "tiny",
+    limit: Limit = None,
+    batch_size: BatchSize = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    model_args: ModelArgs = "",
+    gen_kwargs: GenKwargs = "",
+    seed: Seed = None,
+    task_args: TaskArgs = "",
+    include_path: IncludePath = None,
+    fail_on_error: FailOnError = None,
+    log_samples: LogSamples = True,
+    dry_run: DryRun = False,
+    print_prompts: PrintPrompts = 0,
+) -> None:
+    """Ask one model the samples of tasks."""
+    from keepsight import verbs
+    from keepsight.console import figures_table, progress_bar
+
+    ref, model_args = _lm_eval_model(model, model_args)
+    settings = _settings(
+        tasks,
+        judges,
+        llm_judge,
+        embedder,
+        limit,
+        device,
+        dtype,
+        model_args,
+        gen_kwargs,
+        seed,
+        task_args,
+        include_path,
+    )
+    if dry_run or print_prompts:
+        _preview([ref], settings, output_path, print_prompts)
+        return
+    with _resumable(), progress_bar() as progress:
+        matrix = verbs.evaluate_tasks(
+            ref,
+            output_path=output_path,
+            batch_size=batch_size,
+            fail_on_error=_fail_on_error(fail_on_error),
+            progress=progress,
+            **settings,
+        )
+    _print(figures_table(matrix))
+    for run in matrix.runs.values():
+        typer.echo(f"{run.manifest['task']}: {run.path}")
+    _leave(matrix)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="Run directory of the reference.")],
+    after: Annotated[
+        Path, typer.Argument(help="Run directory of the same task, asked of another checkpoint.")
+    ],
+    top: Annotated[int, typer.Option("--top", min=0, help="Changed answers to show.")] = 10,
+) -> None:
+    """Compare two runs of one task, sample by sample."""
+    from keepsight import verbs
+    from keepsight.console import comparison_lines
+
+    _print(*comparison_lines(verbs.compare(before, after), top))
+
+
+@app.command()
+def score(
+    runs: Annotated[list[Path], typer.Argument(help="Finished run directories.")],
+    judges: Judges = JUDGES,
+    llm_judge: LLMJudge = None,
+    embedder: Embedder = "tiny",
+) -> None:
+    """Let judges score finished runs; the model is not asked."""
+    from keepsight import verbs
+    from keepsight.console import scorers_table
+
+    _print(scorers_table(verbs.rescore(runs, _listed(judges), llm_judge=llm_judge, embedder=embedder)))
+
+
+@app.command()
+def report(
+    output_path: Annotated[Path, typer.Argument(help="Directory of an audit, or its matrix.json.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="The page; default: forgetting.html beside it.")
+    ] = None,
+) -> None:
+    """Write the page of an audit again."""
+    from keepsight.store import load_matrix
+
+    matrix = load_matrix(output_path)
+    folder = output_path if output_path.is_dir() else output_path.parent
+    _print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
+    _leave(matrix)
+
+
+@app.command("ls")
+def list_names(
+    shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON list of {name, description}.")] = False,
+) -> None:
+    """List tasks, sets, models, methods, envs or judges."""
+    from keepsight.shelves import SHELVES
+
+    rows = SHELVES[shelf.value]()
+    if as_json:
+        typer.echo(json.dumps([{"name": name, "description": text} for name, text in rows], indent=1))
+        return
+    for name, text in rows:
+        typer.echo(f"{name}\n    {text}" if text else name)
+    if not rows:
+        typer.echo(f"no {shelf.value} yet")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this installation and say how to mend it."""
+    from keepsight.doctor import checks
+
+    found = checks()
+    for check in found:
+        typer.echo(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.detail}")
+    if not all(check.ok for check in found):
+        raise typer.Exit(FAILED)
+
+
+def tune(
+    model: str,
+    data: str,
+    image_folder: Path | None,
+    output_path: Path,
+    tasks: str,
+    judges: str,
+    embedder: str,
+    limit: str | None,
+    device: str | None,
+    dtype: str | None,
+    **config: Any,
+) -> None:
+    """Fine-tune a model and audit every epoch."""
+    from keepsight import verbs
+    from keepsight.tune.progress import console_progress
+
+    with _resumable(), console_progress() as learning:
+        tuned = verbs.fine_tune(
+            model,
+            data,
+            output_path,
+            image_folder=image_folder,
+            tasks=_listed(tasks),
+            judges=_listed(judges),
+            embedder=embedder,
+            limit=limit,
+            device=device,
+            dtype=dtype,
+            progress=learning,
+            **config,
+        )
+    if tuned.matrix is not None:
+        _print_audit(tuned.matrix, output_path / "forgetting.html")
+    for checkpoint in tuned.checkpoints:
+        typer.echo(f"checkpoint: {checkpoint}")
+    if tuned.matrix is not None:
+        _leave(tuned.matrix)
+
+
+def _tune_signature() -> inspect.Signature:
+    """The options of `tune`: its own, then one per field of SFTConfig."""
+    own: dict[str, tuple[Any, Any]] = {
+        "model": (
+            Annotated[str, typer.Argument(help="The base: tiny, hf:PATH-OR-HUB-ID, a directory.")],
+            ...,
+        ),
+        "data": (
+            Annotated[
+                str, typer.Option("--data", help="LLaVA JSON, or a task whose training split is learnt.")
+            ],
+            ...,
+        ),
+        "image_folder": (
+            Annotated[Path | None, typer.Option("--image_folder", help="Where the JSON's pictures lie.")],
+            None,
+        ),
+        "output_path": (OutputPath, OUT),
+        "tasks": (Annotated[str, typer.Option("--tasks", help="Tasks to audit at every epoch.")], ""),
+        "judges": (Judges, JUDGES),
+        "embedder": (Embedder, "tiny"),
+        "limit": (Limit, None),
+        "device": (Device, None),
+        "dtype": (Dtype, None),
+    }
+    types, help_lines = get_type_hints(SFTConfig), help_of(SFTConfig)
+    for name, default in SFTConfig().__dict__.items():
+        flag = f"--{name}/--no_{name}" if types[name] is bool else f"--{name}"
+        own[name] = (Annotated[types[name], typer.Option(flag, help=help_lines[name])], default)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(name, keyword, annotation=kind, default=inspect.Parameter.empty if d is ... else d)
+        for name, (kind, d) in own.items()
+    ]
+    return inspect.Signature(parameters)
+
+
+tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
+app.command("tune")(tune)
+
+
+def _settings(
+    tasks: str,
+    judges: str,
+    llm_judge: str | None,
+    embedder: str,
+    limit: str | None,
+    device: str | None,
+    dtype: str | None,
+    model_args: str,
+    gen_kwargs: str,
+    seed: int | None,
+    task_args: str,
+    include_path: Path | None,
+) -> dict[str, Any]:
+    """The arguments that audit and eval pass on as they are."""
+    return {
+        "tasks": [_included(name, include_path) for name in _listed(tasks)],
+        "task_args": _pairs("task_args", task_args),
+        "judges": _listed(judges),
+        "llm_judge": llm_judge,
+        "embedder": embedder,
+        "limit": limit,
+        "device": device,
+        "dtype": dtype,
+        "model_args": _pairs("model_args", model_args),
+        "gen_kwargs": {**_pairs("gen_kwargs", gen_kwargs), **({} if seed is None else {"seed": seed})},
+    }
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _included(task: str, folder: Path | None) -> str:
+    return (
+        str(folder / task) if folder is not None and ".py:" in task and not Path(task).is_absolute() else task
+    )
+
+
+def _pairs(option: str, text: str) -> dict[str, Any]:
+    """ "a=1,b=x" as {"a": 1, "b": "x"}: numbers, true, false and null are read, everything else is text."""
+    pairs: dict[str, Any] = {}
+    for part in _listed(text):
+        name, sign, value = part.partition("=")
+        if not sign or not name:
+            raise typer.BadParameter(f"--{option} {part!r} is not of the form name=value")
+        try:
+            pairs[name] = json.loads(value.lower() if value in ("True", "False") else value)
+        except ValueError:
+            pairs[name] = value
+    return pairs
+
+
+def _lm_eval_model(model: str, model_args: str) -> tuple[str, str]:
+    """`--model hf --model_args pretrained=X,peft=Y` as `hf:X+adapter:Y`, the way lm-eval's users write it."""
+    if model != "hf":
+        return model, model_args
+    pairs = dict(part.partition("=")[::2] for part in _listed(model_args))
+    if "pretrained" not in pairs:
+        raise typer.BadParameter(
+            "--model hf needs --model_args pretrained=PATH-OR-HUB-ID (or --model hf:...)"
+        )
+    ref = f"hf:{pairs.pop('pretrained')}"
+    ref += f"+adapter:{pairs.pop('peft')}" if "peft" in pairs else ""
+    return ref, ",".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def _fail_on_error(text: str | None) -> bool | float | None:
+    if text is None or text.lower() in ("true", "false"):
+        return None if text is None else text.lower() == "true"
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--fail_on_error {text!r} is neither true, false, a share nor a count"
+        ) from error
+
+
+def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, prompts: int) -> None:
+    """What `--dry_run` and `--print_prompts` show; no weights are loaded."""
+    from keepsight import verbs
+    from keepsight.console import plan_table
+
+    asking = {
+        name: value for name, value in settings.items() if name not in ("judges", "llm_judge", "embedder")
+    }
+    if prompts:
+        for text in verbs.rendered_prompts(refs[0], prompts, **asking):
+            typer.echo(f"{text}\n{'-' * 20}")
+        return
+    plan = verbs.plan(refs, output_path=output_path, **asking)
+    _print(plan_table(plan))
+    if settings["llm_judge"] is not None:
+        typer.echo(f"the llm judge would be asked at most {sum(cell.total for cell in plan)} times")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """An interrupt says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("keepsight: interrupted; run the same command again to go on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print(*parts: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+def _print_audit(matrix: ResultMatrix, page: Path) -> None:
+    from keepsight.report import matrix_table
+
+    typer.echo(matrix_table(matrix))
+    typer.echo(f"\nwritten: {page}")
+
+
+def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:
+    """Says what is missing and leaves with the code that tells a script."""
+    from keepsight.console import summary_lines
+
+    missing = summary_lines(matrix)
+    for line in missing:
+        typer.echo(f"keepsight: {line}", err=True)
+    if not matrix.runs:
+        raise typer.Exit(FAILED)
+    if gate_failed:
+        raise typer.Exit(GATE_FAILED)
+    if missing:
+        raise typer.Exit(PARTIAL)
+
+
+def main() -> None:
+    """Entry point of the `keepsight` command. KEEPSIGHT_TRACEBACK=1 shows where a failure came from."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("KEEPSIGHT_TRACEBACK"):
+            raise
+        known = isinstance(error, KeepsightError)
+        text = " ".join(str(error).split())
+        hint = "" if known else " (KEEPSIGHT_TRACEBACK=1 shows where)"
+        typer.echo(f"keepsight: {text if known else f'{type(error).__name__}: {text}'}{hint}", err=True)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

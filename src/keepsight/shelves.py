@@ -1,0 +1,54 @@
+"""What there is by name: tasks, sets, models, methods, envs, judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from keepsight.judging import JUDGES
+
+__all__ = ["SHELVES"]
+
+
+def _tasks() -> list[tuple[str, str]]:
+    from keepsight import tasks
+
+    return [(info.name, info.description) for info in tasks.available()]
+
+
+def _sets() -> list[tuple[str, str]]:
+    from keepsight.data.drawn import SETS
+    from keepsight.data.published import PUBLISHED
+
+    drawn = [(name, f"{len(each.labels)} labels, comes with the package") for name, each in SETS.items()]
+    return [*drawn, *((name, f"{about.title}, from your own copy") for name, about in PUBLISHED.items())]
+
+
+def _models() -> list[tuple[str, str]]:
+    return [
+        ("tiny", "a small LLaVA that comes with the package"),
+        ("hf:PATH-OR-HUB-ID", "any Hugging Face image-text-to-text model; a directory alone will do"),
+        ("BASE+adapter:DIR", "a checkpoint on its base; repeatable"),
+        ("replay:FILE", "canned answers, JSON lines of {id, text}"),
+    ]
+
+
+def _methods() -> list[tuple[str, str]]:
+    from keepsight.tune.methods import METHODS
+
+    trained = [
+        ("linear", "tunes the projector alone"),
+        ("lora", "tunes LoRA matrices in the language model, and the projector"),
+        ("full", "tunes every tensor"),
+    ]
+    return trained + [(name, (method.__doc__ or "").partition("\n")[0]) for name, method in METHODS.items()]
+
+
+# shelf -> the function that gives (name, description) of everything on it
+SHELVES: Mapping[str, Callable[[], list[tuple[str, str]]]] = {
+    "tasks": _tasks,
+    "sets": _sets,
+    "models": _models,
+    "methods": _methods,
+    "envs": list,
+    "judges": lambda: list(JUDGES.items()),
+}

@@ -1,0 +1,389 @@
+"""What a user does, on refs and names: the functions behind the command line, for scripts and notebooks.
+
+`evaluate` and `tune` are rooms of the house, so the verbs are called `evaluate_tasks` and `fine_tune` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keepsight.evaluate import Limit, Progress, evaluate_all, select, unanswered
+from keepsight.evaluate import audit as audit_models
+from keepsight.evaluate import rescore as rescore_run
+from keepsight.judging import Judges
+from keepsight.refs import checkpoint_refs, row_names
+from keepsight.store import Store, load_run
+from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
+
+if TYPE_CHECKING:
+    from keepsight.scoring.forgetting import Drop
+    from keepsight.scoring.tables import AnswerFlow
+    from keepsight.tune.progress import TrainProgress
+
+__all__ = [
+    "OUTPUT_PATH",
+    "Comparison",
+    "Planned",
+    "Tuned",
+    "audit",
+    "compare",
+    "evaluate_tasks",
+    "fine_tune",
+    "plan",
+    "rendered_prompts",
+    "rescore",
+]
+
+OUTPUT_PATH = "keepsight-out"
+DEFAULT_JUDGES = ("label", "embedding", "taxonomy")
+
+
+def audit(
+    refs: Sequence[Any],
+    tasks: Sequence[str | Task],
+    output_path: str | Path = OUTPUT_PATH,
+    *,
+    judges: Sequence[str] = DEFAULT_JUDGES,
+    llm_judge: Any = None,
+    embedder: Any = "tiny",
+    limit: Limit = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
+    task_args: Mapping[str, Any] | None = None,
+    tuned_on: str | Mapping[str, str] | None = None,
+    fail_on_error: bool | float | None = None,
+    report: bool = True,
+    progress: Progress | None = None,
+) -> ResultMatrix:
+    """Asks a base model and its checkpoints the same tasks and says what was forgotten. Running again resumes.
+
+    Writes runs, pictures and `matrix.json` below `output_path`, and `forgetting.html` if `report`.
+
+    Args:
+        refs: the base first, then checkpoints in training order: whatever `keepsight.models.load` takes. A checkpoint
+            directory without a base in front is put on the base; a directory of `epoch-1`, `epoch-2`, ... stands for
+            these.
+        tasks: names for `keepsight.tasks.get`, or Task objects.
+        task_args: for every named task, e.g. `{"split": "train", "share": 0.2}`.
+        judges: scorers of a classification task: label, embedding, taxonomy, llm.
+        llm_judge: the model that the llm judge asks; giving one adds that judge.
+        embedder: the text embedder of the embedding judge.
+        limit, batch_size, fail_on_error, progress: as for `keepsight.evaluate.evaluate_all`.
+        device, dtype, model_args: as for `keepsight.models.load`.
+        gen_kwargs: replace settings of a task's inference, e.g. `{"max_new_tokens": 64}`.
+        tuned_on: the task that the checkpoints were tuned on, or row -> task.
+
+    Raises:
+        KeepsightError: an unknown ref, task or judge. A cell that fails later is in `meta["failed"]`.
+    """
+    refs = checkpoint_refs(refs)
+    rows = row_names(refs)
+    models = _load_all(refs, device=device, dtype=dtype, **(model_args or {}))
+    chosen = _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder))
+    store = Store(output_path)
+    matrix = audit_models(
+        models,
+        chosen,
+        store,
+        rows=rows,
+        meta=_tuned_on(tuned_on, rows, chosen),
+        limit=limit,
+        batch_size=batch_size,
+        progress=progress,
+        fail_on_error=fail_on_error,
+    )
+    if report:
+        matrix.report(store.root / "forgetting.html")
+    return matrix
+
+
+def evaluate_tasks(
+    ref: Any,
+    tasks: Sequence[str | Task],
+    output_path: str | Path = OUTPUT_PATH,
+    *,
+    judges: Sequence[str] = DEFAULT_JUDGES,
+    llm_judge: Any = None,
+    embedder: Any = "tiny",
+    limit: Limit = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
+    task_args: Mapping[str, Any] | None = None,
+    fail_on_error: bool | float | None = None,
+    progress: Progress | None = None,
+) -> ResultMatrix:
+    """Asks one model; arguments as for `audit`. The runs are those that an audit of the model would use.
+
+    Returns a matrix of one row; no matrix.json is written.
+    """
+    models = _load_all([ref], device=device, dtype=dtype, **(model_args or {}))
+    return evaluate_all(
+        models,
+        _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder)),
+        Store(output_path),
+        rows=row_names([ref]),
+        limit=limit,
+        batch_size=batch_size,
+        progress=progress,
+        fail_on_error=fail_on_error,
+    )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of an audit before it is run. `seconds` is None as long as nothing was asked in this store."""
+
+    row: str
+    col: str
+    asked: int
+    total: int
+    seconds: float | None
+
+
+def plan(
+    refs: Sequence[Any],
+    tasks: Sequence[str | Task],
+    output_path: str | Path = OUTPUT_PATH,
+    *,
+    limit: Limit = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
+    task_args: Mapping[str, Any] | None = None,
+) -> list[Planned]:
+    """How much an audit would ask now; arguments as for `audit`. No weights are loaded and nothing is written."""
+    refs = checkpoint_refs(refs)
+    models = _load_all(refs, device=device, dtype=dtype, **(model_args or {}))
+    store = Store(output_path)
+    planned = []
+    for task in [_asked_with(_task(task, task_args), gen_kwargs or {}) for task in tasks]:
+        pace = store.seconds_per_answer(task.name)
+        total = len(select(task.test(), limit))
+        for row, model in zip(row_names(refs), models):
+            asked = len(unanswered(model, task, store, limit=limit))
+            planned.append(Planned(row, task.name, asked, total, None if pace is None else asked * pace))
+    return planned
+
+
+def rendered_prompts(
+    ref: Any,
+    n: int,
+    tasks: Sequence[str | Task],
+    *,
+    limit: Limit = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
+    task_args: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """The first `n` prompts of every task, through the model's chat template if it has one."""
+    from keepsight.models.prompts import render
+
+    (model,) = _load_all([ref], device=device, dtype=dtype, **(model_args or {}))
+    samples = [sample for task in tasks for sample in select(_task(task, task_args).test(), limit)[:n]]
+    if not hasattr(model, "processor"):
+        return [sample.prompt for sample in samples]
+    return [render(model.processor, sample) for sample in samples]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs of one task: the paired difference, and which answers became which."""
+
+    before: Run
+    after: Run
+    drop: Drop
+    flow: Sequence[AnswerFlow]
+
+
+def compare(before: Run | str | Path, after: Run | str | Path) -> Comparison:
+    """Compares two runs of one task on the samples that both scored.
+
+    Raises KeepsightError when the runs are of different tasks, share no samples, or asked different questions.
+    """
+    from keepsight.scoring.forgetting import forgetting
+    from keepsight.scoring.tables import answer_flow
+
+    first, second = (run if isinstance(run, Run) else load_run(run) for run in (before, after))
+    task, other = first.manifest["task"], second.manifest["task"]
+    if task != other:
+        raise KeepsightError(
+            f"{first.path} is a run of {task}, {second.path} one of {other}; compare runs of one task"
+        )
+    rows = ("before", "after")
+    (drop,) = forgetting(ResultMatrix(rows, (task,), {(rows[0], task): first, (rows[1], task): second}))
+    if not drop.n:
+        raise KeepsightError(
+            f"{first.path} and {second.path} have no scored sample in common; use the same limit"
+        )
+    return Comparison(first, second, drop, answer_flow(first, second))
+
+
+def rescore(
+    runs: Sequence[Run | str | Path],
+    judges: Sequence[str],
+    *,
+    llm_judge: Any = None,
+    embedder: Any = "tiny",
+) -> list[Run]:
+    """Lets further judges score finished runs of classification tasks; nothing is generated.
+
+    Raises KeepsightError when a run is not finished or its task has no labels.
+    """
+    asked = Judges(judges, llm_judge, embedder)
+    scored = []
+    for given in runs:
+        run = given if isinstance(given, Run) else load_run(given)
+        labels = tuple(run.manifest["labels"])
+        if not labels or run.path is None:
+            raise KeepsightError(f"run {run.path} has no label set; its scores come from its task alone")
+        for name in asked.names:
+            run = rescore_run(run, asked.build(name, labels), Store(run.path.parents[2]))
+        scored.append(run)
+    return scored
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The checkpoints of a fine-tune, one per epoch, and the audit of base and checkpoints if one was asked for."""
+
+    checkpoints: Sequence[Path]
+    matrix: ResultMatrix | None
+
+
+def fine_tune(
+    ref: Any,
+    data: str | Path,
+    output_path: str | Path = OUTPUT_PATH,
+    *,
+    image_folder: str | Path | None = None,
+    tasks: Sequence[str | Task] = (),
+    judges: Sequence[str] = DEFAULT_JUDGES,
+    embedder: Any = "tiny",
+    limit: Limit = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
+    **config: Any,
+) -> Tuned:
+    """Tunes a model and audits it at every epoch. Running again resumes both.
+
+    Args:
+        ref: the base, for `keepsight.models.load`.
+        data: LLaVA JSON, or the name of a task whose training split is learnt.
+        output_path: `epoch-1`, `epoch-2`, ... and, if there are tasks, an audit's files.
+        image_folder: where the JSON's pictures lie (default: beside it).
+        tasks: what is audited at every epoch; nothing by default.
+        judges, embedder, limit: of the audits, as for `audit`.
+        progress: called after every optimiser step.
+        config: fields of `keepsight.tune.config.SFTConfig`.
+
+    Raises:
+        KeepsightError: unreadable data, or a setting that makes no sense.
+    """
+    from keepsight import models
+    from keepsight.tune.sft import SFTConfig, sft
+
+    model = models.load(ref, device=device, dtype=dtype)
+    if not isinstance(model, models.HFModel):
+        raise KeepsightError(f"{model.name} has no weights to tune; give tiny or hf:PATH-OR-HUB-ID")
+    samples, learnt = _training_samples(data, image_folder)
+    matrix: ResultMatrix | None = None
+    made: list[Path] = []
+
+    def audit_epoch(checkpoint: Path, epoch: int) -> None:
+        nonlocal matrix
+        made.append(checkpoint)
+        if tasks:
+            names = [task if isinstance(task, str) else task.name for task in tasks]
+            matrix = audit(
+                [ref, *made],
+                tasks,
+                output_path,
+                judges=judges,
+                embedder=embedder,
+                limit=limit,
+                device=device,
+                dtype=dtype,
+                tuned_on=learnt if learnt in names else None,
+            )
+
+    checkpoints = sft(
+        model, samples, SFTConfig(**config), output_path, on_epoch=audit_epoch, progress=progress
+    )
+    return Tuned(checkpoints, matrix)
+
+
+def _training_samples(data: str | Path, image_folder: str | Path | None) -> tuple[list[Sample], str]:
+    """What is learnt, and the task it comes from if it comes from one."""
+    from keepsight.data.llava import read_llava_json
+
+    if Path(data).exists():
+        return read_llava_json(data, image_folder), ""
+    task = _task(str(data))
+    if task.train is None:
+        raise KeepsightError(f"task {task.name} has no training split; give LLaVA JSON as data")
+    return list(task.train()), task.name
+
+
+def _load_all(refs: Sequence[Any], **arguments: Any) -> list[VLM]:
+    from keepsight import models
+
+    return [models.load(ref, **arguments) for ref in refs]
+
+
+def _prepared(
+    tasks: Sequence[str | Task],
+    task_args: Mapping[str, Any] | None,
+    gen_kwargs: Mapping[str, Any] | None,
+    judges: Judges,
+) -> list[Task]:
+    """The tasks, each with the others' labels as foreign ones, the decoding settings and the judges asked for."""
+    from keepsight.tasks.emt import with_foreign_labels
+
+    chosen = with_foreign_labels([_task(task, task_args) for task in tasks])
+    return [judges.of(_asked_with(task, gen_kwargs or {})) for task in chosen]
+
+
+def _task(task: str | Task, arguments: Mapping[str, Any] | None = None) -> Task:
+    from keepsight import tasks
+
+    return tasks.get(task, **(arguments or {})) if isinstance(task, str) else task
+
+
+def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
+    if not gen_kwargs:
+        return task
+    infer = task.infer
+    known: set[str] = {field.name for field in fields(infer)} if is_dataclass(infer) else set()
+    if unknown := sorted(set(gen_kwargs) - known):
+        choice = ", ".join(sorted(known)) or "nothing"
+        raise KeepsightError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")
+    return replace(task, infer=replace(infer, **gen_kwargs))  # type: ignore[type-var]
+
+
+def _tuned_on(
+    given: str | Mapping[str, str] | None, rows: Sequence[str], tasks: Sequence[Task]
+) -> dict[str, Any]:
+    if not given:
+        return {}
+    mapping = dict.fromkeys(rows[1:], given) if isinstance(given, str) else dict(given)
+    names = [task.name for task in tasks]
+    if missing := [col for col in mapping.values() if col not in names]:
+        raise KeepsightError(
+            f"tuned_on names {missing[0]!r}, which is not audited; choose from {', '.join(names)}"
+        )
+    if wrong := [row for row in mapping if row not in rows]:
+        raise KeepsightError(f"tuned_on names the checkpoint {wrong[0]!r}; the rows are {', '.join(rows)}")
+    return {"tuned_on": mapping}
