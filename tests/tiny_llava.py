@@ -58,6 +58,58 @@ def make_image_processor(image_size: int = 32):
     return CLIPImageProcessorPil(size={"shortest_edge": image_size}, crop_size=side)
 
 
+def make_tiny_clip(
+    directory: str | Path, seed: int = 0, image_size: int = 32, patch: int = 8, hidden: int = 32
+) -> Path:
+    """Writes a random `CLIPModel` with tokenizer and image processor; its tower fits `make_tiny_llava`'s."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    directory = Path(directory)
+    tokenizer = make_tokenizer()
+    sizes = {
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    text = {
+        **sizes,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 32,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = CLIPConfig(
+        text_config=text,
+        vision_config={**sizes, "image_size": image_size, "patch_size": patch},
+        projection_dim=16,
+        initializer_factor=5.0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        CLIPModel(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    make_image_processor(image_size).save_pretrained(directory)
+    return directory
+
+
+def make_tiny_encoder(directory: str | Path, seed: int = 0, image_size: int = 32, hidden: int = 32) -> Path:
+    """Writes a random `Dinov2Model` with its image processor."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(
+        hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2, image_size=image_size, patch_size=8
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        Dinov2Model(config).save_pretrained(directory)
+    make_image_processor(image_size).save_pretrained(directory)
+    return Path(directory)
+
+
 def make_tiny_llava(
     directory: str | Path,
     seed: int = 0,
@@ -67,10 +119,15 @@ def make_tiny_llava(
     layers: int = 2,
     chat_template: str | None = CHAT_TEMPLATE,
     initializer_range: float = 0.2,
+    clip_dir: str | Path | None = None,
 ) -> Path:
-    """Writes a random `LlavaForConditionalGeneration` and its `LlavaProcessor` to `directory` and returns it."""
+    """Writes a random `LlavaForConditionalGeneration` and its `LlavaProcessor` to `directory` and returns it.
+
+    With `clip_dir` the tower is that CLIP's.
+    """
     import torch
     from transformers import (
+        CLIPModel,
         CLIPVisionConfig,
         LlamaConfig,
         LlavaConfig,
@@ -107,6 +164,10 @@ def make_tiny_llava(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(config)
+    if clip_dir is not None:
+        model.model.vision_tower.load_state_dict(
+            CLIPModel.from_pretrained(clip_dir).vision_model.state_dict()
+        )
     processor = LlavaProcessor(
         image_processor=make_image_processor(image_size),
         tokenizer=tokenizer,

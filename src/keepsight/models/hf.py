@@ -218,11 +218,12 @@ class HFModel:
 
     def _rendered(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[int, str]]:
         """Texts by index, and the reason by index for those that cannot be rendered."""
+        processor = self.processor  # outside the try: a processor that cannot be loaded is no sample's fault
         texts: dict[int, str] = {}
         failures: dict[int, str] = {}
         for index, sample in enumerate(samples):
             try:
-                texts[index] = render(self.processor, sample)
+                texts[index] = render(processor, sample)
             except KeepsightError as error:
                 failures[index] = str(error)
         return texts, failures

@@ -7,6 +7,7 @@ projector, `modules_to_save`) are copied in, the base's originals kept aside.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,7 +132,9 @@ class Overlays:
             )
         try:
             config = config_class.from_peft_type(**settings)
-            inject_adapter_in_model(config, self.module, name, low_cpu_mem_usage=True)
+            with warnings.catch_warnings():  # that there is another adapter already is the point
+                warnings.simplefilter("ignore", UserWarning)
+                inject_adapter_in_model(config, self.module, name, low_cpu_mem_usage=True)
             lora = {key: value.to(self.module.dtype) for key, value in lora.items()}
             result = set_peft_model_state_dict(self.module, lora, name, low_cpu_mem_usage=True)
         except (ValueError, RuntimeError, TypeError) as error:
@@ -235,11 +238,13 @@ def _submodule(module: Any, path: str) -> Any:
 
 def _carrier(module: Any, name: str) -> bool:
     """Whether `name` is a layer of the base followed by an adapter's own tensor (`...q_proj.lora_A.weight`)."""
-    path = name
-    while path := path.rpartition(".")[0]:
-        layer = _submodule(module, path)
-        if layer is not None:
-            return hasattr(layer, "base_layer") or not list(layer.children())
+    layer = module
+    for step in name.split(".")[:-1]:
+        layer = getattr(layer, step, None)
+        if not hasattr(layer, "named_children"):
+            return False
+        if hasattr(layer, "base_layer") or not list(layer.children()):
+            return True
     return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ class Replay:
         else:
             self._rows = _read(Path(answers).expanduser())
             self.name = name or f"replay:{answers}"
-        self.digest = hashlib.sha256(digest_of(self._rows).encode()).hexdigest()
+        self.digest = digest_of(json.dumps(self._rows, sort_keys=True))  # -inf is no JSON by itself
         self.calls = 0
 
     def generate(
