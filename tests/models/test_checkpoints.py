@@ -167,7 +167,7 @@ def test_shapes_of_another_base_are_named(checkpoints, copied, tmp_path, samples
     with pytest.raises(KeepsightError, match=r"multi_modal_projector\.linear_1\.\w+ has shape"):
         answers(load(ref(narrow, plain)), samples)
     (plain / "projector.safetensors").unlink()
-    with pytest.raises(KeepsightError, match="lora does not fit|lora_[AB].* has shape|size mismatch"):
+    with pytest.raises(KeepsightError, match=r"lora does not fit|lora_[AB].* has shape|size mismatch"):
         answers(load(ref(narrow, plain)), samples)
 
 

@@ -307,7 +307,7 @@ def test_a_model_without_template_asks_for_one(tmp_path, samples, model):
     from tests.tiny_llava import CHAT_TEMPLATE, make_tiny_llava
 
     bare = make_tiny_llava(tmp_path / "bare", chat_template=None)
-    with pytest.raises(KeepsightError, match="no chat template.*chat_template=FILE"):
+    with pytest.raises(KeepsightError, match=r"no chat template.*chat_template=FILE"):
         answers(load(str(bare)), samples)
     (tmp_path / "t.jinja").write_text(CHAT_TEMPLATE)
     given = load(str(bare), chat_template=str(tmp_path / "t.jinja"))

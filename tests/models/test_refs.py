@@ -44,7 +44,7 @@ def test_bad_refs_say_what_to_write(text, word):
 
 def test_missing_directories_are_named(tmp_path):
     for ref in (f"hf:{tmp_path}/none", "hf:./none", "hf:a/b/c", f"replay:{tmp_path}/none.jsonl"):
-        with pytest.raises(KeepsightError, match="none|a/b/c"):
+        with pytest.raises(KeepsightError, match=r"none|a/b/c"):
             load(ref)
     with pytest.raises(KeepsightError, match=r"no config\.json"):
         load(f"hf:{tmp_path}")

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from keepsight.models.clip import ClipModel
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.processors import load_processor
-from keepsight.models.sources import quiet_loading, shortened
+from keepsight.models.sources import shortened
 from keepsight.types import KeepsightError, digest_of
 
 __all__ = ["TinySource", "tiny_directory"]
@@ -87,10 +88,9 @@ class TinySource:
         """The LLaVA put together from its own tensors and the CLIP's vision model; every tensor accounted for."""
         import torch
         from safetensors.torch import load_file
-        from transformers import AutoConfig, CLIPModel, LlavaForConditionalGeneration
+        from transformers import AutoConfig, LlavaForConditionalGeneration
 
-        with quiet_loading():
-            clip = CLIPModel.from_pretrained(self.clip, dtype=torch.float32, local_files_only=True)
+        clip = ClipModel(self.clip, "tiny", dtype="float32", device="cpu").module
         tensors = {TOWER + name: value for name, value in clip.vision_model.state_dict().items()}
         tensors.update(load_file(self.llava / WEIGHTS))
         with torch.random.fork_rng(

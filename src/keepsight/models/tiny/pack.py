@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keepsight.models.clip import ClipModel
+from keepsight.models.encoders import VisionEncoder
 from keepsight.models.sources import DirectorySource, quiet_loading, shortened
 from keepsight.models.tiny import TOWER, WEIGHTS, TinySource
 from keepsight.types import KeepsightError
@@ -20,11 +22,11 @@ def pack_tiny(llava_dir: Path, clip_dir: Path, ssl_dir: Path, out: Path, dtype: 
     """
     llava = DirectorySource(llava_dir, str(llava_dir), dtype="float32")
     module, processor = llava.load_module("cpu"), llava.load_processor()
-    clip = _loaded(clip_dir)
+    clip = ClipModel(clip_dir, dtype="float32", device="cpu").module
     _require_same_tower(module, clip)
     _save(clip, out / "clip", dtype)
     _save_processing(clip_dir, out / "clip")
-    _save(_loaded(ssl_dir), out / "ssl", dtype)
+    _save(VisionEncoder(ssl_dir, dtype="float32", device="cpu").module, out / "ssl", dtype)
     _save_processing(ssl_dir, out / "ssl")
     _save_llava(module, out / "llava", dtype)
     processor.save_pretrained(out / "llava")
@@ -37,14 +39,6 @@ def export_tiny(directory: str | Path) -> Path:
     source.load_module("cpu").save_pretrained(directory)
     source.load_processor().save_pretrained(directory)
     return Path(directory)
-
-
-def _loaded(directory: Path) -> Any:
-    import torch
-    from transformers import AutoModel
-
-    with quiet_loading():
-        return AutoModel.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
 
 
 def _require_same_tower(llava: Any, clip: Any) -> None:

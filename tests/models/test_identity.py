@@ -1,0 +1,115 @@
+"""A digest is cheap, and moves with every file and setting that can move an answer."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from keepsight.models import load
+from keepsight.models.identity import file_digest, model_files
+
+pytestmark = pytest.mark.torch  # the fixtures build models; the digests themselves are tested to need none
+
+
+def flip_last_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_every_file_and_setting_counts(tiny_llava, tmp_path):
+    copy = shutil.copytree(tiny_llava, tmp_path / "copy")
+    seen = {load(str(tiny_llava)).digest}
+    assert load(str(copy)).digest in seen, "the place does not count"
+    files = model_files(copy)
+    assert {path.name for path in files} == {path.name for path in tiny_llava.iterdir()}
+    for path in files:
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n")
+        seen.add(load(str(copy)).digest)
+        path.write_bytes(before)
+    flip_last_byte(copy / "model.safetensors")
+    seen.add(load(str(copy)).digest)
+    for settings in (
+        {"dtype": "bfloat16"},
+        {"image_backend": "torchvision"},
+        {"chat_template": "{{ messages }}"},
+        {"trust_remote_code": True},
+    ):
+        seen.add(load(str(tiny_llava), **settings).digest)
+    assert len(seen) == 1 + len(files) + 1 + 4
+    assert load(str(tiny_llava), dtype="float32").digest == load(str(tiny_llava)).digest, "said or meant"
+
+
+def test_checkpoints_count(tiny_llava, checkpoints, tmp_path):
+    copy = shutil.copytree(checkpoints["lora"], tmp_path / "copy")
+    ref = f"hf:{tiny_llava}+adapter:{copy}"
+    digests = [load(str(tiny_llava)).digest, load(ref).digest]
+    for path in sorted(copy.iterdir()):
+        before = path.read_bytes()
+        if path.suffix == ".json":
+            path.write_bytes(before + b"\n")
+        else:
+            flip_last_byte(path)
+        digests.append(load(ref).digest)
+        path.write_bytes(before)
+    both = [f"hf:{tiny_llava}+adapter:{copy}+adapter:{checkpoints['linear']}"]
+    both += [f"hf:{tiny_llava}+adapter:{checkpoints['linear']}+adapter:{copy}"]
+    digests += [load(one).digest for one in both]
+    assert len(set(digests)) == len(digests) == 8
+
+
+def test_other_files_do_not_count(tiny_llava, tmp_path):
+    copy = shutil.copytree(tiny_llava, tmp_path / "copy")
+    (copy / "README.md").write_text("x")
+    (copy / "trainer_state.json").write_text("{}")
+    shutil.copytree(tiny_llava, copy / "checkpoint-500")
+    assert load(str(copy)).digest == load(str(tiny_llava)).digest
+
+
+def test_a_digest_needs_neither_torch_nor_weights(tiny_llava, checkpoints):
+    code = (
+        "import sys; from keepsight.models import load;"
+        f"m = load('hf:{tiny_llava}+adapter:{checkpoints['lora']}');"
+        "print(m.name, m.digest);"
+        "heavy = {'torch', 'transformers', 'peft', 'safetensors'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    model = load(f"hf:{tiny_llava}+adapter:{checkpoints['lora']}")
+    assert done.stdout.split() == [model.name, model.digest]
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    first = file_digest(path)
+    path.write_bytes(b"two")
+    assert file_digest(path) != first
+
+
+def test_a_built_model_is_known_by_its_tensors(tiny_llava, samples):
+    import torch
+
+    from tests.models.conftest import answers
+
+    loaded = load(str(tiny_llava)).unshared()
+    built = load((loaded.module, loaded.processor))
+    assert built.name == "built:LlavaForConditionalGeneration"
+    assert answers(built, samples) == answers(loaded, samples)
+    before = built.digest
+    assert built.digest == before
+    with torch.no_grad():
+        loaded.module.lm_head.weight.data[3, 3] += 1  # as an optimiser or a merge would, behind our back
+    assert built.digest != before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_dtypes_are_obeyed(tiny_llava, samples, dtype):
+    from tests.models.conftest import answers
+
+    model = load(str(tiny_llava), dtype=dtype)
+    assert str(model.module.dtype) == f"torch.{dtype}"
+    assert all(output.error is None for output in answers(model, samples))
