@@ -119,7 +119,7 @@ def test_what_cannot_be_packed_is_refused(trained, tmp_path):
     from safetensors.torch import load_file, save_file
 
     other = make_tiny_llava(tmp_path / "other", seed=8)
-    with pytest.raises(KeepsightError, match="tower .* differ in embeddings"):
+    with pytest.raises(KeepsightError, match=r"tower .* differ in embeddings"):
         pack_tiny(other, trained[1], trained[2], tmp_path / "out")
     large = shutil.copytree(trained[0], tmp_path / "large")
     tensors = load_file(large / "model.safetensors")

@@ -238,7 +238,7 @@ def _submodule(module: Any, path: str) -> Any:
 
 def _carrier(module: Any, name: str) -> bool:
     """Whether `name` is a layer of the base followed by an adapter's own tensor (`...q_proj.lora_A.weight`)."""
-    layer = module
+    layer: Any = module
     for step in name.split(".")[:-1]:
         layer = getattr(layer, step, None)
         if not hasattr(layer, "named_children"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from random import Random
 from typing import Any
 
@@ -129,10 +130,7 @@ def _rows_of(output: Any, n: int) -> list[_Row] | None:
     tensors = [part for value in output.values() for part in _parts(value) if part is not None]
     if any(not hasattr(part, "shape") or part.dim() == 0 or part.shape[0] != n for part in tensors):
         return None
-    return [
-        {name: _each(value, lambda part, at=at: part[at]) for name, value in output.items()}
-        for at in range(n)
-    ]
+    return [{name: _each(value, itemgetter(at)) for name, value in output.items()} for at in range(n)]
 
 
 def _stacked(rows: Sequence[_Row], device: Any) -> _Row:
