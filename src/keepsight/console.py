@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from keepsight.report.wording import count, figure, interval, listed, p_value, points, printable, span
+from keepsight.report.wording import count, figure, interval, p_value, points, printable, span
 
 if TYPE_CHECKING:
     from keepsight.evaluate import Progress
@@ -109,14 +109,22 @@ def _duration(seconds: float) -> str:
 def summary_lines(matrix: ResultMatrix) -> list[str]:
     """What could not be scored, and which cells failed."""
     lines = []
-    unscored = sum(run.headline.total - run.headline.n for run in matrix.runs.values())
+    unscored = list(_unscored(matrix))
     if unscored:
-        reasons = sorted({status for run in matrix.runs.values() for status in run.headline.not_ok})
-        lines.append(f"not scored: {count(unscored)} answers ({listed(reasons) or 'no reason given'})")
+        lines.append(f"not scored: {count(len(unscored))} answers, the first {unscored[0]}")
     lines += [
         f"failed: {cell['row']} on {cell['col']}: {cell['error']}" for cell in matrix.meta.get("failed", ())
     ]
     return [printable(line) for line in lines]
+
+
+def _unscored(matrix: ResultMatrix) -> Iterator[str]:
+    """Sample and reason of every answer without a value."""
+    for run in matrix.runs.values():
+        for record in run.records:
+            score = record.scores[run.scorer]
+            if not score.scored:
+                yield f"{record.sample.id}: {score.explanation or score.status}"
 
 
 def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | str]:
@@ -124,7 +132,7 @@ def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | 
     drop = comparison.drop
     words = [
         f"{drop.col}: {figure(drop.reference)} → {figure(drop.current)} %, n {count(drop.n)}",
-        f"lost {points(drop.difference)} points ({span(drop.low, drop.high)}), p {p_value(drop.p)}: {drop.verdict}",
+        f"lost {points(drop.difference).lstrip('+')} points ({span(drop.low, drop.high)}), p {p_value(drop.p)}: {drop.verdict}",
     ]
     changed = [flow for flow in comparison.flow if flow.before != flow.after]
     if not changed:

@@ -85,12 +85,13 @@ class Clock:
 
 @contextmanager
 def console_progress() -> Iterator[OnProgress]:
-    """A progress bar with loss, throughput and time left, on standard error so that output can be piped."""
+    """A progress bar with loss, throughput and time left, on standard error and only if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("tuning {task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task("", total=None, figures="")
 
         def show(now: TrainProgress) -> None:

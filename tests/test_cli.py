@@ -1,0 +1,404 @@
+"""The command line: what a user types, what comes back, and with which exit code."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from keepsight import Output, cli, verbs
+from keepsight.refs import checkpoint_refs, row_names
+from keepsight.store import load_matrix, load_run
+from keepsight.types import KeepsightError
+from tests.fake_vlm import FakeVLM, make_task
+
+LABELS = ("blue", "green", "red")
+TASK_FILE = """
+from tests.fake_vlm import make_task, samples
+def pets():
+    return make_task(samples(6), name="pets")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a folder of class folders and canned answers of a base and two checkpoints."""
+    monkeypatch.chdir(tmp_path)
+    for label in LABELS:
+        for i in range(16):
+            file = tmp_path / "paints" / ("test", "train")[i % 2] / label / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8 + i), label).save(file)  # no two alike, or they would be one cluster
+    from keepsight import tasks
+
+    samples = tasks.get("emt:paints").test()
+    for name, right in (("base", 24), ("e1", 22), ("e2", 2)):
+        answers = [s.target[0] if i < right else "a number" for i, s in enumerate(samples)]
+        write_replay(tmp_path / f"{name}.jsonl", {s.id: a for s, a in zip(samples, answers)})
+    return tmp_path
+
+
+def write_replay(path: Path, answers: dict[str, str]) -> None:
+    path.write_text("".join(json.dumps({"id": i, "text": a}) + "\n" for i, a in answers.items()))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command in this process and returns (exit code, stdout, stderr)."""
+
+    def call(*argv: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["keepsight", *argv])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+AUDIT = ("audit", "replay:base.jsonl", "replay:e1.jsonl", "replay:e2.jsonl", "--tasks", "emt:paints")
+PLAIN = ("--judges", "label,taxonomy", "--output_path", "out")
+
+
+def test_audit_prints_a_narrow_table_and_writes_everything(run, folder):
+    code, out, err = run(*AUDIT, *PLAIN)
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 60
+    assert "100.0" in out and "8.3▼" in out and "forgotten" in out and "written: out/forgetting.html" in out
+    assert {p.name for p in (folder / "out").iterdir()} == {"runs", "media", "matrix.json", "forgetting.html"}
+    matrix = load_matrix(folder / "out")
+    assert matrix.rows == ("base.jsonl", "e1.jsonl", "e2.jsonl")
+    assert [drop.verdict for drop in matrix.forgetting()] == ["no evidence", "forgotten"]
+    assert set(matrix["e2.jsonl", "emt:paints"].records[0].scores) == {"label", "taxonomy"}
+    command = matrix["base.jsonl", "emt:paints"].manifest["command"]
+    assert command.startswith("keepsight audit replay:base.jsonl")
+
+
+def test_the_same_command_again_is_a_no_op(run, folder):
+    run(*AUDIT, *PLAIN)
+    before = {p: p.stat().st_mtime_ns for p in (folder / "out" / "runs").rglob("*")}
+    first = (folder / "out" / "matrix.json").read_bytes()
+    code, _, _ = run(*AUDIT, *PLAIN)
+    assert code == 0 and {p: p.stat().st_mtime_ns for p in (folder / "out" / "runs").rglob("*")} == before
+    assert (folder / "out" / "matrix.json").read_bytes() == first
+
+
+def test_dashes_and_underscores_are_the_same(run, folder):
+    code, _, _ = run(
+        *AUDIT, "--judges", "label", "--output-path", "dashed", "--batch-size", "3", "--no-report"
+    )
+    assert code == 0 and {p.name for p in (folder / "dashed").iterdir()} == {"runs", "media", "matrix.json"}
+
+
+def test_a_gate_on_forgetting(run, folder):
+    assert run(*AUDIT, *PLAIN, "--fail_on_forgetting")[0] == 4
+    assert run(*AUDIT[:3], *AUDIT[4:], *PLAIN, "--fail_on_forgetting")[0] == 0
+
+
+def test_unanswered_samples_are_named_and_the_exit_code_is_partial(run, folder):
+    lines = (folder / "e1.jsonl").read_text().splitlines(keepends=True)
+    (folder / "e1.jsonl").write_text("".join(lines[:-2]))
+    code, out, err = run(*AUDIT, *PLAIN)
+    assert code == 3 and "≥22" in out
+    assert "not scored: 2 answers, the first paints/" in err and "has no answer for sample" in err
+
+
+def test_a_failing_cell_is_named_and_the_others_are_kept(run, folder, monkeypatch):
+    models = {"base": FakeVLM("base"), "bad": FakeVLM("bad", "w1", answers={"s001": ValueError("nope")})}
+    monkeypatch.setattr("keepsight.models.load", lambda ref, **_: models[ref])
+    (folder / "task.py").write_text(TASK_FILE)
+    code, out, err = run("audit", "base", "bad", "--tasks", "task.py:pets", "--output_path", "out")
+    assert code == 3 and "failed" in out and "keepsight: failed: bad on pets: ValueError: nope" in err
+    models = {"bad": models["bad"]}
+    assert run("eval", "--model", "bad", "--tasks", "task.py:pets", "--output_path", "out")[0] == 1
+
+
+def test_eval_prints_every_metric_with_its_interval(run, folder):
+    code, out, _ = run("eval", "--model", "replay:e2.jsonl", "--tasks", "emt:paints", *PLAIN, "--log_samples")
+    assert code == 0 and ["emt:paints", "accuracy", "8.3", "2.3–25.8", "24"] in [
+        line.split() for line in out.splitlines()
+    ]
+    (path,) = (line.partition(": ")[2] for line in out.splitlines() if line.startswith("emt:paints: "))
+    assert load_run(path).headline.n == 24 and not (folder / "out" / "matrix.json").exists()
+    assert max(map(len, out.splitlines()[:5])) <= 80
+
+
+def test_eval_takes_what_lm_eval_takes(run, folder, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        "keepsight.models.load", lambda ref, **args: seen.update(ref=ref, **args) or FakeVLM()
+    )
+    (folder / "task.py").write_text(TASK_FILE)
+    argv = [
+        "--tasks",
+        "task.py:pets",
+        "--include_path",
+        str(folder),
+        "--gen_kwargs",
+        "max_new_tokens=9",
+        "--seed",
+        "5",
+    ]
+    argv += ["--device", "cpu", "--dtype", "float32", "--limit", "4", "--output_path", "out"]
+    code, out, err = run(
+        "eval", "--model", "hf", "--model_args", "pretrained=a/b,peft=c,image_backend=pil", *argv
+    )
+    assert (code, err) == (0, "")
+    assert seen == {"ref": "hf:a/b+adapter:c", "device": "cpu", "dtype": "float32", "image_backend": "pil"}
+    run_path = out.strip().splitlines()[-1].partition(": ")[2]
+    manifest = load_run(run_path).manifest
+    assert manifest["inference"] == {"method": "ask", "max_new_tokens": 9, "seed": 5}
+    assert manifest["n_samples"] == 4 and manifest["settings"]["limit"] == "4"
+
+
+def test_dry_run_counts_and_writes_nothing(run, folder):
+    code, out, _ = run(*AUDIT, *PLAIN, "--dry_run", "--limit", "10")
+    assert code == 0 and not (folder / "out").exists()
+    assert [line.split() for line in out.splitlines()[2:]] == [
+        *([name, "emt:paints", "10", "10", "unknown"] for name in ("base.jsonl", "e1.jsonl", "e2.jsonl")),
+        ["all", "30", "30", "unknown"],
+    ]
+    run(*AUDIT, *PLAIN, "--limit", "10")
+    _, out, _ = run(*AUDIT, *PLAIN, "--dry_run", "--llm_judge", "replay:base.jsonl", "--judges", "label")
+    assert out.splitlines()[2].split()[:4] == ["base.jsonl", "emt:paints", "14", "24"]
+    assert "unknown" not in out and "the llm judge would be asked at most 72 times" in out
+
+
+def test_print_prompts(run, folder):
+    code, out, _ = run(
+        "eval", "--model", "replay:base.jsonl", "--tasks", "emt:paints", "--print_prompts", "2"
+    )
+    assert code == 0 and out.count("Please only answer a single object in blue, green, red.") == 2
+
+
+def test_compare_score_and_report(run, folder):
+    run(*AUDIT, "--judges", "label", "--output_path", "out", "--no_report")
+    matrix = load_matrix(folder / "out")
+    base, last = (str(matrix[row, "emt:paints"].path) for row in ("base.jsonl", "e2.jsonl"))
+
+    code, out, _ = run("compare", base, last, "--top", "2")
+    assert code == 0 and "100.0 → 8.3 %, n 24" in out and "lost 91.7 points" in out and "forgotten" in out
+    assert len(out.splitlines()) == 7
+    assert "no answer changed" in run("compare", base, base)[1]
+
+    code, out, _ = run("score", base, last, "--judges", "taxonomy")
+    assert (
+        code == 0
+        and out.count("taxonomy") == 2
+        and set(load_run(base).manifest["scorers"]) == {"label", "taxonomy"}
+    )
+
+    code, out, _ = run("report", "out", "--html", "page.html")
+    assert code == 0 and (folder / "page.html").read_text().startswith("<!") and "written: page.html" in out
+
+
+@pytest.mark.parametrize("shelf", ["tasks", "sets", "models", "methods", "envs", "judges"])
+def test_ls(run, shelf):
+    code, out, _ = run("ls", shelf, "--json")
+    rows = json.loads(out)
+    assert code == 0 and all(set(row) == {"name", "description"} for row in rows)
+    assert len({row["name"] for row in rows}) == len(rows)
+    assert run("ls", shelf)[1].splitlines()[:1] == ([rows[0]["name"]] if rows else ["no envs yet"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "error"),
+    [
+        (["audit", "tinyy", "x", "--tasks", "emt:digits"], 1, "keepsight: model 'tinyy' is not understood"),
+        (
+            ["audit", "replay:base.jsonl", "replay:none.jsonl", "--tasks", "emt:paints"],
+            1,
+            "keepsight: replay file",
+        ),
+        (["eval", "--model", "replay:base.jsonl", "--tasks", "emt:digts"], 1, "did you mean emt:digits"),
+        (
+            [*AUDIT, "--judges", "labels"],
+            1,
+            "keepsight: unknown judge 'labels'; choose from label, embedding",
+        ),
+        ([*AUDIT, "--judges", "llm"], 1, "keepsight: the llm judge needs a model"),
+        ([*AUDIT, "--judges", "label", "--limit", "x"], 1, "keepsight: limit 'x' is not a number"),
+        (
+            [*AUDIT, "--judges", "label", "--gen_kwargs", "beams=2"],
+            1,
+            "has no setting 'beams'; gen_kwargs can set max_new",
+        ),
+        ([*AUDIT, "--judges", "label", "--task_args", "colour=2"], 1, "colour"),
+        (
+            [*AUDIT, "--judges", "label", "--tuned_on", "emt:x"],
+            1,
+            "tuned_on names 'emt:x', which is not audited",
+        ),
+        (["compare", "nowhere", "here"], 1, "keepsight: nowhere/manifest.json: No such file"),
+        (["report", "nowhere"], 1, "keepsight: nowhere"),
+        (["tune", "replay:base.jsonl", "--data", "x.json"], 1, "replay:base.jsonl has no weights to tune"),
+        (["audit", "tiny"], 2, "Missing argument"),
+        (["audit", "tiny", "x"], 2, "Missing option '--tasks'"),
+        ([*AUDIT, "--model_args", "dtype"], 2, "--model_args 'dtype' is not of the form name=value"),
+        ([*AUDIT, "--fail_on_error", "some"], 2, "neither true, false, a share nor a count"),
+        (["eval", "--model", "hf", "--tasks", "emt:digits"], 2, "--model hf needs --model_args pretrained="),
+        (["ls", "spoons"], 2, "spoons"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+)
+def test_errors_are_one_line_with_the_right_code(run, folder, argv, code, error):
+    found, out, err = run(*argv)
+    assert found == code and error in " ".join(err.split())
+    assert code == 2 or (err.count("\n") == 1 and out == "")
+
+
+def test_an_unexpected_failure_is_one_line_with_a_way_to_see_more(run, monkeypatch):
+    def broken() -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("keepsight.doctor.checks", broken)
+    code, _, err = run("doctor")
+    assert (code, err) == (1, "keepsight: RuntimeError: two lines (KEEPSIGHT_TRACEBACK=1 shows where)\n")
+    monkeypatch.setenv("KEEPSIGHT_TRACEBACK", "1")
+    monkeypatch.setattr(sys, "argv", ["keepsight", "doctor"])
+    with pytest.raises(RuntimeError):
+        cli.main()
+
+
+def test_an_interrupt_says_how_to_go_on(run, folder, monkeypatch):
+    monkeypatch.setattr("keepsight.models.load", lambda ref, **_: FakeVLM(ref, interrupt_after=2))
+    (folder / "task.py").write_text(TASK_FILE)
+    code, _, err = run("eval", "--model", "base", "--tasks", "task.py:pets", "--output_path", "out")
+    assert code == 130 and err == "keepsight: interrupted; run the same command again to go on\n"
+    (path,) = (folder / "out").glob("runs/*/*/manifest.json")
+    assert json.loads(path.read_text())["status"] == "cancelled"
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal_only(folder, run, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    assert run(*AUDIT, *PLAIN)[2] == ""
+    from keepsight.console import progress_bar
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar() as show:
+        show("a-very-long-checkpoint-name emt:digits", 3, 10)
+    assert "ame emt:digits" in sys.stderr.getvalue() and "3/10" in sys.stderr.getvalue()
+
+
+def test_tune_offers_every_setting_of_the_config(run):
+    from keepsight.tune.config import SFTConfig, help_of
+
+    code, out, _ = run("tune", "--help")
+    flat = " ".join(out.split())
+    assert code == 0
+    for name, text in help_of(SFTConfig).items():
+        assert f"--{name}" in out and text[:30] in flat
+
+
+def test_tune_passes_its_settings_on(run, monkeypatch):
+    seen = {}
+
+    def fine_tune(*args, **settings):
+        seen.update(settings, args=args)
+        return verbs.Tuned([Path("out/epoch-1")], None)
+
+    monkeypatch.setattr(verbs, "fine_tune", fine_tune)
+    argv = [
+        "--method",
+        "lora",
+        "--learning-rate",
+        "0.5",
+        "--lora_r",
+        "4",
+        "--bf16",
+        "--no_freeze_vision_tower",
+    ]
+    code, out, _ = run("tune", "tiny", "--data", "x.json", "--tasks", "emt:a,emt:b", *argv)
+    assert code == 0 and out == "checkpoint: out/epoch-1\n"
+    assert seen["args"] == ("tiny", "x.json", Path("keepsight-out")) and seen["tasks"] == ["emt:a", "emt:b"]
+    assert (seen["method"], seen["learning_rate"], seen["lora_r"], seen["bf16"]) == ("lora", 0.5, 4, True)
+    assert seen["freeze_vision_tower"] is False and seen["num_train_epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("refs", "names"),
+    [
+        (["tiny"], ["tiny"]),
+        (
+            ["tiny", "tiny+adapter:out/linear/epoch-1", "tiny+adapter:out/lora/epoch-1"],
+            ["tiny", "linear/epoch-1", "lora/epoch-1"],
+        ),
+        (["hf:org/model", "hf:other/model"], ["org/model", "other/model"]),
+        (["tiny+adapter:a/x/epoch-1", "tiny+adapter:b/x/epoch-1"], ["a/x/epoch-1", "b/x/epoch-1"]),
+        (["tiny", "tiny"], ["tiny#1", "tiny#2"]),
+        (["/models/llava-7b", "../x"], ["llava-7b", "x"]),
+        ([FakeVLM("mine"), (object(), object())], ["mine", "tuple"]),
+    ],
+)
+def test_row_names_are_short_and_unique(refs, names):
+    assert row_names(refs) == names
+
+
+def test_checkpoint_directories_find_their_base(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for epoch in ("epoch-2", "epoch-10", "epoch-1"):
+        (tmp_path / "lora" / epoch).mkdir(parents=True)
+        (tmp_path / "lora" / epoch / "keepsight.json").touch()
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "config.json").touch()
+    (tmp_path / "empty").mkdir()
+    on = "tiny+adapter:lora/epoch-"
+    assert checkpoint_refs(["tiny", "lora"]) == ["tiny", f"{on}1", f"{on}2", f"{on}10"]
+    assert checkpoint_refs(["tiny", "lora/epoch-2", "whole", "hf:x"]) == ["tiny", f"{on}2", "whole", "hf:x"]
+    with pytest.raises(KeepsightError, match="empty is neither a model nor a checkpoint"):
+        checkpoint_refs(["tiny", "empty"])
+    with pytest.raises(KeepsightError, match="needs a base given as a ref"):
+        checkpoint_refs([FakeVLM(), "lora"])
+
+
+def test_judges_are_loaded_once_and_only_when_asked_for(folder, monkeypatch):
+    loads = []
+
+    class Embedder:
+        name, digest = "e", "d"
+
+        def embed_texts(self, texts):
+            import numpy as np
+
+            return np.array([[float("blue" in t), float("green" in t), 1.0] for t in texts])
+
+    monkeypatch.setattr(
+        "keepsight.models.load_embedder", lambda ref: loads.append(ref) or Embedder(), raising=False
+    )
+    from keepsight import tasks
+
+    two = [tasks.get("emt:paints"), tasks.get("emt:paints", split="train", share=0.5)]
+    base = "replay:base.jsonl"
+    verbs.evaluate_tasks(base, two, "out", judges=["label", "taxonomy"])
+    assert loads == []
+    yes = FakeVLM("judge")
+    yes.generate = lambda samples, **_: ((i, Output("Yes.")) for i in range(len(samples)))
+    matrix = verbs.evaluate_tasks(
+        base, two, "out", judges=["label", "embedding"], llm_judge=yes, embedder="e"
+    )
+    assert loads == ["e"]
+    run = matrix.runs["base.jsonl", "emt:paints"]
+    assert set(run.records[0].scores) == {"label", "embedding", "llm"}
+    assert run.records[0].scores["llm"].value == 1.0
+
+
+def test_other_tasks_keep_their_own_scorers(tmp_path):
+    matrix = verbs.evaluate_tasks(FakeVLM(), [make_task()], tmp_path, judges=["label"])
+    assert set(matrix["fake", "emt:pets"].records[0].scores) == {"exact"}
+
+
+def test_help_names_every_verb_and_is_quick():
+    done = subprocess.run(
+        [sys.executable, "-m", "keepsight.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    for verb in ("audit", "eval", "compare", "score", "tune", "report", "ls", "doctor"):
+        assert f"\n  {verb} " in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2]
