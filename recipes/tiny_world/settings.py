@@ -1,0 +1,33 @@
+"""How long and how large: the full recipe, and `--tiny`, which only shows that every stage runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FULL", "TINY", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One row of choices for the whole recipe. Gates are checked on pictures no stage trains on."""
+
+    per_set: int = 6000  # pictures drawn per set (three times as many scenes)
+    clip_steps: int = 7000
+    clip_gate: float = 0.93  # every set's label and every object's kind, read from the patches
+    clip_rounds: int = 2  # a further round at half the length while the gate is shut
+    ssl_steps: int = 700
+    text_steps: int = 1500
+    text_gate: float = 0.95  # presence questions about words in a text
+    text_rounds: int = 3  # plateaus differ by seed: a stalled one starts again with the next
+    digit_views: int = 12  # varied encodings of each handwritten digit
+    align_steps: int = 150
+    mix_minutes: float = 45.0  # of one long cosine; the clock decides, the gate judges
+    mix_gate: float = 0.85
+    check: int = 300  # held-out pictures per set at a gate
+    seed: int = 0
+
+
+FULL = Settings()
+TINY = Settings(
+    per_set=40, clip_steps=4, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=2, ssl_steps=3, text_steps=4, text_gate=0.0, align_steps=2, mix_minutes=0.05, mix_gate=0.0, check=4,
+)  # fmt: skip
