@@ -13,10 +13,24 @@ from xml.etree import ElementTree
 from keepsight.report.comparisons import Audit
 from keepsight.report.grid import firsts_of_methods, shade_of
 from keepsight.report.lineage import lines
-from keepsight.report.wording import count, percent, points, printable
+from keepsight.report.wording import count, percent, printable
 from keepsight.scoring.tables import AnswerFlow, ClassChange, answer_flow, per_class
+from keepsight.types import Run
 
-__all__ = ["Changes", "Flow", "FlowRow", "Heat", "HeatRow", "Square", "Step", "flows", "heats", "merged"]
+__all__ = [
+    "Changes",
+    "Flow",
+    "FlowRow",
+    "Heat",
+    "HeatRow",
+    "Span",
+    "Square",
+    "Step",
+    "flows",
+    "has_classes",
+    "heats",
+    "merged",
+]
 
 
 @dataclass(frozen=True)
@@ -60,13 +74,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A method as the heading of its steps."""
+
+    title: str
+    span: int
+
+
+@dataclass(frozen=True)
 class Square:
     """One class at one checkpoint."""
 
     text: str
     hint: str
     shade: int
-    cell: str
     first_of_method: bool
 
 
@@ -84,7 +105,9 @@ class Heat:
     """The classes of one task, most forgotten first."""
 
     title: str
+    col: int
     tuned: bool
+    methods: tuple[Span, ...]  # empty when checkpoints have no common names
     steps: tuple[Step, ...]
     rows: tuple[HeatRow, ...]
     note: str
@@ -101,7 +124,7 @@ class Changes:
     def _classes(self, row: int, reference: int, col: int) -> list[ClassChange]:
         """Classes of column `col` at `row` against `reference`, most forgotten first."""
         before, now = self.audit.run(reference, col), self.audit.run(row, col)
-        if before is None or now is None:
+        if before is None or now is None or not has_classes(before):
             return []
         return sorted(per_class(before, now), key=lambda change: -change.difference)
 
@@ -109,6 +132,12 @@ class Changes:
         """Flows of column `col` from `reference` to `row`, by true class."""
         before, now = self.audit.run(reference, col), self.audit.run(row, col)
         return [] if before is None or now is None else answer_flow(before, now)
+
+
+def has_classes(run: Run) -> bool:
+    """Whether targets are classes: several samples share each. A caption or a list of objects is a target of its own."""
+    targets = [record.sample.target for record in run.records]
+    return bool(targets) and 2 * len(set(targets)) <= len(targets)
 
 
 def merged(flows: Sequence[AnswerFlow], most: int) -> tuple[list[FlowRow], int]:
@@ -155,17 +184,11 @@ def flows(changes: Changes, most_cells: int = 12, most_rows: int = 5) -> list[Fl
 
 def heats(changes: Changes, most: int) -> list[Heat]:
     """Every task's classes through all checkpoints, for tasks whose samples have a class."""
-    audit = changes.audit
-    firsts = firsts_of_methods(audit)
-    steps = tuple(
-        Step(printable(_short(audit, row)), printable(name), row in firsts)
-        for row, name in enumerate(audit.rows)
-    )
-    found = [_heat(changes, col, steps, firsts, most) for col in range(len(audit.cols))]
+    found = [_heat(changes, col, most) for col in range(len(changes.audit.cols))]
     return [heat for heat in found if heat is not None]
 
 
-def _heat(changes: Changes, col: int, steps: tuple[Step, ...], firsts: set[int], most: int) -> Heat | None:
+def _heat(changes: Changes, col: int, most: int) -> Heat | None:
     audit = changes.audit
     by_row = {row: {c.label: c for c in changes.classes(row, 0, col)} for row in range(1, len(audit.rows))}
     totals: dict[str, float] = {}
@@ -175,38 +198,47 @@ def _heat(changes: Changes, col: int, steps: tuple[Step, ...], firsts: set[int],
     if len(totals) < 2:
         return None
     labels = sorted(totals, key=lambda label: (-totals[label], label))
-    rows = tuple(_heat_row(by_row, label, col, firsts) for label in labels[:most])
-    note = f"The {most} most forgotten of {count(len(labels))} classes." if len(labels) > most else ""
-    tuned = set(audit.tuned.values()) == {col}
-    return Heat(printable(audit.cols[col]), tuned, steps, rows, note)
+    methods, steps = _headings(audit)
+    firsts = firsts_of_methods(audit)
+    return Heat(
+        printable(audit.cols[col]),
+        col,
+        set(audit.tuned.values()) == {col},
+        methods,
+        steps,
+        tuple(_heat_row(by_row, label, firsts) for label in labels[:most]),
+        f"The {most} most forgotten of {count(len(labels))} classes." if len(labels) > most else "",
+    )
 
 
-def _heat_row(by_row: dict[int, dict[str, ClassChange]], label: str, col: int, firsts: set[int]) -> HeatRow:
+def _headings(audit: Audit) -> tuple[tuple[Span, ...], tuple[Step, ...]]:
+    """Methods above their steps; only when every method's rows stand together."""
+    ways = lines(audit.matrix.rows)
+    together = all(way.rows == tuple(range(way.rows[0], way.rows[-1] + 1)) for way in ways)
+    named = together and all(way.method for way in ways)
+    titles = dict(enumerate(audit.rows))
+    if named:
+        titles.update({row: step for way in ways for row, step in zip(way.rows, way.steps)})
+    firsts = firsts_of_methods(audit)
+    steps = [
+        Step(printable(titles[row]), printable(name), row in firsts)
+        for row, name in enumerate(audit.matrix.rows)
+    ]
+    ordered = sorted(ways, key=lambda way: way.rows)
+    spans = tuple(Span(printable(way.method), len(way.rows)) for way in ordered) if named else ()
+    return spans, tuple(steps)
+
+
+def _heat_row(by_row: dict[int, dict[str, ClassChange]], label: str, firsts: set[int]) -> HeatRow:
     known = [(row, by_label[label]) for row, by_label in by_row.items() if label in by_label]
     first = known[0][1]
-    squares = [Square(percent(first.before, 0), f"base {percent(first.before)}, n {first.n}", 0, "", False)]
+    squares = [Square(percent(first.before, 0), f"base {percent(first.before)}, n {first.n}", 0, False)]
     for row, by_label in by_row.items():
         change = by_label.get(label)
         if change is None or not change.n:
-            squares.append(Square("", "no result", 0, "", row in firsts))
+            squares.append(Square("", "no result", 0, row in firsts))
             continue
-        hint = (
-            f"{percent(change.before)} → {percent(change.after)}, n {change.n}, lost {change.lost}, gained"
-            f" {change.gained}; difference {points(-change.difference)}, corrected within this set: {change.verdict}"
-        )
+        hint = f"n {change.n}, lost {change.lost}, gained {change.gained}: {change.verdict}"
         shade = shade_of(change.difference)
-        squares.append(Square(percent(change.after, 0), hint, shade, f"{row}.{col}", row in firsts))
+        squares.append(Square(percent(change.after, 0), hint, shade, row in firsts))
     return HeatRow(printable(label), first.n, tuple(squares))
-
-
-def _short(audit: Audit, row: int) -> str:
-    """A checkpoint's name in a narrow column: its step, with the method at the method's first step."""
-    for line in lines(audit.matrix.rows):
-        if row in line.rows:
-            step = line.steps[line.rows.index(row)]
-            return (
-                f"{line.method} {step}"
-                if line.method and row == line.rows[0] and line.method != step
-                else step
-            )
-    return audit.rows[row]

@@ -14,7 +14,7 @@ from keepsight.types import MetricValue, ResultMatrix
 __all__ = ["Curve", "CurvePoint", "curves", "is_share"]
 
 WIDTH, HEIGHT = 168, 104
-_LEFT, _RIGHT, _TOP, _BOTTOM = 22.0, 10.0, 8.0, 18.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 22.0, 32.0, 8.0, 18.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Curve:
         _polyline(root, [self._place(index, point.value) for index, point in enumerate(self.points)], "line")
         for index, point in enumerate(self.points):
             self._draw_point(root, index, point)
+        self._write_last(root)
         return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
     def _place(self, index: int, value: float) -> tuple[float, float]:
@@ -104,6 +105,13 @@ class Curve:
             else:
                 corners = " ".join(f"{x},{y}" for x, y in upper + lower)
                 ElementTree.SubElement(root, "polygon", {"points": corners, "class": "band"})
+
+    def _write_last(self, root: ElementTree.Element) -> None:
+        """The last known value beside its dot."""
+        known = [(index, point) for index, point in enumerate(self.points) if not math.isnan(point.value)]
+        if known:
+            x, y = self._place(known[-1][0], known[-1][1].value)
+            _text(root, (x + 6, y + 3.5), figure(known[-1][1].value, share=self.share), "final")
 
     def _draw_point(self, root: ElementTree.Element, index: int, point: CurvePoint) -> None:
         x, y = self._place(index, point.value)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keepsight.report.changes import Changes, merged
+from keepsight.report.changes import Changes, has_classes, merged
 from keepsight.report.comparisons import Audit
 from keepsight.report.curves import is_share
 from keepsight.report.failures import KINDS
@@ -73,19 +73,19 @@ def page_data(audit: Audit, changes: Changes, gallery: Gallery, caps: Caps, page
 
 def _cell(run: Run, caps: Caps, page: Path) -> dict[str, Any]:
     counts = failure_counts(run)
-    leaks = leak_table(run, top=3)
+    leaks = leak_table(run, top=3) if has_classes(run) else []
     manifest = run.manifest
     facts = {
         "status": manifest.get("status"),
-        "checkpoint": manifest.get("checkpoint_digest"),
-        "samples": manifest.get("samples_digest"),
+        "checkpoint": str(manifest.get("checkpoint_digest", ""))[:12],
+        "samples": str(manifest.get("samples_digest", ""))[:12],
         "task_version": manifest.get("task_version"),
         "scorer": manifest.get("scorer"),
     }
     return {
         "metrics": [_metric(metric) for metric in run.metrics],
         "n": counts.n,
-        "categories": dict(counts.categories),
+        "categories": {kind: n for kind, n in counts.categories.items() if n},
         "flags": {printable(flag): n for flag, n in sorted(counts.flags.items(), key=lambda item: -item[1])},
         "statuses": {status: n for status, n in counts.statuses.items() if status != "ok"},
         "leaks": [
@@ -98,7 +98,7 @@ def _cell(run: Run, caps: Caps, page: Path) -> dict[str, Any]:
             for row in leaks[: caps.rows * 2]
         ],
         "leaks_left": max(0, len(leaks) - caps.rows * 2),
-        "facts": {name: printable(str(value)) for name, value in facts.items() if value is not None},
+        "facts": {name: printable(str(value)) for name, value in facts.items() if value},
         "path": _link(run.path, page),
     }
 

@@ -7,6 +7,7 @@ whole history. How many there are in all is kept beside how many are shown.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,6 @@ from keepsight.types import Record, ResultMatrix, Run, Sample, Score
 __all__ = ["Caps", "Gallery", "build_gallery", "headline_values", "judges_disagree"]
 
 TAXONOMY = "taxonomy"
-_ANSWER_BYTES = 170  # what one checkpoint's word on one picture takes in the page, all judges included
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Caps:
     lost: int = 24  # pictures per cell that were right before and are wrong now
     gained: int = 6  # per cell, the other way round
     disputed: int = 6  # per cell, judges disagree
-    per_column: int = 160  # pictures per task
     picture_bytes: int = 2_200_000  # all embedded pictures, in characters
+    answer_bytes: int = 1_400_000  # all that checkpoints and judges said of them, in characters
     text: int = 2_000  # characters of one answer
     rows: int = 12  # rows of one table in the detail panel
     classes: int = 24  # classes per task in the overview
@@ -41,15 +41,13 @@ class Caps:
     def for_matrix(cls, rows: int, cols: int) -> Caps:
         """Caps that keep the page near 5 MB: from about 100 cells on, each gets less."""
         cells = max(1, rows * cols)
-        per_column = max(4, min(160, 1_500_000 // (cells * _ANSWER_BYTES)))
         if cells <= 100:
-            return cls(per_column=per_column)
+            return cls()
         share = 100 / cells
         return cls(
             lost=max(3, round(24 * share)),
             gained=max(1, round(6 * share)),
             disputed=max(1, round(6 * share)),
-            per_column=per_column,
             rows=max(3, round(12 * share)),
             classes=24 if cells <= 400 else 8,
         )
@@ -62,6 +60,7 @@ class Gallery:
     samples: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     album: Album = field(default_factory=Album)
     texts: list[Any] = field(default_factory=list)  # prompts and choice lists, each once
+    answers_size: int = 0  # characters that the answers take
     _places: dict[str, int] = field(default_factory=dict)
 
     def text(self, value: Any) -> int:
@@ -101,24 +100,29 @@ def build_gallery(
             if (name, task) in matrix.runs
         }
         records = {row: {record.sample.id: record for record in run.records} for row, run in runs.items()}
-        allowance = caps.picture_bytes * (col + 1) // len(matrix.cols)
+        spent = (col + 1) / len(matrix.cols)  # what one column leaves over, the next may use
         gallery.samples[col] = []
         for sample in _telling(col, runs, references, caps):
-            if gallery.album.size > allowance:
+            if _full(gallery, caps, spent):
                 break
             said = {
                 row: _said(by_id[sample.id], caps.text)
                 for row, by_id in records.items()
                 if sample.id in by_id
             }
+            gallery.answers_size += len(json.dumps(said))
             gallery.samples[col].append(_entry(gallery, sample, said, caps.text))
     return gallery
+
+
+def _full(gallery: Gallery, caps: Caps, share: float) -> bool:
+    return gallery.album.size > caps.picture_bytes * share or gallery.answers_size > caps.answer_bytes * share
 
 
 def _telling(
     col: int, runs: Mapping[int, Run], references: Mapping[tuple[int, int], Sequence[int]], caps: Caps
 ) -> Iterator[Sample]:
-    """Samples of one column, most telling first, at most `caps.per_column`."""
+    """Samples of one column: every cell's share of them, most telling first."""
     values = {row: headline_values(run) for row, run in runs.items()}
     samples = {record.sample.id: record.sample for run in runs.values() for record in run.records}
     pairs = [(row, other) for row in runs for other in references.get((row, col), ()) if other in runs]
@@ -132,7 +136,7 @@ def _telling(
         for keys in group
     ]
     chosen = dict.fromkeys(key for turn in zip_longest(*queues) for key in turn if key is not None)
-    for key in list(chosen)[: caps.per_column]:
+    for key in sorted(chosen, key=rank.__getitem__):
         yield samples[key]
 
 

@@ -156,7 +156,7 @@ def _cell(audit: Audit, row: int, col: int, error: str) -> CellView:
         told,
         value,
         ends,
-        f"n {count(found.n)}{unscored}",
+        f"n {count(found.n)}" + (f"/{count(found.total)}" if unscored else ""),
         change,
         verdict,
         shade_of(drop.difference, drop.verdict) if drop else 0,

@@ -7,6 +7,7 @@ const root = document.documentElement;
 const filters = byId("filters");
 const FIELDS = ["show", "checkpoint", "set", "class", "tag", "q"];
 const PAGE = 48; // cards drawn at once
+const FEW = 12; // cards in the panel of a cell
 const LONG = 600; // characters shown of a prompt before it folds
 
 // What the address holds: reference, open cell [row, column], open picture [column, place].
@@ -36,6 +37,7 @@ function svg(name, attributes, ...children) {
 }
 
 const bdi = (text) => el("bdi", { dir: "auto" }, text);
+const nameOf = (text) => el("bdi", { dir: "auto", class: text.length <= 24 ? "whole" : null }, text);
 
 function table(heads, rows, kind) {
   const head = heads.map((text, i) => el("th", { scope: "col", class: i && heads.numbers ? "number" : null }, text));
@@ -212,12 +214,14 @@ function versus(drop, col) {
     label(drop.now, `now ${percent(drop.now)}`, Math.abs(drop.before - drop.now) < 0.25 ? 39 : 13, drop.now > 0.15 && drop.now < 0.85 ? right : drop.now > 0.5 ? "end" : "start"));
 }
 
+const METHODS = { mcnemar: "exact McNemar test", bootstrap: "paired bootstrap", "sign flip": "sign-flip test on clusters" };
+
 function testTable(drop) {
   const facts = [
     ["pairs", count(drop.n) + (drop.unpaired ? ` (${count(drop.unpaired)} more not scored in both)` : "")],
     ["right before, wrong now", count(drop.lost)],
     ["wrong before, right now", count(drop.gained)],
-    [`p (${drop.method})`, probability(drop.p)],
+    [`p, ${METHODS[drop.method] || drop.method.replaceAll("_", " ")}`, probability(drop.p)],
     ["p, Holm-adjusted", probability(drop.adjusted)],
     ["level of this interval", `${Number((100 * drop.level).toPrecision(5))} %`],
   ];
@@ -287,8 +291,12 @@ const fileLink = (path) => `./${path.split("/").map(encodeURIComponent).join("/"
 function cellCards(row, col, drop) {
   const here = samplesLost(row, col, drop).map((place) => ({ col, place, row, other: drop.from }));
   if (!here.length) return el("p", { class: "hint" }, drop.lost ? `None of the ${count(drop.lost)} is embedded in this page.` : "None.");
-  const note = `${count(here.length)} of ${count(drop.lost)} shown${here.length < drop.lost ? `; the page carries about ${data.caps.lost} per cell, the rest is in the run's files` : ""}.`;
-  return el("div", {}, el("p", { class: "hint" }, note), el("div", { class: "cards" }, here.slice(0, PAGE).map((item, i) => cardOf(item, i, here))));
+  const shown = here.slice(0, FEW);
+  const all = addressOf({ ref: state.reference === "base" ? "" : state.reference, checkpoint: data.rows[row].name, set: data.cols[col].name });
+  const rest = here.length < drop.lost ? `; this page carries ${count(here.length)}, the run's files all` : "";
+  return el("div", {},
+    el("p", { class: "hint" }, `${count(shown.length)} of ${count(drop.lost)} shown${rest}. `, el("a", { href: all, onclick: closeCell }, "Open in the gallery")),
+    el("div", { class: "cards" }, shown.map((item, i) => cardOf(item, i, here))));
 }
 
 // ---- pictures ----------------------------------------------------------------------------------------------------
@@ -479,12 +487,12 @@ function historyTable(sample, item) {
   const rows = Object.entries(sample.said).map(([row, word]) => {
     const kind = data.kinds[(word.scores.taxonomy || {}).why];
     return el("tr", { "aria-current": Number(row) === item.row ? "true" : null },
-      el("th", { scope: "row" }, bdi(rowTitle(row))),
+      el("th", { scope: "row" }, nameOf(rowTitle(row))),
       el("td", { class: "words" }, bdi(saidText(word)), word.stop === "length" ? el("span", { class: "soft" }, " (cut at the length limit)") : null),
       judges.map((name) => judgeCell(word.scores[name])),
       scorers.includes("taxonomy") ? el("td", {}, kind ? kind.title : "–", el("div", { class: "soft" }, ((word.scores.taxonomy || {}).tags || []).map((tag) => tag.replaceAll("_", " ")).join(", "))) : null);
   });
-  return table(["Checkpoint", "Raw answer", ...judges.map(bdi), ...(scorers.includes("taxonomy") ? ["Kind"] : [])], rows);
+  return table(["Checkpoint", "Raw answer", ...judges.map(nameOf), ...(scorers.includes("taxonomy") ? ["Kind"] : [])], rows);
 }
 
 function judgeCell(score) {
@@ -633,7 +641,7 @@ function chooseFilter(event) {
 
 function onClick(event) {
   const cell = event.target.closest("[data-cell]");
-  const square = event.target.closest("[data-open]");
+  const square = event.target.closest(".heat tbody td");
   const dot = event.target.closest("[data-row]");
   if (cell) {
     const place = placeOf(cell);
@@ -641,8 +649,9 @@ function onClick(event) {
     openCell(...place);
     if (matchMedia("(max-width: 640px)").matches) byId("panel-close").focus();
   } else if (square) {
-    const [row, col] = square.dataset.open.split(".").map(Number);
-    location.hash = addressOf({ checkpoint: data.rows[row].name, set: data.cols[col].name, class: square.dataset.class });
+    const row = square.cellIndex - 1; // the first cell of a line is the class
+    const { col } = square.closest("table").dataset;
+    location.hash = addressOf({ checkpoint: row ? data.rows[row].name : "", set: data.cols[col].name, class: square.parentElement.dataset.class });
   } else if (dot) openCell(Number(dot.dataset.row), Number(dot.dataset.col));
 }
 

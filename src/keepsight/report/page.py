@@ -26,7 +26,7 @@ from keepsight.report.gallery import Caps, build_gallery
 from keepsight.report.grid import ColumnView, RowView, Shade, columns, headline, rows, scale
 from keepsight.report.judging import Judges, judges
 from keepsight.report.verdict import Verdict, verdict
-from keepsight.report.wording import count, figure, listed, printable
+from keepsight.report.wording import count, listed, printable
 from keepsight.types import KeepsightError, ResultMatrix, Run
 
 __all__ = ["Page", "page_of", "policy", "write_html"]
@@ -67,7 +67,6 @@ class Chart:
 
     title: str
     tuned: bool
-    path: str
     svg: Any
 
 
@@ -307,7 +306,9 @@ def _warnings(audit: Audit) -> list[str]:
     answers = sum(headline(run).total for run in audit.matrix.runs.values())
     unscored = answers - sum(headline(run).n for run in audit.matrix.runs.values())
     if unscored > TOO_MANY_UNSCORED * answers:
-        found.append(f"{count(unscored)} of {count(answers)} answers could not be scored; they are neither right nor wrong.")
+        found.append(
+            f"{count(unscored)} of {count(answers)} answers could not be scored; they are neither right nor wrong."
+        )
     if audit.references[0].why_not and len(audit.rows) > 1:
         found.append(f"Nothing is compared with the base: {audit.references[0].why_not}")
     return [printable(text) for text in found]
@@ -348,9 +349,7 @@ def _charts(matrix: ResultMatrix) -> list[tuple[str, list[Chart]]]:
 
 
 def _chart(curve: Curve) -> Chart:
-    first, last = curve.points[0], curve.points[-1]
-    path = f"{figure(first.value, share=curve.share)} → {figure(last.value, share=curve.share)}"
-    return Chart(printable(curve.title), curve.tuned, path, _safe(curve.svg()))
+    return Chart(printable(curve.title), curve.tuned, _safe(curve.svg()))
 
 
 def _failure_table(audit: Audit) -> FailureTable | None:

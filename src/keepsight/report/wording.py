@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MISSING = "–"
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -77,5 +77,5 @@ def listed(names: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control characters and lone surrogates, which a page or a terminal cannot show."""
+    """Text without control characters, lone surrogates and marks that turn the direction of what follows."""
     return _CONTROL.sub("�", text)
