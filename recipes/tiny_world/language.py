@@ -84,6 +84,9 @@ class Packer:
         image = tokenizer.convert_tokens_to_ids("<image>")
         self.image_prefix = (self.bos, *self.encode("USER: "), *[image] * image_tokens, *self.encode("\n"))
 
+    def length(self, turn: Turn) -> int:
+        return len(self.encode(turn.question + ANSWER)) + len(self.encode(f" {turn.answer}")) + 1
+
     def text_prefix(self, text: str) -> tuple[int, ...]:
         return (self.bos, *self.encode(f"USER: {text}"), *self.encode("\n"))
 
@@ -121,7 +124,7 @@ def answers_loss(model, batch: dict[str, Tensor], features: Tensor | None) -> tu
     embeds = model.get_input_embeddings()(batch["ids"])
     if features is not None:
         image = model.model.multi_modal_projector(features)
-        embeds = embeds.masked_scatter((batch["ids"] == model.config.image_token_id)[..., None], image)
+        embeds = embeds.masked_scatter((batch["ids"] == model.config.image_token_id)[..., None], image.to(embeds.dtype))
     hidden = model.model.language_model(
         inputs_embeds=embeds, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False
     ).last_hidden_state
@@ -183,18 +186,42 @@ def closed_prompt(name: str) -> str:
     return closed_world_prompt(SETS[name].noun, SETS[name].labels)
 
 
-def picture_turns(picture: Picture, rng: Random, count: int, closed: float) -> list[Turn]:
-    """`count` turns on one picture, one of them the closed-world prompt with probability `closed`; yes and no stay in balance."""
-    name = set_of(picture)
-    questions = SETS[name].questions(picture, rng)
-    polls = [q for q in questions if q.answer in ("Yes", "No")]
-    others = [q for q in questions if q.answer not in ("Yes", "No")]
-    half = [pick(rng, polls) for _ in range(count // 2)]
-    rest = [pick(rng, others) for _ in range(count - len(half))]
-    turns = [Turn(q.prompt, q.answer) for q in half + rest]
-    if rng.random() < closed:
-        turns.append(Turn(closed_prompt(name), picture.label))
-    return list(dict.fromkeys(turns))
+def label_question(picture: Picture, rng: Random) -> str:
+    """The closed-world prompt as EMT writes it, now and then with some labels only or in another order, or with none."""
+    from keepsight.tasks.emt import closed_world_prompt
+
+    drawn = SETS[set_of(picture)]
+    way = rng.random()
+    if way < 0.65:
+        return closed_prompt(drawn.name)
+    if way < 0.75:
+        return f"What is the {drawn.noun} in the image?"
+    others = sorted((x for x in drawn.labels if x != picture.label), key=lambda _: rng.random())
+    shown = [picture.label, *others[: 1 + int(rng.random() * len(others))]]
+    return closed_world_prompt(drawn.noun, sorted(shown, key=lambda _: rng.random()))
+
+
+def picture_turns(picture: Picture, rng: Random, packer: Packer, budget: int, closed: float) -> list[Turn]:
+    """Turns on one picture, `budget` tokens or a little less: the rows of a batch come out about as long as each other.
+
+    One is the closed-world question with probability `closed`, one of a scene's is mostly its caption (the longest answer to
+    learn); the rest are half yes/no questions in balance, half others.
+    """
+    questions = SETS[set_of(picture)].questions(picture, rng)
+    pools = ([q for q in questions if q.answer in ("Yes", "No")], [q for q in questions if q.answer not in ("Yes", "No")])
+    turns = [Turn(label_question(picture, rng), picture.label)] if rng.random() < closed else []
+    if set_of(picture) == "scenes" and rng.random() < 0.6:
+        turns += [Turn(q.prompt, q.answer) for q in questions if q.kind == "caption"]
+    left = budget - sum(packer.length(turn) for turn in turns)
+    for number in range(16):
+        question = pick(rng, pools[number % 2])
+        turn = Turn(question.prompt, question.answer)
+        if turn not in turns:
+            left -= packer.length(turn)
+            if left < 0:
+                break
+            turns.append(turn)
+    return turns
 
 
 # The forms in which tuned models give their answers, for the judge's turns; the last names both and is right about neither.
@@ -314,7 +341,7 @@ def build_llava(clip, tokenizer, processor, world: World, settings: Settings, ou
 
     train_mix(
         model, packer, world, features, extra, minutes=settings.mix_minutes, judged=8, check=check,
-        turns=lambda picture, rng: picture_turns(picture, rng, 8, 0.5), parameters=list(all_parameters(model)), **common,
+        turns=lambda picture, rng: picture_turns(picture, rng, packer, 105, 0.5), parameters=list(all_parameters(model)), **common,
     )  # fmt: skip
     found = check()
     log(f"language gate: worst {min(found.values()):.3f}, asked {settings.mix_gate}")
