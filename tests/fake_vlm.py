@@ -70,7 +70,8 @@ class Exact:
 
     name: str = "exact"
     version: str = "1"
-    fails: frozenset[str] = frozenset()
+    fails: frozenset[str] = frozenset()  # no reply
+    babbles: frozenset[str] = frozenset()  # a reply that cannot be read
     scored: list[str] = field(default_factory=list)
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
@@ -78,8 +79,9 @@ class Exact:
         return [self._score(sample, output) for sample, output in zip(samples, outputs)]
 
     def _score(self, sample: Sample, output: Output) -> Score:
-        if sample.id in self.fails:
-            return Score(math.nan, status="judge_failed", explanation="no verdict")
+        if sample.id in self.fails | self.babbles:
+            tags = ("no_reply",) if sample.id in self.fails else ()
+            return Score(math.nan, status="judge_failed", explanation="no verdict", tags=tags)
         if not output.text:
             return Score(0.0, status="unparsed")
         return Score(float(output.text in sample.target), answer=output.text, tags=("seen",))

@@ -200,11 +200,11 @@ def test_limits_that_mean_nothing(limit):
 
 
 def test_judges_score_the_same_outputs_and_fail_one_by_one(store):
-    judge = Exact("judge", fails=frozenset({"s002"}))
+    judge = Exact("judge", fails=frozenset({"s002"}), babbles=frozenset({"s003"}))
     run = evaluate(FakeVLM(), make_task(judges=(judge,)), store)
     assert run.scores("judge")[2].status == "judge_failed" and run.scores()[2].value == 1.0
     by_scorer = json.loads((run.path / "results.json").read_text())["by_scorer"]
-    assert (by_scorer["exact"]["n"], by_scorer["judge"]["n"]) == (10, 9)
+    assert (by_scorer["exact"]["n"], by_scorer["judge"]["n"]) == (10, 8)
 
     again, model = Exact("judge"), FakeVLM()
     run = evaluate(model, make_task(judges=(again,)), store)

@@ -15,7 +15,7 @@ from typing import Any
 
 from keepsight.scoring.forgetting import forgetting
 from keepsight.scoring.metrics import accuracy
-from keepsight.store import Identity, RunWriter, Store, sample_hash, write_matrix
+from keepsight.store import Identity, RunWriter, Store, is_final, sample_hash, write_matrix
 from keepsight.types import (
     VLM,
     KeepsightError,
@@ -161,7 +161,7 @@ def _nothing_left(run: Run, task: Task) -> bool:
     names = [scorer.name for scorer in _scorers(task)]
     if any(record.output.error is not None for record in run.records):
         return False
-    if any(record.scores[name].status == "judge_failed" for record in run.records for name in names):
+    if any(not is_final(record.scores[name]) for record in run.records for name in names):
         return False
     # A metric that was repaired since must not hide behind the old figure. repr, because nan is not equal to itself.
     samples = [record.sample for record in run.records]

@@ -1,7 +1,7 @@
 """Runs on disk: every question, answer and score, resumable, and the pictures once by content."""
 
 from keepsight.store.matrix import load_matrix, write_matrix
-from keepsight.store.rows import Identity, sample_hash
+from keepsight.store.rows import Identity, is_final, sample_hash
 from keepsight.store.runs import RunWriter, Store, load_run
 from keepsight.store.schema import json_schema
 
@@ -9,6 +9,7 @@ __all__ = [
     "Identity",
     "RunWriter",
     "Store",
+    "is_final",
     "json_schema",
     "load_matrix",
     "load_run",

@@ -16,6 +16,7 @@ from keepsight.types import KeepsightError, MetricValue, Output, Sample, Score, 
 
 __all__ = [
     "Identity",
+    "is_final",
     "metric_of",
     "metric_row",
     "output_of",
@@ -179,6 +180,11 @@ def score_of(row: ScoreRow) -> Score:
     """The score that `row` holds."""
     value = math.nan if row.value is None else row.value
     return Score(value, row.answer, row.status, row.explanation, tuple(row.tags))
+
+
+def is_final(score: Score) -> bool:
+    """Whether asking the judge again is of no use: only a judge that did not reply at all may do better."""
+    return not (score.status == "judge_failed" and "no_reply" in score.tags)
 
 
 def metric_row(metric: MetricValue) -> MetricRow:

@@ -20,6 +20,7 @@ from keepsight.store.files import Journal, Lock, read_document, read_rows, repla
 from keepsight.store.media import put_media
 from keepsight.store.rows import (
     Identity,
+    is_final,
     metric_of,
     metric_row,
     output_of,
@@ -244,10 +245,10 @@ class RunWriter:
         return output_of(self.store.root, self._rows[sample.id])
 
     def is_scored(self, sample: Sample, scorer: str) -> bool:
-        """Whether `scorer`, in its present version, judged the present answer; a judge's failure is no judgement."""
+        """Whether `scorer`, in its present version, said its last word on the present answer."""
         row = self._score_rows.get((sample.id, scorer))
         fits = row is not None and row.resp_hash == self._rows[sample.id].resp_hash
-        return row is not None and fits and row.status != "judge_failed"
+        return row is not None and fits and is_final(score_of(row))
 
     def scores(self, samples: Sequence[Sample], scorer: str) -> list[Score]:
         """The last scores that `scorer` gave to `samples`, all of which it has scored."""

@@ -97,7 +97,7 @@ class TinySource:
             devices=[]
         ):  # building fills the tensors at random before they are replaced
             module = LlavaForConditionalGeneration(AutoConfig.from_pretrained(self.llava))
-        tensors.update(tied_tensors(module, tensors))
+        tensors.update(_tied_tensors(module, tensors))
         found = module.load_state_dict(tensors, strict=False)
         if wrong := [*found.missing_keys, *found.unexpected_keys]:
             raise KeepsightError(
@@ -106,7 +106,7 @@ class TinySource:
         return module.to(device=device, dtype=getattr(torch, self.dtype)).eval()
 
 
-def tied_tensors(module: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+def _tied_tensors(module: Any, tensors: dict[str, Any]) -> dict[str, Any]:
     """For each tensor of `module` that is not in `tensors` but shares memory with one that is: that one's value."""
     state = module.state_dict()
     by_address = {state[name].data_ptr(): name for name in tensors if name in state}

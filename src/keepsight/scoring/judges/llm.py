@@ -23,9 +23,13 @@ PROMPT = (
     'Is the "Prediction" correctly predicting the right "Label"? Label: {label}; Prediction: {outputs}.'
 )
 
+# Nothing came back, so asking again may help; nonsense that did come back is this judge's last word.
+_NO_REPLY = ("no_reply",)
+
 
 class LLMYesNo:
-    """Value 1 if the judge says yes, 0 if no; anything else is "judge_failed" without a value.
+    """Value 1 if the judge says yes, 0 if no; anything else is "judge_failed" without a value (tag `no_reply` if
+    the judge did not answer at all).
 
     Each distinct (answer, label) is asked once per call. An empty answer is not asked: it is "unparsed", value 0.
 
@@ -82,7 +86,9 @@ class LLMYesNo:
             seed=self.seed,
             batch_size=self.batch_size,
         )
-        silent = Score(float("nan"), status="judge_failed", explanation="the judge gave no reply")
+        silent = Score(
+            float("nan"), status="judge_failed", explanation="the judge gave no reply", tags=_NO_REPLY
+        )
         verdicts = dict.fromkeys(pairs, silent)
         for index, reply in replies:
             verdicts[pairs[index]] = _verdict(reply, pairs[index][0])
@@ -98,7 +104,8 @@ def _question(prompt: str, answer: str, label: str) -> Sample:
 
 def _verdict(reply: Output, answer: str) -> Score:
     if reply.error is not None:
-        return Score(float("nan"), status="judge_failed", explanation=f"the judge failed: {reply.error}")
+        told = f"the judge failed: {reply.error}"
+        return Score(float("nan"), status="judge_failed", explanation=told, tags=_NO_REPLY)
     word = first_word(reply.text)
     if word is None:
         return Score(float("nan"), status="judge_failed", explanation=f"the judge said: {reply.text.strip()}")
