@@ -77,6 +77,7 @@ class LabelMatcher:
         )
         self._entries: dict[tuple[str, ...], _Entry] = {}
         self._exact: dict[tuple[str, ...], list[str]] = {}
+        self._foreign_names: dict[tuple[str, ...], dict[str, None]] = {}  # in set order
         self._add_set(self.labels, None, synonyms or {})
         for name, names in self.foreign.items():
             self._add_set(names, name, {})
@@ -119,6 +120,10 @@ class LabelMatcher:
         entry = self._entries.get(_words(name, self._symbols))
         return entry.label if entry is not None and entry.source is None else None
 
+    def foreign_sets(self, label: str) -> tuple[str, ...]:
+        """The foreign sets that know `label`, in any of its forms."""
+        return tuple(self._foreign_names.get(_words(label, self._symbols), ()))
+
     # ---- building ----
 
     def _add_set(
@@ -151,23 +156,23 @@ class LabelMatcher:
         self._add(words, label, source, label)
 
     def _add(self, words: tuple[str, ...], label: str | None, source: str | None, written: str) -> None:
+        if source is not None and label is not None:
+            self._foreign_names.setdefault(words, {})[source] = None
         if words and words not in self._entries:
             gaps = tuple(frozenset(token.gap) for token in tokenize(written, self._symbols)[: len(words)])
             self._entries[words] = _Entry(words, label, source, gaps)
 
     def _add_numbers(self, labels: Sequence[str], source: str | None) -> None:
-        """Number words for digits and the other way round, if all labels are numbers; foreign digits stay digits."""
+        """Number words for digits and the other way round, if all labels are numbers. Foreign ones stay as they are."""
         values = {label: _number(label) for label in labels}
         if not labels or None in values.values():
             return
         by_value = {value: label for label, value in values.items()}
-        for words, value in number_words().items():
+        for words, value in number_words().items() if source is None else ():
             label = by_value.get(value)
-            if label is not None and (source is None or not label.isdecimal()):
-                self._add(words, label, source, " ".join(words))
+            self._add(words, label, source, " ".join(words))
+            if label is not None:
                 self._add((str(value),), label, source, str(value))
-            elif source is None:
-                self._add(words, None, None, " ".join(words))
         for words in _PRONOUNS:
             self._add(words, None, None, " ".join(words))
 
@@ -175,11 +180,12 @@ class LabelMatcher:
 
     def _longest_first(self, tokens: Sequence[Token]) -> list[tuple[int, _Entry]]:
         """(token index, entry) of the mentions kept, in order of place."""
+        alone = len({token.text for token in tokens}) == 1  # one word is the entire answer, perhaps repeated
         candidates = [
             (-len(entry.words), index, entry)
             for index, token in enumerate(tokens)
             for entry in self._by_first.get(token.text, ())
-            if self._stands_at(entry, tokens, index)
+            if self._stands_at(entry, tokens, index) and (alone or _is_meant(entry.words, tokens, index))
         ]
         taken = bytearray(len(tokens))
         kept = []
@@ -191,22 +197,39 @@ class LabelMatcher:
 
     def _stands_at(self, entry: _Entry, tokens: Sequence[Token], index: int) -> bool:
         window = tokens[index : index + len(entry.words)]
-        if len(window) < len(entry.words):
+        if tuple(token.text for token in window) != entry.words:
             return False
-        if any(token.text != word for token, word in zip(window, entry.words)):
-            return False
-        if any(
-            not _BLANKS.union(allowed).issuperset(token.gap)
-            for token, allowed in zip(window[1:], entry.gaps[1:])
-        ):
-            return False
-        return len(entry.words) > 1 or not _is_letter(entry.words[0]) or _means_letter(tokens, index)
+        between = zip(window[1:], entry.gaps[1:])
+        return all(_BLANKS.union(allowed).issuperset(token.gap) for token, allowed in between)
 
     def _cased(self, entry: _Entry, surface: str) -> str:
         """Labels that differ in case only (A, a): the one written like the text, else the first."""
         assert entry.label is not None
         same = self._exact.get(entry.words, ())
         return surface if entry.source is None and surface in same else entry.label
+
+
+# ---- words that may not mean what they name -----------------------------------------------------------------------
+
+_MODALS = word_set("can may might must will")  # "can" and "will" are also nouns, and labels of published sets
+_MODAL_SUBJECTS = word_set("i you we it they he she one that this there who what which")
+_AFTER_MODAL = word_set("be see not n't i you we it have also only tell identify")
+
+
+def _is_meant(words: tuple[str, ...], tokens: Sequence[Token], index: int) -> bool:
+    """Is the word there a label, and not an article, a pronoun, an auxiliary?"""
+    if len(words) > 1:
+        return True
+    if _is_letter(words[0]):
+        return _means_letter(tokens, index)
+    return words[0] not in _MODALS or not _means_modal(tokens, index)
+
+
+def _means_modal(tokens: Sequence[Token], index: int) -> bool:
+    """ "I can see a bear" is about no can."""
+    before = tokens[index - 1].text if index else ""
+    after = tokens[index + 1].text if index + 1 < len(tokens) else ""
+    return bool(after) and (before in _MODAL_SUBJECTS or after in _AFTER_MODAL)
 
 
 # ---- single letters -----------------------------------------------------------------------------------------------
@@ -228,8 +251,6 @@ def _is_letter(word: str) -> bool:
 def _means_letter(tokens: Sequence[Token], index: int) -> bool:
     """Is this one-letter word an answer, or an article, a pronoun, an initial, a part of "X-ray"?"""
     token = tokens[index]
-    if all(other.text == token.text for other in tokens):  # the entire answer, perhaps repeated
-        return True
     if _glued(tokens, index) or token.written == "a":
         return False
     before = tokens[index - 1].text if index else ""

@@ -34,7 +34,7 @@ _OTHER_VERBS = word_set(
     "says say reads read has have holds hold stands sits lies wears eats runs flies rides"
 )
 _AUXILIARIES = word_set(
-    "do does did can could may might must shall should will would been am get got 'm 've 'll 'd"
+    "do does did ca wo can could may might must shall should will would been am get got 'm 've 'll 'd"
 )
 _ADVERBS = word_set(
     "also actually clearly definitely probably possibly perhaps maybe likely presumably apparently just only simply "
@@ -46,19 +46,25 @@ _FILLERS = (
 )
 # Words for the picture or for whatever is in it: they never add to an answer.
 _PICTURE = word_set(
-    "image images picture pictures photo photos photograph object objects thing item answer label class category "
-    "question prediction close up closeup view shot scene type kind sort single main depiction final correct"
+    "image images picture pictures photo photos photograph object objects close up closeup view shot scene type kind "
+    "sort single main depiction final correct"
 )
 # Words for the kind of answer: part of the template before the verb and beside a label ("the letter A").
 _KINDS = word_set(
     "number numbers digit digits letter letters character shape shapes symbol color colour colors colours texture "
-    "pattern suit card cards figure word animal vehicle capital uppercase lowercase option choice"
+    "pattern suit card cards figure word animal vehicle capital uppercase lowercase option choice thing item answer "
+    "label class category question prediction"
 )
 _OTHER_STOPS = word_set(
     "and or but nor not no n't yes of 's 're s think believe guess suppose say would if well ok okay please sure answer "
-    "unsure certain seems seem appears looks like look too with its his her their neither both either however instead"
+    "unsure certain seems seem appears looks like look too doubt nothing sorry other without cannot never with its his her their neither both either however instead"
 )
-_STOPS = _ARTICLES | _PREPOSITIONS | _RELATIVES | COPULAS | _LINKING | _FILLERS | _PICTURE | _OTHER_STOPS
+_SHOWN = word_set(
+    "shown depicted pictured displayed visible present seen classified identified labelled labeled"
+)
+_STOPS = (
+    _ARTICLES | _PREPOSITIONS | _RELATIVES | COPULAS | _LINKING | _FILLERS | _PICTURE | _SHOWN | _OTHER_STOPS
+)
 _NOUNS_IN_ING = word_set(
     "thing something anything nothing everything painting drawing building ceiling clothing king ring string wing "
     "evening morning wedding spring interesting amazing"
@@ -76,6 +82,7 @@ _VERBS = COPULAS | _LINKING | _OTHER_VERBS | _AUXILIARIES
 _TEMPLATE = _ARTICLES | _PREPOSITIONS | _RELATIVES | _FILLERS | _PICTURE | _KINDS | _SHOWN | _OTHER_STOPS
 _BEFORE_ANSWER = _ARTICLES | _FILLERS | _PICTURE | {"of"}
 _NUMBER_WORDS = frozenset(" ".join(words) for words in number_words())
+_LONGEST_ANSWER = 20  # words
 _QUALIFIERS = _COLOURS | _NUMBER_WORDS
 
 
@@ -108,54 +115,66 @@ def parts_of(text: str, matcher: LabelMatcher) -> tuple[list[Part], bool]:
     for start, end in pairwise([*starts, len(tokens)]):
         words = tuple(token.text for token in tokens[start:end])
         if words not in parts:
-            parts[words] = _Sentence(tokens[start:end], inside.get(start, [])).part()
+            parts[words] = _Sentence(text, tokens[start:end], inside.get(start, [])).part()
     return list(parts.values()), len(parts) < len(starts)
 
 
 class _Sentence:
     """The words of one sentence, the labels in it, and where its answer begins."""
 
-    def __init__(self, tokens: Sequence[Token], places: Sequence[Place]) -> None:
+    def __init__(self, text: str, tokens: Sequence[Token], places: Sequence[Place]) -> None:
+        self.text = text
         self.tokens = tokens
         self.words = [token.text for token in tokens]
         self.places = places
         self.labelled = {index for _, first, after in places for index in range(first, after)}
-        # where the answer begins, and the copula behind a subject that names a label ("The airplane | is 8")
-        self.start, self.copula = self._find_answer()
+        self.copula: int | None = None  # behind a subject that names a label: "The airplane | is 8"
+        self.subject = 0  # where a subject begins that is not template: "I think | a man | is riding a horse"
+        self.start = self._find_answer()
 
     def part(self) -> Part:
         """The sentence as the taxonomy reads it."""
-        head_end = self._head_end(self.start)
-        head = self._named(self.start, head_end)
-        contradiction = self._contradiction(head)
-        denied = tuple(mention for mention, _, _ in self.places if mention.negated)
-        rest = tuple(
-            m for m, _, _ in self.places if not m.negated and m not in head and m not in contradiction
-        )
+        end = self._head_end(self.start)
+        head = self._named(self.start, end)
+        own = [mention for mention in head if mention.source is None]
+        contradiction = self._contradiction(own)
         return Part(
             head=tuple(head),
-            rest=rest,
-            denied=denied,
+            rest=tuple(self._named(end, len(self.words))),
+            denied=tuple(mention for mention, _, _ in self.places if mention.negated),
             contradiction=tuple(contradiction),
-            content=tuple(self._content()),
+            content=tuple(self._content(contradiction or own or head)),
             answer=self._answer(),
             final="answer" in self.words[: self.start + 1] and 0 not in self.labelled,
         )
 
-    def _find_answer(self) -> tuple[int, int | None]:
+    def _find_answer(self) -> int:
         """Steps over subjects that say nothing: "I think | the object in the image is | a cat"."""
         start = 0
         for verb in self._verbs():
             subject = range(start, verb)
+            copula = self.words[verb] in COPULAS
             if self.labelled.intersection(subject):
-                return start, verb if self.words[verb] in COPULAS else None
+                if copula and self._only_predicate_is_own(start, verb):
+                    return self._skip_fillers(verb + 1)
+                self.copula = verb if copula else None
+                return start
             template = all(self.words[index] in _TEMPLATE for index in subject)
-            if not template and (start > 0 or self.words[verb] not in COPULAS):
+            if not template and (start > 0 or not copula):
                 break
             if template and not self._links(verb, subject):
                 break
             start = verb + 1
-        return self._skip_fillers(start), None
+            if template:
+                self.subject = start
+        return self._skip_fillers(start)
+
+    def _only_predicate_is_own(self, start: int, verb: int) -> bool:
+        """ "The circle is 8." where 8 is one of the labels asked for and circle is not."""
+        subject = self._named(start, verb)
+        predicate = self._skip_fillers(verb + 1)
+        own = [m for m in self._named(predicate, self._head_end(predicate)) if m.source is None]
+        return bool(own) and all(mention.source is not None for mention in subject)
 
     def _verbs(self) -> Iterator[int]:
         for index, word in enumerate(self.words):
@@ -209,34 +228,44 @@ class _Sentence:
         noun = after in self.labelled or self.words[after] not in _STOPS
         return noun and not ends_clause(self.tokens[after].gap)
 
-    def _contradiction(self, subject: Sequence[Mention]) -> list[Mention]:
-        """The subject's labels and the predicate's, if the predicate calls an own label by another name."""
-        own = [mention for mention in subject if mention.source is None]
-        if self.copula is None or not own:
+    def _contradiction(self, own: Sequence[Mention]) -> list[Mention]:
+        """The subject's own labels and the predicate's, if the predicate calls them by another name."""
+        if self.copula is None or not own or self._clause_ends_before(self.copula, own[-1]):
             return []
         start = self._skip_fillers(self.copula + 1)
-        named = self._named(start, self._head_end(start))
-        bare = start if start in self.labelled else None
+        bare = self.tokens[start].start if start in self.labelled else None
+        names = {mention.label for mention in own}
         others = [
             mention
-            for mention in named
-            if mention.label not in {label.label for label in own} and not self._attribute(mention, bare, own)
+            for mention in self._named(start, self._head_end(start))
+            if mention.label not in names and not self._attribute(mention, bare, names)
         ]
         return [*own, *others] if others else []
 
-    def _attribute(self, mention: Mention, bare: int | None, own: Sequence[Mention]) -> bool:
-        """ "The circle is red" adds a property; "The circle is a red", "The red is blue" do not."""
-        is_bare = bare is not None and self.tokens[bare].start == mention.start
-        colours = any(label.label.casefold() in _COLOURS for label in own)
-        return is_bare and not colours and mention.label.casefold() in _COLOURS
+    def _clause_ends_before(self, verb: int, label: Mention) -> bool:
+        """ "a cat, and the background is a truck": the cat is not what "is" speaks of."""
+        return any(
+            token.start > label.start and ends_clause(token.gap) for token in self.tokens[1 : verb + 1]
+        )
 
-    def _content(self) -> Iterator[str]:
-        """Words that are neither label nor template."""
+    def _attribute(self, mention: Mention, bare: int | None, names: set[str]) -> bool:
+        """ "The circle is red" adds a property; "The circle is a red", "The red is blue" do not."""
+        colours = any(name.casefold() in _COLOURS for name in names)
+        return mention.start == bare and not colours and mention.label.casefold() in _COLOURS
+
+    def _content(self, answers: Sequence[Mention]) -> Iterator[str]:
+        """Words that are neither template nor part of an answer, given or denied."""
+        labels = {mention.label for mention in answers}
+        used = {
+            index
+            for mention, first, after in self.places
+            if mention.label in labels or mention.negated
+            for index in range(first, after)
+        }
         for index, word in enumerate(self.words):
-            if index in self.labelled or word in _STOPS:
+            if index in used or word in _STOPS:
                 continue
-            beside_label = index + 1 in self.labelled or index - 1 in self.labelled
-            if word in _KINDS and (index < self.start or beside_label):
+            if word in _KINDS and (index < self.start or self._beside_label(index)):
                 continue
             inside_unspaced = (
                 index > 0 and len(word) == 1 and not word.isascii() and self.tokens[index].gap == ""
@@ -244,8 +273,17 @@ class _Sentence:
             if not inside_unspaced:
                 yield word
 
+    def _beside_label(self, index: int) -> bool:
+        """ "letter D", "star shape", "capital letter D"."""
+        after = index + 1
+        while after < len(self.words) and self.words[after] in _KINDS and after not in self.labelled:
+            after += 1
+        return after in self.labelled or index - 1 in self.labelled
+
     def _answer(self) -> str:
-        start = self.start
+        """The words given as the answer, without articles and "picture of"."""
+        start = min(self.start, self.subject)
         while start < len(self.words) and start not in self.labelled and self.words[start] in _BEFORE_ANSWER:
             start += 1
-        return " ".join(token.written for token in self.tokens[start : start + 20]).lower()
+        given = self.tokens[start : start + _LONGEST_ANSWER]
+        return self.text[given[0].start : given[-1].end].lower() if given else ""

@@ -73,7 +73,6 @@ class Taxonomy:
     ) -> None:
         self.own = LabelMatcher(labels, synonyms)
         self.matcher = LabelMatcher(self.own.labels, synonyms, foreign)
-        self._sets = {name: LabelMatcher(names) for name, names in self.matcher.foreign.items()}
         names = {label: list(others) for label, others in (synonyms or {}).items()}
         others = {name: list(values) for name, values in self.matcher.foreign.items()}
         self.version = version_of("1", list(self.own.labels), others, names)
@@ -89,7 +88,7 @@ class Taxonomy:
         final = [part for part in parts if part.final and part.head]
         reading = _Reading(final[-1:] or parts, truth, answer_text)
         category, answer, flags = reading.verdict()
-        flags = [*flags, *self._leaks(reading, category)]
+        flags = [*flags, *dict.fromkeys(self._leaks(reading, category))]
         if category != "correct" and self._contains(answer_text, truth):
             flags.append("contains_truth")
         if repeated:
@@ -102,11 +101,10 @@ class Taxonomy:
         return Score(float(category == "correct"), answer, status, category, tuple(flags))
 
     def _leaks(self, reading: _Reading, category: Category) -> Iterator[str]:
-        leaked = reading.contradiction if reading.contradiction else reading.head if not reading.own else ()
-        labels = {mention.label for mention in leaked if mention.source is not None}
-        for name, matcher in self._sets.items():
-            if category in ("incorrect", "intrinsic") and any(matcher.canonical(label) for label in labels):
-                yield f"leak:{name}"
+        leaked = reading.contradiction or (() if reading.own else reading.head)
+        if category in ("incorrect", "intrinsic"):
+            for mention in leaked:
+                yield from (f"leak:{name}" for name in self.matcher.foreign_sets(mention.label))
 
     def _contains(self, text: str, truth: frozenset[str]) -> bool:
         return any(mention.label in truth and not mention.negated for mention in self.own.match(text))
@@ -174,12 +172,10 @@ class _Reading:
             yield "extra_description"
 
     def _shares_word(self) -> bool:
-        names = {token.text for label in self.truth for token in tokenize(label) if len(token.text) > 2}
-        said = {form for word in self.content for form in forms(word)}
-        said |= {
-            word for part in self.parts for mention in part.rest for word in mention.label.casefold().split()
-        }
-        return bool(names & said)
+        """ "fish" for aquarium fish. A name of one word would have been found itself."""
+        names = [[token.text for token in tokenize(label)] for label in self.truth]
+        parts = {word for name in names if len(name) > 1 for word in name if len(word) > 2}
+        return bool(parts & {form for word in self.content for form in forms(word)})
 
 
 def _listed(labels: Iterable[str]) -> str:
