@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from keepsight.data.drawn import SETS
-from keepsight.demo import TUNED_SET, demo, emt_claims
+from keepsight.demo import TITLE, TUNED_SET, demo, emt_claims
 from keepsight.report.claims import write_claims
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     size = {"n": 12, "tuning": {"num_train_epochs": 1}} if options.tiny else {"n": 300}
     matrix = demo(options.output_path, tuned=options.tuned, **size)
-    write_claims(emt_claims(matrix, f"emt:{options.tuned}"), options.output_path, title="EMT's findings on the embedded model")
+    write_claims(emt_claims(matrix, f"emt:{options.tuned}"), options.output_path, title=TITLE)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -93,6 +94,25 @@ class Shelf(str, Enum):
     methods = "methods"
     envs = "envs"
     judges = "judges"
+
+
+@app.command()
+def demo(
+    output_path: OutputPath = Path("keepsight-demo"),
+    n: Annotated[int, typer.Option("--n", min=1, help="Held-out pictures asked of each set.")] = 200,
+) -> None:
+    """Tune the model that ships on one set and audit it on all."""
+    from keepsight.console import progress_bar
+    from keepsight.demo import demo as run_demo
+
+    with _resumable(), progress_bar() as show:
+
+        def tuning(method: str) -> Any:
+            return show and (lambda now: show(f"tuning {method}", now.step, now.total_steps))
+
+        matrix = run_demo(output_path, n=n, on_tune=tuning, progress=show)
+    _print_audit(matrix, output_path / "forgetting.html")
+    _leave(matrix)
 
 
 @app.command()
@@ -299,6 +319,34 @@ def doctor() -> None:
         typer.echo(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.detail}")
     if not all(check.ok for check in found):
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def demo(
+    output_path: OutputPath = Path("keepsight-demo"),
+    limit: Annotated[int, typer.Option("--limit", min=10, help="Held-out pictures asked of each set.")] = 200,
+    tuned: Annotated[
+        str, typer.Option("--tuned", help="The drawn set to tune on (keepsight ls sets).")
+    ] = "digits",
+) -> None:
+    """Tune the embedded model on one set and audit it on all; about two minutes."""
+    from keepsight.console import claim_lines, progress_bar
+    from keepsight.data.drawn import SETS
+    from keepsight.demo import audit_demo, tune_demo
+    from keepsight.report.claims import read_claims
+    from keepsight.tune.progress import console_progress
+
+    if tuned not in SETS:
+        raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(SETS)}")
+    with _resumable(), console_progress() as learning:
+        tune_demo(output_path, tuned=tuned, progress=learning)
+    with _resumable(), progress_bar() as progress:
+        matrix = audit_demo(output_path, n=limit, tuned=tuned, progress=progress)
+    _print_audit(matrix, output_path / "forgetting.html")
+    typer.echo("\nWhat EMT reports of large models, measured here:")
+    for line in claim_lines(read_claims(output_path / "claims.json"), get_terminal_size().columns):
+        typer.echo(line)
+    _leave(matrix)
 
 
 def tune(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -17,10 +18,12 @@ from keepsight.report.wording import count, figure, interval, p_value, points, p
 
 if TYPE_CHECKING:
     from keepsight.evaluate import Progress
+    from keepsight.report.claims import Claim
     from keepsight.types import ResultMatrix, Run
     from keepsight.verbs import Comparison, Planned
 
 __all__ = [
+    "claim_lines",
     "comparison_lines",
     "figures_table",
     "plan_table",
@@ -28,6 +31,20 @@ __all__ = [
     "scorers_table",
     "summary_lines",
 ]
+
+
+VERDICT_WORDS = {"holds": "holds", "does_not_hold": "does not hold", "no_evidence": "no evidence"}
+
+
+def claim_lines(claims: Sequence[Claim], width: int) -> list[str]:
+    """Each published finding and what was measured, wrapped to `width` columns."""
+    lines = []
+    for claim in claims:
+        low, high = claim.interval
+        found = f"{claim.measured:+.1f} {claim.unit} [{low:+.1f}, {high:+.1f}], n {claim.n}: {VERDICT_WORDS[claim.verdict]}"
+        for text, indent in ((claim.claim, "- "), (found, "  ")):
+            lines += wrap(text, max(width, 20), initial_indent=indent, subsequent_indent="  ")
+    return lines
 
 
 @contextmanager

@@ -6,9 +6,9 @@ gets its number, its interval and the verdict that follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,13 @@ from keepsight.scoring.forgetting import pair_runs
 from keepsight.scoring.statistics import PairedDifference, paired_difference
 from keepsight.types import Record, ResultMatrix, Run
 
-__all__ = ["DEMO_TUNING", "demo", "emt_claims"]
+if TYPE_CHECKING:
+    from keepsight.evaluate import Progress
+    from keepsight.tune.progress import OnProgress
+
+__all__ = ["DEMO_TUNING", "TITLE", "TUNED_SET", "audit_demo", "demo", "emt_claims", "tune_demo"]
+
+TITLE = "EMT's findings on the embedded model"
 
 TUNED_SET = "digits"
 METHODS = ("linear", "lora")
@@ -29,15 +35,7 @@ DEMO_TUNING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def demo(
-    output_path: str | Path = "keepsight-demo",
-    *,
-    n: int = 200,
-    tuned: str = TUNED_SET,
-    tuning: dict[str, Any] | None = None,
-    on_tune: Callable[[str], Any] | None = None,
-    progress: Any = None,
-) -> ResultMatrix:
+def demo(output_path: str | Path = "keepsight-demo", *, n: int = 200, tuned: str = TUNED_SET, tuning: Mapping[str, Any] | None = None) -> ResultMatrix:
     """Tunes `tiny` on one drawn set (linear and LoRA), audits base and epochs on every set, writes the page and the claims.
 
     Args:
@@ -45,23 +43,34 @@ def demo(
         n: held-out pictures asked of each set.
         tuned: the drawn set to tune on.
         tuning: fields of SFTConfig that replace `DEMO_TUNING`'s.
-        on_tune: called with the method's name before it is tuned; returns that tuning's progress callback or None.
-        progress: of the audit, as for `keepsight.audit`.
     """
-    from keepsight.verbs import audit, fine_tune
+    tune_demo(output_path, tuned=tuned, tuning=tuning)
+    return audit_demo(output_path, n=n, tuned=tuned)
+
+
+def tune_demo(
+    output_path: str | Path, *, tuned: str = TUNED_SET, tuning: Mapping[str, Any] | None = None, progress: OnProgress | None = None
+) -> list[Path]:
+    """The first half: the directories of both methods' checkpoints."""
+    from keepsight.verbs import fine_tune
+
+    directories = [Path(output_path) / "tuned" / method for method in METHODS]
+    for method, directory in zip(METHODS, directories):
+        settings = {**DEMO_TUNING, **(tuning or {}), "method": method}
+        fine_tune("tiny", f"emt:{tuned}", directory, progress=progress, **settings)
+    return directories
+
+
+def audit_demo(output_path: str | Path, *, n: int = 200, tuned: str = TUNED_SET, progress: Progress | None = None) -> ResultMatrix:
+    """The second half: the audit of base and checkpoints, its page, and EMT's findings."""
+    from keepsight.verbs import audit
 
     output = Path(output_path)
-    settings = {**DEMO_TUNING, **(tuning or {})}
-    for method in METHODS:
-        report = on_tune(method) if on_tune else None
-        fine_tune("tiny", f"emt:{tuned}", output / "tuned" / method, method=method, progress=report, **settings)
-    checkpoints = [output / "tuned" / method for method in METHODS]
-    tasks = [f"emt:{name}" for name in SETS]
     matrix = audit(
-        ["tiny", *checkpoints], tasks, output, judges=("label", "embedding", "taxonomy", "llm"), llm_judge="tiny", limit=n,
-        tuned_on=f"emt:{tuned}", progress=progress,
+        ["tiny", *(output / "tuned" / method for method in METHODS)], [f"emt:{name}" for name in SETS], output,
+        judges=("label", "embedding", "taxonomy", "llm"), llm_judge="tiny", limit=n, tuned_on=f"emt:{tuned}", progress=progress,
     )  # fmt: skip
-    write_claims(emt_claims(matrix, f"emt:{tuned}"), output, title="EMT's findings on the embedded model", page=False)
+    write_claims(emt_claims(matrix, f"emt:{tuned}"), output, title=TITLE, page=False)
     return matrix
 
 
