@@ -92,6 +92,7 @@ class Part:
 
     head: tuple[Mention, ...]
     rest: tuple[Mention, ...]
+    named: tuple[Mention, ...]  # all labels of the sentence, wherever they stand
     denied: tuple[Mention, ...]
     contradiction: tuple[Mention, ...]  # "The airplane is 8.": the subject's label, then the predicate's
     content: tuple[str, ...]  # words that add something beyond labels and template
@@ -140,6 +141,7 @@ class _Sentence:
         contradiction = self._contradiction(own)
         return Part(
             head=tuple(head),
+            named=tuple(mention for mention, _, _ in self.places if not mention.negated),
             rest=tuple(self._named(end, len(self.words))),
             denied=tuple(mention for mention, _, _ in self.places if mention.negated),
             contradiction=tuple(contradiction),

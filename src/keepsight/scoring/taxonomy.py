@@ -89,7 +89,7 @@ class Taxonomy:
         reading = _Reading(final[-1:] or parts, truth, answer_text)
         category, answer, flags = reading.verdict()
         flags = [*flags, *dict.fromkeys(self._leaks(reading, category))]
-        if category != "correct" and self._contains(answer_text, truth):
+        if category != "correct" and self._contains(parts, answer_text, truth):
             flags.append("contains_truth")
         if repeated:
             flags.append("repeated")
@@ -103,11 +103,15 @@ class Taxonomy:
     def _leaks(self, reading: _Reading, category: Category) -> Iterator[str]:
         leaked = reading.contradiction or (() if reading.own else reading.head)
         if category in ("incorrect", "intrinsic"):
-            for mention in leaked:
-                yield from (f"leak:{name}" for name in self.matcher.foreign_sets(mention.label))
+            for label in dict.fromkeys(mention.label for mention in leaked):
+                yield from (f"leak:{name}" for name in self.matcher.foreign_sets(label))
 
-    def _contains(self, text: str, truth: frozenset[str]) -> bool:
-        return any(mention.label in truth and not mention.negated for mention in self.own.match(text))
+    def _contains(self, parts: Sequence[Part], text: str, truth: frozenset[str]) -> bool:
+        """Is a true label named anywhere, or hidden in a longer foreign one ("garbage truck")?"""
+        named = [mention for part in parts for mention in part.named]
+        longer = {text[m.start : m.end] for m in named if m.source is not None}
+        hidden = (mention.label for words in longer for mention in self.own.match(words))
+        return not truth.isdisjoint([*(m.label for m in named if m.source is None), *hidden])
 
 
 class _Reading:
