@@ -181,6 +181,16 @@ def test_generation_config_files_do_not_reach_in(tiny_llava, samples, tmp_path):
     assert module.module.generation_config is own
 
 
+def test_a_module_in_peft_s_wrapper_is_asked_as_it_is(tiny_llava, samples):
+    from peft import LoraConfig, get_peft_model
+
+    bare = load(str(tiny_llava)).unshared()
+    config = LoraConfig(r=2, target_modules=r".*language_model.*q_proj", init_lora_weights=False)
+    wrapped = load((get_peft_model(bare.module, config), bare.processor))
+    bare.module.generation_config.repetition_penalty = 3.0
+    assert answers(wrapped, samples) == answers(bare, samples), "the layers are in the module itself"
+
+
 def test_asking_in_mid_training_changes_nothing(tiny_llava, samples):
     model = load(str(tiny_llava)).unshared()
     plain = answers(model, samples[:3])

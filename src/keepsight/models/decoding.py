@@ -105,7 +105,8 @@ def generation_settings(module: Any, decoding: Decoding, vocabulary: Vocabulary)
     """
     from transformers import GenerationConfig
 
-    own = module.generation_config
+    owner = module.get_base_model() if hasattr(module, "get_base_model") else module  # under peft's wrapper
+    own = owner.generation_config
     ours = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -114,11 +115,11 @@ def generation_settings(module: Any, decoding: Decoding, vocabulary: Vocabulary)
         eos_token_id=sorted(vocabulary.end),
         pad_token_id=vocabulary.pad,
     )
-    module.generation_config = ours
+    owner.generation_config = ours
     try:
         yield ours
     finally:
-        module.generation_config = own
+        owner.generation_config = own
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from keepsight.models.bases import Base, default_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
-from keepsight.models.prompts import answer_ids, batch_inputs, pictures, render, with_answers
+from keepsight.models.prompts import batch_inputs, pictures, render, with_answers
 from keepsight.models.ranking import choice_ids, logprob_of_answers
 from keepsight.models.sources import Source
+from keepsight.models.turns import Tokens, learnt_tokens
 from keepsight.types import KeepsightError, Output, Sample, digest_of
 
 __all__ = ["DEFAULT_BATCH_SIZE", "HFModel"]
@@ -192,29 +193,26 @@ class HFModel:
     def training_batch(self, samples: Sequence[Sample], *, max_length: int | None = None) -> dict[str, Any]:
         """Right-padded CPU tensors with `labels` [b, s]: the first target and the token that ends it, else -100.
 
-        An answer longer than `max_length` allows loses its tail; a prompt is never cut.
+        Of a conversation (`meta["turns"]`, further `[question, answer]` pairs) every answer is learnt. An answer longer than `max_length` allows loses its tail; a prompt is never cut.
 
         Raises:
             KeepsightError: no target, an unreadable picture, or a prompt that leaves no room for an answer.
         """
+        import torch
+
         processor = self.processor
         texts = [render(processor, sample) for sample in samples]
-        answers = [self._target_ids(text, sample) for text, sample in zip(texts, samples)]
+        answers = [learnt_tokens(processor, text, sample) for text, sample in zip(texts, samples)]
         inputs = batch_inputs(processor, texts, [pictures(sample) for sample in samples])
         if max_length is not None:
             answers = _within(max_length, samples, inputs["attention_mask"].sum(dim=1).tolist(), answers)
         pad = processor.tokenizer.pad_token_id
-        batch = with_answers(inputs, answers, pad if pad is not None else processor.tokenizer.eos_token_id)
-        batch["labels"] = batch["input_ids"].masked_fill(~batch.pop("answer_mask"), IGNORE)
+        ids = [[token for token, _ in answer] for answer in answers]
+        batch = with_answers(inputs, ids, pad if pad is not None else processor.tokenizer.eos_token_id)
+        added = batch.pop("answer_mask")  # [b, s]
+        learnt = added.masked_scatter(added, torch.tensor([flag for answer in answers for _, flag in answer]))
+        batch["labels"] = batch["input_ids"].masked_fill(~learnt, IGNORE)
         return batch
-
-    def _target_ids(self, prompt: str, sample: Sample) -> list[int]:
-        """Tokens of the answer to learn, up to and including the one that ends the turn."""
-        if not sample.target:
-            raise KeepsightError(f"sample {sample.id} has no target to learn")
-        end = self.processor.tokenizer.eos_token_id
-        ids = answer_ids(self.processor, prompt, render(self.processor, sample, sample.target[0]))
-        return ids[: ids.index(end) + 1] if end in ids else [*ids, end]
 
     def _rendered(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[int, str]]:
         """Texts by index, and the reason by index for those that cannot be rendered."""
@@ -302,8 +300,8 @@ def _on_device(inputs: dict[str, Any], module: Any) -> dict[str, Any]:
 
 
 def _within(
-    max_length: int, samples: Sequence[Sample], prompt_lengths: list[int], answers: list[list[int]]
-) -> list[list[int]]:
+    max_length: int, samples: Sequence[Sample], prompt_lengths: list[int], answers: list[Tokens]
+) -> list[Tokens]:
     for sample, length in zip(samples, prompt_lengths):
         if length >= max_length:
             raise KeepsightError(

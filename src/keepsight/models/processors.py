@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +16,69 @@ def load_processor(
 ) -> Any:
     """The processor of a model directory, with `chat_template` in place of its own if given.
 
+    Families that also read films (Qwen-VL, LLaVA-OneVision, SmolVLM) need torchvision for that part alone; without
+    it their processor is put together for pictures.
+
     Raises:
         KeepsightError: the directory has no processor for pictures, or no chat template and none was given.
     """
     from transformers import AutoProcessor
 
+    options = {"backend": image_backend, "local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
-        processor = AutoProcessor.from_pretrained(
-            directory, backend=image_backend, trust_remote_code=trust_remote_code, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise KeepsightError(
-            f"{directory} has no processor that can be loaded: {_first_line(error)}"
-        ) from error
+        processor = AutoProcessor.from_pretrained(directory, **options)
+    except (ImportError, AttributeError):
+        processor = _without_films(directory, options)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unloadable(directory, error) from error
     if not hasattr(processor, "image_processor"):
         raise KeepsightError(f"{directory} has no image processor (preprocessor_config.json): is it a VLM?")
-    return with_chat_template(processor, chat_template, str(directory))
+    return _with_chat_template(processor, chat_template, directory)
 
 
-def with_chat_template(processor: Any, chat_template: str | None, where: str) -> Any:
+def _without_films(directory: Path, options: dict[str, Any]) -> Any:
+    """The family's own processor class, minus its video processor."""
+    family = _processor_class(directory)
+
+    def get_attributes(cls: Any) -> list[str]:
+        return [name for name in family.get_attributes() if name != "video_processor"]
+
+    members = {"get_attributes": classmethod(get_attributes), "video_processor": None, "__module__": __name__}
+    try:
+        return type(family.__name__, (family,), members).from_pretrained(directory, **options)
+    except (ImportError, AttributeError, OSError, ValueError, TypeError) as error:
+        raise _unloadable(directory, error) from error
+
+
+def _processor_class(directory: Path) -> Any:
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        if named := _entry(directory / name, "processor_class"):
+            return getattr(transformers, named)
+    family = _entry(directory / "config.json", "model_type")
+    if family not in PROCESSOR_MAPPING_NAMES:
+        raise KeepsightError(f"{directory}: this transformers knows no processor for model type {family!r}")
+    return getattr(transformers, PROCESSOR_MAPPING_NAMES[family])
+
+
+def _entry(path: Path, key: str) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
+
+
+def _with_chat_template(processor: Any, chat_template: str | None, directory: Path) -> Any:
     """Puts the user's template on, or takes the tokenizer's when the processor itself has none."""
     template = chat_template or processor.chat_template or processor.tokenizer.chat_template
     if template is None:
         raise KeepsightError(
-            f"{where} has no chat template; give one: chat_template=FILE.jinja (on the command line "
+            f"{directory} has no chat template; give one: chat_template=FILE.jinja (on the command line "
             "--model_args chat_template=FILE.jinja)"
         )
     processor.chat_template = template
     return processor
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _unloadable(directory: Path, error: Exception) -> KeepsightError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return KeepsightError(f"the processor in {directory} cannot be loaded: {reason}")

@@ -11,7 +11,16 @@ from keepsight.types import KeepsightError, Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["IMAGE_MARK", "answer_ids", "batch_inputs", "pictures", "render", "with_answers"]
+__all__ = [
+    "IMAGE_MARK",
+    "answer_ids",
+    "batch_inputs",
+    "pictures",
+    "render",
+    "render_messages",
+    "user_message",
+    "with_answers",
+]
 
 IMAGE_MARK = "<image>"  # LLaVA's mark for "a picture goes here" in a prompt
 
@@ -24,11 +33,23 @@ def render(processor: Any, sample: Sample, answer: str | None = None) -> str:
     Raises:
         KeepsightError: the sample's marks and pictures do not match, or its text holds the model's own image token.
     """
-    user = {"role": "user", "content": _content(sample, getattr(processor, "image_token", IMAGE_MARK))}
+    user = user_message(processor, sample)
     if answer is None:
-        return str(processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False))
+        return render_messages(processor, [user], answer_next=True)
     assistant = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-    return str(processor.apply_chat_template([user, assistant], tokenize=False))
+    return render_messages(processor, [user, assistant], answer_next=False)
+
+
+def user_message(processor: Any, sample: Sample) -> dict[str, Any]:
+    """The sample's question as a chat message, pictures at their marks. Raises as `render` does."""
+    return {"role": "user", "content": _content(sample, getattr(processor, "image_token", IMAGE_MARK))}
+
+
+def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], *, answer_next: bool) -> str:
+    """The chat template's text of whole messages, up to where an answer starts if one comes next."""
+    return str(
+        processor.apply_chat_template(list(messages), add_generation_prompt=answer_next, tokenize=False)
+    )
 
 
 def _content(sample: Sample, image_token: str) -> list[dict[str, str]]:
