@@ -399,6 +399,6 @@ def test_help_names_every_verb_and_is_quick():
     done = subprocess.run(
         [sys.executable, "-m", "keepsight.cli", "--help"], capture_output=True, text=True, check=True
     )
-    for verb in ("audit", "eval", "compare", "score", "tune", "report", "ls", "doctor"):
+    for verb in ("demo", "audit", "eval", "compare", "score", "tune", "report", "ls", "doctor"):
         assert f"\n  {verb} " in done.stdout
     assert "..." not in done.stdout.partition("Commands:")[2]

@@ -97,25 +97,6 @@ class Shelf(str, Enum):
 
 
 @app.command()
-def demo(
-    output_path: OutputPath = Path("keepsight-demo"),
-    n: Annotated[int, typer.Option("--n", min=1, help="Held-out pictures asked of each set.")] = 200,
-) -> None:
-    """Tune the model that ships on one set and audit it on all."""
-    from keepsight.console import progress_bar
-    from keepsight.demo import demo as run_demo
-
-    with _resumable(), progress_bar() as show:
-
-        def tuning(method: str) -> Any:
-            return show and (lambda now: show(f"tuning {method}", now.step, now.total_steps))
-
-        matrix = run_demo(output_path, n=n, on_tune=tuning, progress=show)
-    _print_audit(matrix, output_path / "forgetting.html")
-    _leave(matrix)
-
-
-@app.command()
 def audit(
     base: Annotated[
         str, typer.Argument(help="The model before tuning: tiny, hf:PATH-OR-HUB-ID, a directory.")
@@ -329,7 +310,10 @@ def demo(
         str, typer.Option("--tuned", help="The drawn set to tune on (keepsight ls sets).")
     ] = "digits",
 ) -> None:
-    """Tune the embedded model on one set and audit it on all; about two minutes."""
+    """Tune the embedded model on one set and audit it on all.
+
+    Takes about two minutes.
+    """
     from keepsight.console import claim_lines, progress_bar
     from keepsight.data.drawn import SETS
     from keepsight.demo import audit_demo, tune_demo
