@@ -41,7 +41,9 @@ def test_every_answer_and_its_end_are_learnt(model):
     three = talk(("What is it?", "a circle"), ("Is it red?", "Yes."), ("Sure?", "Quite."))
     ((text, learnt),) = rows(model, three)
     assert learnt.replace(" ", "") == "acircle</s>Yes.</s>Quite.</s>"
-    assert text.endswith("ASSISTANT: a circle</s>USER: Is it red? ASSISTANT: Yes.</s>USER: Sure? ASSISTANT: Quite.</s>")
+    assert text.endswith(
+        "ASSISTANT: a circle</s>USER: Is it red? ASSISTANT: Yes.</s>USER: Sure? ASSISTANT: Quite.</s>"
+    )
 
 
 def test_a_batch_may_mix_lengths_and_text_only_rows(model):
@@ -62,8 +64,6 @@ def test_a_cut_answer_keeps_the_image_and_the_questions_whole(model):
 
 
 def test_a_template_that_rewrites_the_past_is_refused(model):
-    model.processor.chat_template = (
-        "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content[-1].text }} {% endif %}{% endfor %}"
-    )
+    model.processor.chat_template = "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content[-1].text }} {% endif %}{% endfor %}"
     with pytest.raises(KeepsightError, match="rewrites earlier turns"):
         model.training_batch([talk(("a", "b"), ("c", "d"), media=())])

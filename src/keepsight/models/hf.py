@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from keepsight.models.bases import Base, default_device, shared_base
+from keepsight.models.bases import Base, resolve_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
@@ -65,14 +65,14 @@ class HFModel:
 
     @cached_property
     def _own_base(self) -> Base:
-        return Base(self.source, self._device or default_device(), shared=False)
+        return Base(self.source, resolve_device(self._device), shared=False)
 
     @property
     def base(self) -> Base:
         """The weights in memory that this model uses: the shared copy, or its own."""
         if not (self._shared and self.source.shareable):
             return self._own_base
-        return shared_base(self.source, self._device or default_device())
+        return shared_base(self.source, resolve_device(self._device))
 
     @property
     def module(self) -> Any:
@@ -92,7 +92,10 @@ class HFModel:
         return self.base.processor
 
     def unshared(self) -> HFModel:
-        """The same model with weights of its own, which may be trained without touching anybody else's."""
+        """The same model with weights of its own, which may be trained without touching anybody else's.
+
+        A built module has no second copy: it is the caller's own already.
+        """
         return HFModel(
             self.source,
             self.checkpoints,

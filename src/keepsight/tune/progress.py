@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OnProgress", "TrainLog", "TrainProgress", "console_progress"]
+__all__ = ["Clock", "OnProgress", "TrainLog", "TrainProgress", "console_progress"]
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,29 @@ class TrainLog:
 
 
 class Clock:
-    """Counts samples and tokens since it was made."""
+    """Counts samples and tokens over the time spent in steps: audits between them do not count."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._began = 0.0
+        self._seconds = 0.0
         self._samples = 0
         self._tokens = 0
         self._steps = 0
 
-    def step(self, samples: int, tokens: int) -> None:
-        """One optimiser step more."""
+    def begin(self) -> None:
+        """A step begins."""
+        self._began = time.monotonic()
+
+    def end(self, samples: int, tokens: int) -> None:
+        """It ends, having learnt from so many."""
+        self._seconds += time.monotonic() - self._began
         self._samples += samples
         self._tokens += tokens
         self._steps += 1
 
     def rates(self, steps_left: int) -> dict[str, float]:
         """Samples and tokens per second so far, and how long the remaining steps will take at this pace."""
-        seconds = max(time.monotonic() - self._start, 1e-9)
+        seconds = max(self._seconds, 1e-9)
         return {
             "samples_per_second": self._samples / seconds,
             "tokens_per_second": self._tokens / seconds,

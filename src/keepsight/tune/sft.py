@@ -7,18 +7,22 @@ What differs from LLaVA's recipe (arXiv:2304.08485) and from a Hugging Face Trai
 3. Every epoch ends with a checkpoint that can be audited: adapter, projector and settings in one directory.
 
     keepsight tune tiny --data my.json --method lora --output_path out
+    torchrun --nproc-per-node 2 -m keepsight.cli tune ...   # the same on two devices
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.pictures import decode
 from keepsight.models import HFModel
 from keepsight.models.anatomy import anatomy_of
 from keepsight.models.checkpoint import save_checkpoint
@@ -35,10 +39,12 @@ from keepsight.types import KeepsightError, Sample, digest_of
 __all__ = ["SFTConfig", "sft"]
 
 _IGNORED = -100  # label of a token that is not learnt
+_SHOWN = 3  # broken pictures, or samples of a broken step, named in one error
 # Settings that do not change what is learnt, so a run may be resumed with others.
 _FREE = ("save_steps", "logging_steps")
 
 OnEpoch = Callable[[Path, int], None]
+Batch = Mapping[str, Any]
 
 
 def sft(
@@ -57,7 +63,7 @@ def sft(
     loads nothing and trains nothing. `output_dir` holds `epoch-1`, `epoch-2`, ..., `train_log.jsonl` and `tune.json`.
 
     Args:
-        model: the base; it is left as it is.
+        model: the base. A model loaded from a ref is left as it is; a module built by the caller is trained itself.
         samples: `target[0]` is the text to learn; see `HFModel.training_batch`.
         config: the settings.
         output_dir: one run each.
@@ -67,25 +73,27 @@ def sft(
         progress: called after every optimiser step.
 
     Raises:
-        KeepsightError: no samples, a directory of another run, or a loss that is not a number (names the step).
+        KeepsightError: no samples, unreadable pictures, a directory of another run, or a loss that is not a number
+            (names the step).
     """
     if not samples:
         raise KeepsightError("nothing to tune on: the data holds no samples")
-    directory = Path(output_dir)
+    directory, method = Path(output_dir), method or Sequential()
     directory.mkdir(parents=True, exist_ok=True)
-    lock = Lock(directory)
+    lock = Lock(directory) if _is_main() else None
     try:
-        identity = _claim(directory, model, samples, config, method or Sequential())
+        identity = _claim(directory, model, samples, config, method)
         done = _finished_epochs(directory, config)
         for epoch, checkpoint in enumerate(done, 1):
             _tell(on_epoch, checkpoint, epoch)
         if len(done) == config.num_train_epochs:
             StateDirectory(directory / "state", identity).clear()
             return done
-        run = _Run(model.unshared(), samples, config, directory, identity, method or Sequential(), progress)
+        run = _Run(model.unshared(), samples, config, directory, identity, method, progress)
         return run.train(on_epoch, told=len(done))
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 @dataclass
@@ -102,8 +110,8 @@ class _Run:
 
     def train(self, on_epoch: OnEpoch | None, told: int) -> list[Path]:
         """The loop, from the newest state to the end. The first `told` epochs were reported already."""
-        accelerator = _accelerator(self.model.module)
         config, module = self.config, self.model.module
+        accelerator = _accelerator(module)
         plan = Plan.of(config, len(self.samples), accelerator.num_processes)
         choose_trained(module, config)
         self.method.wrap(module)
@@ -113,14 +121,14 @@ class _Run:
         states = StateDirectory(self.directory / "state", self.identity)
         start, extra = states.load(trained, _bare(optimizer))
         self.method.load_state_dict(extra)
-        log = TrainLog(self.directory / "train_log.jsonl", start)
-        _training_mode(module, config)
+        accelerator.wait_for_everyone()  # everybody has read the state before somebody writes the next
+        log = TrainLog(self.directory / "train_log.jsonl", start) if accelerator.is_main_process else None
+        prepared = _Ahead(lambda step: self._batches(plan.batches(step, accelerator.process_index)))
         clock = Clock()
+        _training_mode(module, config)
         for step in range(start + 1, plan.total_steps + 1):
-            batches = [
-                self.model.training_batch([self.samples[i] for i in batch], max_length=config.max_length)
-                for batch in plan.batches(step, accelerator.process_index)
-            ]
+            clock.begin()
+            batches = prepared.take(step, last=step == plan.total_steps)
             factor = learning_rate_factor(config, step, plan.total_steps)
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["peak_lr"]
@@ -132,28 +140,37 @@ class _Run:
             self._require_number(norm, "gradient", step, plan)
             optimizer.step()
             optimizer.zero_grad()
-            clock.step(plan.processes * sum(map(len, plan.batches(step))), plan.processes * _tokens(batches))
-            self._report(log, plan, step, loss, factor, norm, clock)
-            if plan.ends_epoch(step):
-                epoch = plan.epoch_of(step)
-                checkpoint = self._save_checkpoint(epoch, step)
-                states.save(step, trained, _bare(optimizer), self.method.state_dict())
-                if epoch > told:
-                    _tell(on_epoch, checkpoint, epoch)
+            clock.end(plan.processes * sum(map(len, plan.batches(step))), plan.processes * _tokens(batches))
+            if log is not None:
+                self._report(log, plan, step, loss, factor, norm, clock)
+                if plan.ends_epoch(step):
+                    checkpoint = self._save_checkpoint(plan.epoch_of(step), step)
+                if plan.ends_epoch(step) or (config.save_steps and step % config.save_steps == 0):
+                    states.save(step, trained, _bare(optimizer), self.method.state_dict())
+                if plan.ends_epoch(step) and plan.epoch_of(step) > told:
+                    prepared.wait()  # the callback may use the processor, which serves one thread at a time
+                    _tell(on_epoch, checkpoint, plan.epoch_of(step))
                     _training_mode(module, config)
-            elif config.save_steps and step % config.save_steps == 0:
-                states.save(step, trained, _bare(optimizer), self.method.state_dict())
         self.method.end_stage(module, self.samples)
         module.eval()
-        states.clear()
+        accelerator.wait_for_everyone()
+        if log is not None:
+            states.clear()
         return _finished_epochs(self.directory, config)
 
-    def _backward(self, accelerator: Any, module: Any, batches: Sequence[Mapping[str, Any]]) -> float:
+    def _batches(self, chosen: Sequence[Sequence[int]]) -> list[Batch]:
+        """The batches of one step as tensors on the CPU."""
+        return [
+            self.model.training_batch([self.samples[i] for i in batch], max_length=self.config.max_length)
+            for batch in chosen
+        ]
+
+    def _backward(self, accelerator: Any, module: Any, batches: Sequence[Batch]) -> float:
         """Gradients of one step, summed over its batches; returns the mean loss over its answer tokens."""
         import torch
 
-        answer_tokens = sum(int((batch["labels"][:, 1:] != _IGNORED).sum()) for batch in batches)
         device = accelerator.device
+        answer_tokens = sum(int((batch["labels"][:, 1:] != _IGNORED).sum()) for batch in batches)
         everyone = accelerator.reduce(torch.tensor([float(answer_tokens)], device=device), "sum").item()
         total = torch.zeros(1, device=device)
         for i, batch in enumerate(batches):
@@ -162,11 +179,11 @@ class _Run:
             with nullcontext() if last else accelerator.no_sync(module):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
                     outputs = module(**inputs, use_cache=False)
-                    extra = self.method.penalty(module, batch, outputs) / len(batches)
+                    penalty = self.method.penalty(module, batch, outputs) / len(batches)
                 loss = _answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
-                # Gradients are averaged over processes, so each contributes as many times its share.
-                accelerator.backward(loss * accelerator.num_processes + extra)
-                total += loss.detach() + extra
+                # Gradients are averaged over processes, so each gives as many times its share.
+                accelerator.backward(loss * accelerator.num_processes + penalty)
+                total += (loss + penalty / accelerator.num_processes).detach()
         return float(accelerator.reduce(total, "sum").item())
 
     def _report(
@@ -201,11 +218,32 @@ class _Run:
 
     def _require_number(self, value: float, what: str, step: int, plan: Plan) -> None:
         if not math.isfinite(value):
-            first = ", ".join(self.samples[i].id for i in plan.batches(step)[0][:3])
+            first = ", ".join(self.samples[i].id for i in plan.batches(step)[0][:_SHOWN])
             raise KeepsightError(
                 f"step {step} of {plan.total_steps}: the {what} is {value} (samples {first}, ...); "
                 "lower learning_rate, or use float32 if the model is in half precision"
             )
+
+
+class _Ahead:
+    """Prepares the next step's batches in a thread while this step computes: decoding pictures takes about a fifth
+    of a small model's step."""
+
+    def __init__(self, prepare: Callable[[int], list[Batch]]) -> None:
+        self._prepare = prepare
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._next: Future[list[Batch]] | None = None
+
+    def take(self, step: int, *, last: bool) -> list[Batch]:
+        """The batches of `step`, which follows the one taken before; what failed in preparing them is raised here."""
+        ready = self._next.result() if self._next is not None else self._prepare(step)
+        self._next = None if last else self._pool.submit(self._prepare, step + 1)
+        return ready
+
+    def wait(self) -> None:
+        """Returns when nothing is being prepared."""
+        if self._next is not None:
+            wait([self._next])
 
 
 def _claim(
@@ -226,17 +264,32 @@ def _claim(
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["identity"] != identity:
-            changed = ", ".join(_differences(before, about)) or "its contents"
+            changed = ", ".join(_differences(before, about))
             raise KeepsightError(
                 f"{directory} holds another tuning run ({changed} differ); use another --output_path"
             )
-    replace_file(path, json.dumps({**about, "identity": identity}, indent=2).encode())
+    elif _is_main():
+        _require_readable(samples)
+        replace_file(path, json.dumps({**about, "identity": identity}, indent=2).encode())
     return identity
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     top = [name for name in ("model_digest", "data_digest", "continual_method") if before[name] != now[name]]
     return top + [name for name, value in now["config"].items() if before["config"].get(name) != value]
+
+
+def _require_readable(samples: Sequence[Sample]) -> None:
+    """Decodes every picture once before hours are spent on the others."""
+    broken = []
+    for media in dict.fromkeys(media for sample in samples for media in sample.media):
+        try:
+            decode(media)
+        except KeepsightError as error:
+            broken.append(str(error))
+    if broken:
+        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        raise KeepsightError(f"{len(broken)} pictures of the training data: {'; '.join(broken[:_SHOWN])}{more}")
 
 
 def _data_digest(samples: Sequence[Sample]) -> str:
@@ -258,14 +311,21 @@ def _finished_epochs(directory: Path, config: SFTConfig) -> list[Path]:
 
 
 def _tell(on_epoch: OnEpoch | None, checkpoint: Path, epoch: int) -> None:
-    if on_epoch is not None:
+    if on_epoch is not None and _is_main():
         on_epoch(checkpoint, epoch)
 
 
-def _accelerator(module: Any) -> Any:
-    from accelerate import Accelerator
+def _is_main() -> bool:
+    """Whether this process writes; asked before torch is imported, so of the launcher's variable."""
+    return os.environ.get("RANK", "0") == "0"
 
-    return Accelerator(cpu=module.device.type == "cpu")
+
+def _accelerator(module: Any) -> Any:
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    # A batch of text alone leaves the projector without gradients.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=module.device.type == "cpu", kwargs_handlers=[parallel])
 
 
 def _optimizer(module: Any, config: SFTConfig) -> Any:
@@ -314,9 +374,8 @@ def _answer_loss(logits: Any, labels: Any) -> Any:
 
 def _clip(accelerator: Any, trained: Mapping[str, Any], max_norm: float) -> float:
     """Scales gradients down to `max_norm` and returns the norm they had."""
-    norm = accelerator.clip_grad_norm_(list(trained.values()), max_norm if max_norm else math.inf)
-    return float(norm)
+    return float(accelerator.clip_grad_norm_(list(trained.values()), max_norm or math.inf))
 
 
-def _tokens(batches: Sequence[Mapping[str, Any]]) -> int:
+def _tokens(batches: Sequence[Batch]) -> int:
     return sum(int(batch["attention_mask"].sum()) for batch in batches)

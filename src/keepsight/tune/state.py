@@ -43,7 +43,7 @@ class StateDirectory:
         for name, value in trained.items():
             tensors |= {f"optimizer/{key}/{name}": moment for key, moment in optimizer.state[value].items()}
         tensors |= {f"method/{name}": value for name, value in extra.items()}
-        partial = self.root / f".partial-{os.getpid()}"
+        partial = self.root / ".partial"  # the run's lock lets one process write
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, partial / _TENSORS)
