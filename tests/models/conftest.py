@@ -48,11 +48,12 @@ def answers(model, samples, **settings) -> list:
 
 @pytest.fixture
 def fresh_registry(monkeypatch):
-    """No base in memory from earlier tests, and none left for later ones."""
+    """No base and no features in memory from earlier tests, and none left for later ones."""
     from collections import OrderedDict
 
-    from keepsight.models import bases
+    from keepsight.models import bases, tower_cache
 
+    monkeypatch.setattr(tower_cache, "_shared", tower_cache.FeatureStore())
     monkeypatch.setattr(bases, "_bases", OrderedDict())
 
 

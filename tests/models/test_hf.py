@@ -333,3 +333,38 @@ def test_a_template_without_beginning_or_end_gets_both(tmp_path, samples):
     model = load(str(make_tiny_llava(tmp_path / "loose", chat_template=loose)))
     labels = model.training_batch(samples[:1])["labels"][0]
     assert model.processor.tokenizer.decode(labels[labels != -100]).replace(" ", "") == "circle</s>"
+
+
+@pytest.mark.parametrize("rendered", [True, False])
+def test_there_is_exactly_one_beginning_whoever_writes_it(tiny_llava, samples, rendered):
+    """A tokenizer that adds <s> by itself, under a template that does and one that does not write it."""
+    from tokenizers.processors import TemplateProcessing
+
+    from keepsight.models.prompts import batch_inputs, pictures, render
+    from tests.tiny_llava import CHAT_TEMPLATE
+
+    template = CHAT_TEMPLATE if rendered else CHAT_TEMPLATE.replace("{{ bos_token }}", "")
+    processor = load(str(tiny_llava), chat_template=template).processor
+    processor.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    ids = batch_inputs(processor, [render(processor, samples[0])], [pictures(samples[0])])["input_ids"][0]
+    assert ids[0] == 1 and int((ids == 1).sum()) == 1
+
+
+def test_impossible_devices_and_dtypes_are_refused(tiny_llava, samples):
+    with pytest.raises(KeepsightError, match="device cuda:99"):
+        answers(load(str(tiny_llava), device="cuda:99"), samples)
+    with pytest.raises(KeepsightError, match="dtype int3"):
+        load(str(tiny_llava), dtype="int3")
+    assert load(str(tiny_llava), dtype="auto").digest == load(str(tiny_llava)).digest
+
+
+def test_a_built_model_without_template_says_so(model):
+    import copy
+
+    bare = copy.copy(model.processor)
+    bare.tokenizer = copy.copy(bare.tokenizer)
+    bare.chat_template = bare.tokenizer.chat_template = None
+    with pytest.raises(KeepsightError, match="built:LlavaForConditionalGeneration has no chat template"):
+        load((model.module, bare))

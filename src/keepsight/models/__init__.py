@@ -44,7 +44,7 @@ def load(
 
     Args:
         device: "cpu", "cuda:0", "auto" (spread over all); default: the first accelerator, else the CPU.
-        dtype: "float32", "bfloat16", "float16"; default: what the checkpoint's config names.
+        dtype: "float32", "bfloat16", "float16"; default, or "auto": what the checkpoint's config names.
         batch_size: samples asked at once unless the caller says otherwise.
         trust_remote_code: run Python code that comes with the model; part of its digest.
         model_args: `chat_template` (a Jinja text or a file), `image_backend` ("pil" or "torchvision").
@@ -61,7 +61,7 @@ def load(
     parsed = parse_ref(str(ref))
     if parsed.scheme == "replay":
         return Replay(parsed.location)
-    options.update(dtype=dtype, trust_remote_code=trust_remote_code)
+    options.update(dtype=_dtype(dtype), trust_remote_code=trust_remote_code)
     checkpoints = [read_checkpoint(Path(path).expanduser()) for path in parsed.adapters]
     source, worn = _on_whole_models(_base(parsed, options), checkpoints, options)
     return HFModel(source, worn, name=_name(parsed), device=device, batch_size=batch_size)
@@ -107,6 +107,15 @@ def _on_whole_models(
         else:
             worn.append(checkpoint)
     return base, worn
+
+
+def _dtype(name: str | None) -> str | None:
+    known = {"float32", "float16", "bfloat16", "float64"}
+    if name in (None, "auto"):
+        return None
+    if name not in known:
+        raise KeepsightError(f"dtype {name} is unknown; give auto or one of {', '.join(sorted(known))}")
+    return name
 
 
 def _options(model_args: dict[str, Any]) -> dict[str, Any]:

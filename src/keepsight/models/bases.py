@@ -13,14 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from keepsight.models.anatomy import anatomy_of
+from keepsight.models.batching import free_memory
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Vocabulary
 from keepsight.models.overlay import Overlays
 from keepsight.models.sources import Source
-from keepsight.models.tower_cache import TowerCache
+from keepsight.models.tower_cache import TowerCache, shared_store
 from keepsight.types import KeepsightError
 
-__all__ = ["Base", "default_device", "shared_base"]
+__all__ = ["Base", "default_device", "resolve_device", "shared_base"]
 
 _RESIDENT = 2  # a base and a judge
 _bases: OrderedDict[tuple[str, str], Base] = OrderedDict()
@@ -68,7 +69,7 @@ class Base:
         if not self.shared:
             return None
         try:
-            return TowerCache(self.module.get_submodule(self._tower))
+            return TowerCache(self.module.get_submodule(self._tower), shared_store())
         except KeepsightError:  # a family whose tower we cannot name is asked without
             return None
 
@@ -80,6 +81,8 @@ def shared_base(source: Source, device: str) -> Base:
         _bases[key] = Base(source, device)
         while len(_bases) > _RESIDENT:
             _bases.popitem(last=False)
+            if device != "cpu":
+                free_memory()  # a module and its feature memory refer to each other: only the collector frees them
     _bases.move_to_end(key)
     return _bases[key]
 
@@ -91,3 +94,21 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda:0"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_device(device: str | None) -> str:
+    """`device`, or the default for None.
+
+    Raises:
+        KeepsightError: it asks for a CUDA device that torch does not see.
+    """
+    import torch
+
+    if device is None:
+        return default_device()
+    seen = torch.cuda.device_count()
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= seen:
+        raise KeepsightError(
+            f"device {device}: torch sees {seen} CUDA devices; use --device cpu or one it sees"
+        )
+    return device

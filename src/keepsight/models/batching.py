@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["in_batches", "out_of_memory"]
+__all__ = ["free_memory", "in_batches", "out_of_memory"]
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ def _unless_out_of_memory(
     except Exception as error:
         if not out_of_memory(error):
             raise
-    _free_memory()  # after the except clause: the traceback would keep the batch's tensors alive
+    free_memory()  # after the except clause: the traceback would keep the batch's tensors alive
     return None
 
 
@@ -55,7 +55,8 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Collects what nobody refers to any more and gives cached accelerator memory back."""
     import gc
 
     import torch

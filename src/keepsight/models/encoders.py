@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.data.pictures import decode
-from keepsight.models.bases import default_device
+from keepsight.models.bases import resolve_device
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.sources import configured_dtype, quiet_loading, require_complete
 from keepsight.types import KeepsightError, Media, digest_of
@@ -64,7 +64,7 @@ class VisionEncoder:
                 output_loading_info=True,
             )
         require_complete(self.name, info)
-        return module.to(self._device or default_device()).eval().requires_grad_(False)
+        return module.to(resolve_device(self._device)).eval().requires_grad_(False)
 
     @cached_property
     def image_processor(self) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from keepsight.types import KeepsightError
 
-__all__ = ["load_processor"]
+__all__ = ["load_processor", "with_chat_template"]
 
 
 def load_processor(
@@ -33,7 +33,7 @@ def load_processor(
         raise _unloadable(directory, error) from error
     if not hasattr(processor, "image_processor"):
         raise KeepsightError(f"{directory} has no image processor (preprocessor_config.json): is it a VLM?")
-    return _with_chat_template(processor, chat_template, directory)
+    return with_chat_template(processor, chat_template, str(directory))
 
 
 def _without_films(directory: Path, options: dict[str, Any]) -> Any:
@@ -44,8 +44,9 @@ def _without_films(directory: Path, options: dict[str, Any]) -> Any:
         return [name for name in family.get_attributes() if name != "video_processor"]
 
     members = {"get_attributes": classmethod(get_attributes), "video_processor": None, "__module__": __name__}
+    for_pictures: Any = type(family.__name__, (family,), members)
     try:
-        return type(family.__name__, (family,), members).from_pretrained(directory, **options)
+        return for_pictures.from_pretrained(directory, **options)
     except (ImportError, AttributeError, OSError, ValueError, TypeError) as error:
         raise _unloadable(directory, error) from error
 
@@ -67,12 +68,16 @@ def _entry(path: Path, key: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
 
 
-def _with_chat_template(processor: Any, chat_template: str | None, directory: Path) -> Any:
-    """Puts the user's template on, or takes the tokenizer's when the processor itself has none."""
+def with_chat_template(processor: Any, chat_template: str | None, where: str) -> Any:
+    """Puts the user's template on, or takes the tokenizer's when the processor itself has none.
+
+    Raises:
+        KeepsightError: there is none anywhere.
+    """
     template = chat_template or processor.chat_template or processor.tokenizer.chat_template
     if template is None:
         raise KeepsightError(
-            f"{directory} has no chat template; give one: chat_template=FILE.jinja (on the command line "
+            f"{where} has no chat template; give one: chat_template=FILE.jinja (on the command line "
             "--model_args chat_template=FILE.jinja)"
         )
     processor.chat_template = template

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.identity import files_digest, model_files, transformers_version
-from keepsight.models.processors import load_processor
+from keepsight.models.processors import load_processor, with_chat_template
 from keepsight.types import KeepsightError, digest_of
 
 __all__ = [
@@ -148,11 +148,9 @@ class BuiltSource:
     shareable = False
 
     def __init__(self, module: Any, processor: Any, chat_template: str | None = None) -> None:
-        self._module = module
-        self._processor = processor
-        if chat_template is not None:
-            processor.chat_template = chat_template
         self.ref = f"built:{type(module).__name__}"
+        self._module = module
+        self._processor = with_chat_template(processor, chat_template, self.ref)
 
     @property
     def weights_digest(self) -> str:

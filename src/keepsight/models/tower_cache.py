@@ -1,48 +1,109 @@
 """Features of a frozen vision tower, kept per picture: k checkpoints over one tower encode each picture once.
 
-The key is the bytes of the picture's pixel tensor, so a cached row can only ever stand for the very same input. When
-the store is full a *random* entry goes: an audit shows the same pictures again and again in the same order, where the
-least recently used one is exactly the one needed next.
+The key is what the tower is and the bytes of the picture's pixel tensor, so a kept row can only ever stand for the very
+same computation, even across models that have the same tower (full checkpoints that left it frozen).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from random import Random
 from typing import Any
 
-__all__ = ["DEFAULT_CACHE_BYTES", "TowerCache"]
+from keepsight.models.sources import state_digest
 
-_Row = dict[str, Any]  # output field -> tensor, or tuple of tensors, without the picture dimension
+__all__ = ["DEFAULT_LIMIT", "FeatureStore", "TowerCache", "shared_store"]
 
-DEFAULT_CACHE_BYTES = (
-    1 << 30
-)  # CPU memory; about 400 pictures of LLaVA-1.5's tower in half precision, any of ours
+DEFAULT_LIMIT = 1 << 30  # bytes of CPU memory: about 400 pictures of LLaVA-1.5's tower in half precision
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture's part of a tower's output: its class, and tensors (or tuples of them) without the first dimension."""
+
+    kind: Callable[..., Any]
+    fields: dict[str, Any]
+
+    def mapped(self, change: Callable[[Any], Any]) -> Row:
+        """The same row with every tensor changed."""
+        return Row(self.kind, {name: _each(value, change) for name, value in self.fields.items()})
+
+    @property
+    def nbytes(self) -> int:
+        return sum(
+            part.nbytes for value in self.fields.values() for part in _parts(value) if part is not None
+        )
+
+
+class FeatureStore:
+    """Rows by key, bounded in bytes.
+
+    When it is full a *random* row goes: an audit shows the same pictures again and again in the same order, where the
+    least recently used one is exactly the one needed next.
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        self.used = 0  # bytes
+        self._limit = limit
+        self._rows: dict[str, Row] = {}
+        self._order: list[str] = []
+        self._random = Random(0)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: str) -> Row:
+        return self._rows[key]
+
+    def keep(self, rows: dict[str, Row]) -> None:
+        """Copies `rows` to CPU memory; one that is larger than the whole limit is not kept."""
+        for key, row in rows.items():
+            kept = row.mapped(_to_memory)
+            while self._order and self.used + kept.nbytes > self._limit:
+                self._drop()
+            if kept.nbytes <= self._limit:
+                self._rows[key] = kept
+                self._order.append(key)
+                self.used += kept.nbytes
+
+    def _drop(self) -> None:
+        at = self._random.randrange(len(self._order))
+        self._order[at], self._order[-1] = self._order[-1], self._order[at]
+        self.used -= self._rows.pop(self._order.pop()).nbytes
+
+
+_shared = FeatureStore()
+
+
+def shared_store() -> FeatureStore:
+    """The process's store: one limit for all towers together."""
+    return _shared
 
 
 class TowerCache:
-    """Stands before a tower's `forward` and answers from memory where it can.
+    """Stands before a tower's `forward` and answers from a store where it can.
 
     It answers only when `active`, without gradients, and for a tower that maps pixels [n, 3, h, w] to outputs whose
-    every tensor has n rows; any other call goes straight to the tower.
+    every tensor has n rows; any other call goes straight to the tower. The tower's weights must not change while it is
+    active.
 
     Attributes:
-        active: set by whoever knows whether the tower's weights are the base's own.
+        active: set by whoever knows whether the tower's weights are those it was made with.
         rows_encoded: pictures the tower has really encoded while active.
     """
 
-    def __init__(self, tower: Any, limit_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, tower: Any, store: FeatureStore) -> None:
         self.active = True
         self.rows_encoded = 0
+        self._store = store
         self._suitable = True
-        self._limit = limit_bytes
-        self._used = 0
-        self._rows: dict[str, _Row] = {}
-        self._kind: Callable[..., Any] = dict
-        self._order: list[str] = []
-        self._random = Random(0)
+        self._identity = _identity(tower)
         self._encode = tower.forward
         tower.forward = self  # on the instance: the module keeps its class, its names and its place
 
@@ -50,24 +111,24 @@ class TowerCache:
         pixels, others = _split_arguments(args, kwargs)
         if pixels is None or not self._may_answer(pixels):
             return self._encode(*args, **kwargs)
-        keys = _keys(pixels, others)
-        first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in self._rows}
-        fresh: dict[str, _Row] = {}
+        keys = _keys(pixels, self._identity + others)
+        first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in self._store}
+        fresh: dict[str, Row] = {}
         if first:
-            output = self._encode(pixels[sorted(first.values())], *args[1:], **_without_pixels(kwargs))
-            self.rows_encoded += len(first)
-            rows = _rows_of(output, len(first))
+            asked = sorted(first.values())
+            output = self._encode(pixels[asked], *args[1:], **_without_pixels(kwargs))
+            rows = _rows_of(output, len(asked))
             if rows is None:  # not a map of pictures to rows: never answered from memory
                 self._suitable = False
                 return self._encode(*args, **kwargs)
-            self._kind = type(output)
-            fresh = dict(zip(sorted(first, key=first.__getitem__), rows))
-            if len(first) == len(keys):
-                self._keep(fresh)
+            self.rows_encoded += len(asked)
+            fresh = dict(zip((keys[at] for at in asked), rows))
+            if len(asked) == len(keys):
+                self._store.keep(fresh)
                 return output
-        known = [fresh[key] if key in fresh else self._rows[key] for key in keys]
-        self._keep(fresh)
-        return self._kind(**_stacked(known, pixels.device))
+        known = [fresh[key] if key in fresh else self._store[key] for key in keys]
+        self._store.keep(fresh)
+        return _stacked(known, pixels.device)
 
     def _may_answer(self, pixels: Any) -> bool:
         import torch
@@ -80,21 +141,13 @@ class TowerCache:
             and len(pixels) > 0
         )
 
-    def _keep(self, rows: dict[str, _Row]) -> None:
-        for key, row in rows.items():
-            kept = {name: _each(value, _to_memory) for name, value in row.items()}
-            size = _bytes(kept)
-            while self._order and self._used + size > self._limit:
-                self._drop()
-            if size <= self._limit:
-                self._rows[key] = kept
-                self._order.append(key)
-                self._used += size
 
-    def _drop(self) -> None:
-        at = self._random.randrange(len(self._order))
-        self._order[at], self._order[-1] = self._order[-1], self._order[at]
-        self._used -= _bytes(self._rows.pop(self._order.pop()))
+def _identity(tower: Any) -> str:
+    """Weights, class, configuration and place: what, besides the pixels, decides a row's bits."""
+    state = tower.state_dict()
+    config = tower.config.to_json_string() if hasattr(tower, "config") else ""
+    devices = sorted({str(value.device) for value in state.values()})
+    return f"{type(tower).__name__}|{config}|{devices}|{state_digest(state)}"
 
 
 def _split_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, str]:
@@ -121,7 +174,7 @@ def _keys(pixels: Any, others: str) -> list[str]:
     return [hashlib.blake2b(head + row.tobytes(), digest_size=20).hexdigest() for row in rows]
 
 
-def _rows_of(output: Any, n: int) -> list[_Row] | None:
+def _rows_of(output: Any, n: int) -> list[Row] | None:
     """The output taken apart by picture, or None when one of its tensors does not have n rows."""
     from transformers.utils import ModelOutput
 
@@ -130,21 +183,20 @@ def _rows_of(output: Any, n: int) -> list[_Row] | None:
     tensors = [part for value in output.values() for part in _parts(value) if part is not None]
     if any(not hasattr(part, "shape") or part.dim() == 0 or part.shape[0] != n for part in tensors):
         return None
-    return [{name: _each(value, itemgetter(at)) for name, value in output.items()} for at in range(n)]
+    whole = Row(type(output), dict(output.items()))
+    return [whole.mapped(itemgetter(at)) for at in range(n)]
 
 
-def _stacked(rows: Sequence[_Row], device: Any) -> _Row:
+def _stacked(rows: Sequence[Row], device: Any) -> Any:
+    """An output as the tower gives it, from rows on any device."""
     import torch
 
     def stack(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], tuple):
+            return tuple(stack(inner) for inner in zip(*parts))
         return None if parts[0] is None else torch.stack([part.to(device) for part in parts])
 
-    return {
-        name: tuple(stack(parts) for parts in zip(*(row[name] for row in rows)))
-        if isinstance(value, tuple)
-        else stack([row[name] for row in rows])
-        for name, value in rows[0].items()
-    }
+    return rows[0].kind(**{name: stack([row.fields[name] for row in rows]) for name in rows[0].fields})
 
 
 def _parts(value: Any) -> Sequence[Any]:
@@ -160,7 +212,3 @@ def _each(value: Any, change: Callable[[Any], Any]) -> Any:
 def _to_memory(part: Any) -> Any:
     """A copy of its own on the CPU: a view would keep the whole batch alive."""
     return part.detach().to("cpu", copy=True)
-
-
-def _bytes(row: _Row) -> int:
-    return sum(part.nbytes for value in row.values() for part in _parts(value) if part is not None)

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from keepsight.models.bases import default_device
 from keepsight.models.clip import ClipModel
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.processors import load_processor
@@ -103,7 +104,9 @@ class TinySource:
             raise KeepsightError(
                 f"the embedded model is damaged: {shortened(wrong)} missing or unknown; reinstall"
             )
-        return module.to(device=device, dtype=getattr(torch, self.dtype)).eval()
+        return module.to(
+            device=default_device() if device == "auto" else device, dtype=getattr(torch, self.dtype)
+        ).eval()
 
 
 def _tied_tensors(module: Any, tensors: dict[str, Any]) -> dict[str, Any]:
