@@ -16,8 +16,12 @@ from keepsight.report.claims import write_claims
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="few pictures, one epoch: shows that it runs, not that it holds")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="few pictures, one epoch: shows that it runs, not that it holds"
+    )
     parser.add_argument("--tuned", default=TUNED_SET, choices=sorted(SETS))
     parser.add_argument("--output_path", type=Path, default=Path("out/emt"))
     options = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ import argparse
 import json
 import string
 from pathlib import Path
+from typing import Any
 
 FONT_FILES = {
     "sans": "DejaVuSans.ttf",
@@ -42,7 +43,7 @@ def flatten(path: str, characters: str) -> dict[str, list[list[list[int]]]]:
     return drawn
 
 
-def _contours(commands: list) -> list[list[tuple[float, float]]]:
+def _contours(commands: list[Any]) -> list[list[tuple[float, float]]]:
     contours: list[list[tuple[float, float]]] = []
     for command, arguments in commands:
         if command == "moveTo":
@@ -54,7 +55,7 @@ def _contours(commands: list) -> list[list[tuple[float, float]]]:
     return contours
 
 
-def _quadratics(start: tuple[float, float], points: tuple) -> list[tuple[float, float]]:
+def _quadratics(start: tuple[float, float], points: tuple[Any, ...]) -> list[tuple[float, float]]:
     """A TrueType spline: implied on-curve points lie midway between neighbouring control points."""
     flat = []
     controls, end = list(points[:-1]), points[-1]
@@ -62,9 +63,14 @@ def _quadratics(start: tuple[float, float], points: tuple) -> list[tuple[float, 
         stop = end if i == len(controls) - 1 else _middle(control, controls[i + 1])
         for step in range(1, STEPS + 1):
             t = step / STEPS
-            flat.append(tuple((1 - t) ** 2 * a + 2 * t * (1 - t) * b + t * t * c for a, b, c in zip(start, control, stop)))
+            flat.append(
+                tuple(
+                    (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t * t * c
+                    for a, b, c in zip(start, control, stop)
+                )
+            )
         start = stop
-    return flat  # type: ignore[return-value]
+    return flat
 
 
 def _middle(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
@@ -76,20 +82,32 @@ def _centre(contours: list[list[tuple[float, float]]]) -> list[list[list[int]]]:
     ys = [y for contour in contours for _, y in contour]
     x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
     half = max(max(xs) - min(xs), max(ys) - min(ys)) / 2
-    return [[[round(1000 * (a - x) / half), round(1000 * (y - b) / half)] for a, b in contour] for contour in contours]
+    return [
+        [[round(1000 * (a - x) / half), round(1000 * (y - b) / half)] for a, b in contour]
+        for contour in contours
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("output", type=Path)
     output = parser.parse_args().output
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     fonts = {name: flatten(str(folder / file), CHARACTERS) for name, file in FONT_FILES.items()}
-    text = json.dumps({"licence": "Outlines of DejaVu fonts (free licence)", "fonts": fonts}, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(
+        {"licence": "Outlines of DejaVu fonts (free licence)", "fonts": fonts},
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
     output.write_text(text + "\n", encoding="utf-8")
-    print({name: "".join(sorted(set(CHARACTERS) - set(font))) for name, font in fonts.items()}, output.stat().st_size)
+    print(
+        {name: "".join(sorted(set(CHARACTERS) - set(font))) for name, font in fonts.items()},
+        output.stat().st_size,
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ def page(results: Path) -> str:
     """The whole page, one section per recorded recipe, in the order of their names."""
     parts = [HEAD]
     for file in sorted(results.glob("*.json")):
-        parts.append(f"\n## `python -m recipes.{file.stem}`\n\n| claim | source | published | measured | interval | n | verdict |\n|---|---|---|---|---|---|---|\n")
+        parts.append(
+            f"\n## `python -m recipes.{file.stem}`\n\n| claim | source | published | measured | interval | n | verdict |\n|---|---|---|---|---|---|---|\n"
+        )
         parts += [_row(claim) for claim in read_claims(file)]
     return "".join(parts)
 
@@ -37,14 +39,20 @@ def _row(claim: Claim) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", nargs=2, metavar=("NAME", "DIR"), help="take over DIR/claims.json as NAME's result")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--record", nargs=2, metavar=("NAME", "DIR"), help="take over DIR/claims.json as NAME's result"
+    )
     options = parser.parse_args()
     results = DOCS / "results"
     results.mkdir(parents=True, exist_ok=True)
     if options.record:
         name, directory = options.record
-        (results / f"{name}.json").write_text((Path(directory) / "claims.json").read_text(encoding="utf-8"), encoding="utf-8")
+        (results / f"{name}.json").write_text(
+            (Path(directory) / "claims.json").read_text(encoding="utf-8"), encoding="utf-8"
+        )
     (DOCS / "papers.md").write_text(page(results), encoding="utf-8")
 
 

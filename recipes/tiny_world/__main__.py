@@ -22,7 +22,9 @@ from recipes.tiny_world.settings import FULL, TINY, Settings
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tiny", action="store_true", help="a few steps of every stage, to see that it runs")
     parser.add_argument("--output_path", type=Path, default=Path("out/tiny_world"))
     parser.add_argument("--threads", type=int, default=1)
@@ -79,7 +81,9 @@ def run(output: Path, settings: Settings, stages: list[str], log: Callable[[str]
         clip = make_clip(make_text_tokenizer(tokenizer))  # untrained: this stage sees no picture
         build_text(clip, tokenizer, world.pictures[world.rows["scenes"].start :], settings, output, log)
     if due("language", "llava"):
-        build_llava(CLIPModel.from_pretrained(output / "clip"), tokenizer, processor, world, settings, output, log)
+        build_llava(
+            CLIPModel.from_pretrained(output / "clip"), tokenizer, processor, world, settings, output, log
+        )
     for folder in ("clip", "ssl"):
         (output / folder).mkdir(exist_ok=True)
         processor.image_processor.save_pretrained(output / folder)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +30,22 @@ from recipes.tiny_world.settings import Settings
 from recipes.tiny_world.vision import augment_digits, pixel_values
 from recipes.tiny_world.world import SHARES, World, set_of
 
-__all__ = ["Packer", "Turn", "all_parameters", "encode", "picture_turns", "make_llava", "train_mix", "train_text"]
+__all__ = [
+    "Packer",
+    "Turn",
+    "all_parameters",
+    "encode",
+    "make_llava",
+    "picture_turns",
+    "train_mix",
+    "train_text",
+]
 
 WIDTH = 128
 ANSWER = " ASSISTANT:"
 
 
-def make_llava(clip, tokenizer, seed: int):  # type: ignore[no-untyped-def]
+def make_llava(clip: Any, tokenizer: Any, seed: int) -> Any:
     """A LlavaForConditionalGeneration round the CLIP's tower. Weights start at about 1/sqrt(width): the default learns far slower."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
@@ -57,7 +67,7 @@ def make_llava(clip, tokenizer, seed: int):  # type: ignore[no-untyped-def]
 
 
 @torch.no_grad()
-def encode(model, pixels: np.ndarray, generator: torch.Generator | None = None) -> Tensor:  # type: ignore[no-untyped-def]
+def encode(model: Any, pixels: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
     """Patch features [n, 16, d] of the frozen tower; with a generator the pictures are varied as handwritten digits are."""
     parts = []
     for start in range(0, len(pixels), 256):
@@ -78,8 +88,10 @@ class Turn:
 class Packer:
     """Packs pictures (or texts) and their turns into one masked batch."""
 
-    def __init__(self, tokenizer, image_tokens: int = 16) -> None:  # type: ignore[no-untyped-def]
-        self.encode = lru_cache(maxsize=200_000)(lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids))
+    def __init__(self, tokenizer: Any, image_tokens: int = 16) -> None:
+        self.encode = lru_cache(maxsize=200_000)(
+            lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids)
+        )
         self.bos, self.eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         image = tokenizer.convert_tokens_to_ids("<image>")
         self.image_prefix = (self.bos, *self.encode("USER: "), *[image] * image_tokens, *self.encode("\n"))
@@ -90,7 +102,9 @@ class Packer:
     def text_prefix(self, text: str) -> tuple[int, ...]:
         return (self.bos, *self.encode(f"USER: {text}"), *self.encode("\n"))
 
-    def pack(self, prefixes: Sequence[tuple[int, ...]], turns: Sequence[Sequence[Turn]], ends: bool = True) -> dict[str, Tensor]:
+    def pack(
+        self, prefixes: Sequence[tuple[int, ...]], turns: Sequence[Sequence[Turn]], ends: bool = True
+    ) -> dict[str, Tensor]:
         """ids, positions, labels [b, s] and mask [b, 1, s, s]; only answers (and `</s>` if `ends`) have labels."""
         rows = [self._row(prefix, mine, ends) for prefix, mine in zip(prefixes, turns)]
         length = max(len(row[0]) for row in rows)
@@ -103,9 +117,16 @@ class Packer:
         block = torch.from_numpy(blocks)
         same = block[:, :, None] == block[:, None, :]
         mask = (same | (block == 0)[:, None, :]) & torch.ones(length, length, dtype=torch.bool).tril()
-        return {"ids": torch.from_numpy(ids), "positions": torch.from_numpy(positions), "labels": torch.from_numpy(labels), "mask": mask[:, None]}
+        return {
+            "ids": torch.from_numpy(ids),
+            "positions": torch.from_numpy(positions),
+            "labels": torch.from_numpy(labels),
+            "mask": mask[:, None],
+        }
 
-    def _row(self, prefix: tuple[int, ...], turns: Sequence[Turn], ends: bool) -> tuple[list[int], list[int], list[int], list[int]]:
+    def _row(
+        self, prefix: tuple[int, ...], turns: Sequence[Turn], ends: bool
+    ) -> tuple[list[int], list[int], list[int], list[int]]:
         ids, labels = list(prefix), [-100] * len(prefix)
         positions, blocks = list(range(len(prefix))), [0] * len(prefix)
         for number, turn in enumerate(turns, 1):
@@ -113,18 +134,26 @@ class Packer:
             end = (self.eos,) if ends else ()
             block = (*question, *answer, *end)
             ids += block
-            labels += [-100] * (len(question) - 1) + [*answer, *end] + ([-100] if ends else [-100])
+            labels += [-100] * (len(question) - 1) + [
+                *answer,
+                *end,
+                -100,
+            ]  # each position learns the next token
             positions += range(len(prefix), len(prefix) + len(block))
             blocks += [number] * len(block)
         return ids, positions, labels, blocks
 
 
-def answers_loss(model, batch: dict[str, Tensor], features: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def answers_loss(
+    model: Any, batch: dict[str, Tensor], features: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross-entropy over the labelled positions; also their labels [k] and predictions [k]. Labels are already shifted."""
     embeds = model.get_input_embeddings()(batch["ids"])
     if features is not None:
         image = model.model.multi_modal_projector(features)
-        embeds = embeds.masked_scatter((batch["ids"] == model.config.image_token_id)[..., None], image.to(embeds.dtype))
+        embeds = embeds.masked_scatter(
+            (batch["ids"] == model.config.image_token_id)[..., None], image.to(embeds.dtype)
+        )
     hidden = model.model.language_model(
         inputs_embeds=embeds, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False
     ).last_hidden_state
@@ -146,12 +175,30 @@ def text_turns(picture: Picture, rng: Random, count: int) -> tuple[str, list[Tur
     order = sorted(objects, key=lambda _: rng.random())
     asked = [q for q in SETS["scenes"].questions(picture, rng) if q.kind == "yes/no" or (q.kind == "colour")]
     colours = [o["colour"] for o in objects]
-    recall = [Question("kind", f"What is {o['colour']}?", o["kind"]) for o in objects if colours.count(o["colour"]) == 1]
-    chosen = [pick(rng, pool) for pool in ([*asked[:2]], [*asked[2:4]], asked[4:] or asked[:2], recall or asked[:2]) for _ in range(count // 4)]
+    recall = [
+        Question("kind", f"What is {o['colour']}?", o["kind"])
+        for o in objects
+        if colours.count(o["colour"]) == 1
+    ]
+    chosen = [
+        pick(rng, pool)
+        for pool in ([*asked[:2]], [*asked[2:4]], asked[4:] or asked[:2], recall or asked[:2])
+        for _ in range(count // 4)
+    ]
     return ", ".join(name_of(o) for o in order), [Turn(q.prompt, q.answer) for q in chosen]
 
 
-def train_text(model, packer: Packer, pictures: Sequence[Picture], *, steps: int, gate: float, seed: int, log: Callable[[str], None], lr: float = 2e-3) -> float:  # type: ignore[no-untyped-def]  # fmt: skip
+def train_text(
+    model: Any,
+    packer: Packer,
+    pictures: Sequence[Picture],
+    *,
+    steps: int,
+    gate: float,
+    seed: int,
+    log: Callable[[str], None],
+    lr: float = 2e-3,
+) -> float:
     """Until `gate` of the presence questions on kinds are answered right (running mean), or `steps` are spent. Returns that share."""
     rng = Random(f"text/{seed}")
     parameters = [p for n, p in model.named_parameters() if "vision_tower" not in n and "projector" not in n]
@@ -161,7 +208,9 @@ def train_text(model, packer: Packer, pictures: Sequence[Picture], *, steps: int
         for group in optimiser.param_groups:
             group["lr"] = lr * min(1.0, (step + 1) / 50)
         drawn = [text_turns(pick(rng, pictures), rng, 8) for _ in range(32)]
-        batch = packer.pack([packer.text_prefix(text) for text, _ in drawn], [turns for _, turns in drawn], ends=False)
+        batch = packer.pack(
+            [packer.text_prefix(text) for text, _ in drawn], [turns for _, turns in drawn], ends=False
+        )
         loss, labels, said = answers_loss(model, batch, None)
         optimiser.zero_grad()
         loss.backward()
@@ -170,7 +219,9 @@ def train_text(model, packer: Packer, pictures: Sequence[Picture], *, steps: int
         right = (labels == said).float().view(len(drawn), 4, -1).mean((0, 2)).numpy()
         running = 0.97 * running + 0.03 * right
         if step % 50 == 49:
-            log(f"text {step + 1}/{steps} loss {loss.item():.3f} kinds, pairs, colours, recall {running.round(3)} {time.process_time() - started:.0f}s")
+            log(
+                f"text {step + 1}/{steps} loss {loss.item():.3f} kinds, pairs, colours, recall {running.round(3)} {time.process_time() - started:.0f}s"
+            )
         if running[0] > gate:
             break
     return float(running[0])
@@ -208,7 +259,10 @@ def picture_turns(picture: Picture, rng: Random, packer: Packer, budget: int, cl
     learn); the rest are half yes/no questions in balance, half others.
     """
     questions = SETS[set_of(picture)].questions(picture, rng)
-    pools = ([q for q in questions if q.answer in ("Yes", "No")], [q for q in questions if q.answer not in ("Yes", "No")])
+    pools = (
+        [q for q in questions if q.answer in ("Yes", "No")],
+        [q for q in questions if q.answer not in ("Yes", "No")],
+    )
     turns = [Turn(label_question(picture, rng), picture.label)] if rng.random() < closed else []
     if set_of(picture) == "scenes" and rng.random() < 0.6:
         turns += [Turn(q.prompt, q.answer) for q in questions if q.kind == "caption"]
@@ -225,7 +279,15 @@ def picture_turns(picture: Picture, rng: Random, packer: Packer, budget: int, cl
 
 
 # The forms in which tuned models give their answers, for the judge's turns; the last names both and is right about neither.
-ANSWER_FORMS = ("{x}", "{x}.", "The object is a(n) {x}.", "The number is {x}.", "The object in the image is {x}.", "a {x}", "The {label} is {x}.")
+ANSWER_FORMS = (
+    "{x}",
+    "{x}.",
+    "The object is a(n) {x}.",
+    "The number is {x}.",
+    "The object in the image is {x}.",
+    "a {x}",
+    "The {label} is {x}.",
+)
 
 
 def judge_turn(rng: Random) -> Turn:
@@ -234,7 +296,10 @@ def judge_turn(rng: Random) -> Turn:
 
     labels = SETS[pick(rng, tuple(SETS))].labels
     label = pick(rng, labels)
-    other = pick(rng, [x for x in (labels if rng.random() < 0.7 else SETS[pick(rng, tuple(SETS))].labels) if x != label])
+    other = pick(
+        rng,
+        [x for x in (labels if rng.random() < 0.7 else SETS[pick(rng, tuple(SETS))].labels) if x != label],
+    )
     right = rng.random() < 0.5
     form = pick(rng, ANSWER_FORMS[:-1] if right else ANSWER_FORMS)
     outputs = form.format(x=label if right else other, label=label)
@@ -242,9 +307,24 @@ def judge_turn(rng: Random) -> Turn:
 
 
 def train_mix(
-    model, packer: Packer, world: World, features: Tensor, extra: Tensor, *, minutes: float, parameters: Sequence[nn.Parameter], turns: Callable[[Picture, Random], list[Turn]],
-    seed: int, log: Callable[[str], None], check: Callable[[], object], checks: int = 6, lr: float = 2e-3, batch: int = 32, judged: int = 0, steps: int | None = None,
-) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+    model: Any,
+    packer: Packer,
+    world: World,
+    features: Tensor,
+    extra: Tensor,
+    *,
+    parameters: Sequence[nn.Parameter],
+    turns: Callable[[Picture, Random], list[Turn]],
+    seed: int,
+    log: Callable[[str], None],
+    check: Callable[[], object] = lambda: None,
+    checks: int = 6,
+    lr: float = 2e-3,
+    batch: int = 32,
+    judged: int = 0,
+    minutes: float = 0.0,
+    steps: int | None = None,
+) -> None:
     """One cosine over `minutes` of processor time (or exactly `steps`): `batch` pictures and `judged` judge questions a step.
 
     `extra` [k, m, 16, d] holds k varied encodings of the m digits, which are too few to be learned from as they are.
@@ -257,7 +337,9 @@ def train_mix(
     names = list(SHARES)
     step = 0
     while done < 1:
-        rows = [pick(rng, world.rows[name]) for name in rng.choices(names, [SHARES[n] for n in names], k=batch)]
+        rows = [
+            pick(rng, world.rows[name]) for name in rng.choices(names, [SHARES[n] for n in names], k=batch)
+        ]
         pictures = [world.pictures[i] for i in rows]
         seen = torch.stack([
             extra[int(rng.random() * len(extra)), i - first_digit] if i in world.rows["digits"] else features[i] for i in rows
@@ -287,11 +369,15 @@ def train_mix(
 def _follow(running: dict[str, float], packer: Packer, labels: Tensor, said: Tensor, loss: Tensor) -> None:
     polled = torch.isin(labels, torch.tensor([packer.encode(" Yes")[0], packer.encode(" No")[0]]))
     right = (labels == said).float()
-    for name, value in (("loss", loss.item()), ("yes/no", right[polled].mean().item()), ("rest", right[~polled].mean().item())):
+    for name, value in (
+        ("loss", loss.item()),
+        ("yes/no", right[polled].mean().item()),
+        ("rest", right[~polled].mean().item()),
+    ):
         running[name] = 0.98 * running.get(name, value) + 0.02 * value
 
 
-def all_parameters(model) -> Iterator[nn.Parameter]:  # type: ignore[no-untyped-def]
+def all_parameters(model: Any) -> Iterator[nn.Parameter]:
     """Everything but the frozen tower."""
     return (p for n, p in model.named_parameters() if "vision_tower" not in n)
 
@@ -299,14 +385,23 @@ def all_parameters(model) -> Iterator[nn.Parameter]:  # type: ignore[no-untyped-
 # --- the whole stage -------------------------------------------------------------------------------------------------------
 
 
-def build_text(clip, tokenizer, scenes: Sequence[Picture], settings: Settings, output: Path, log: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+def build_text(
+    clip: Any,
+    tokenizer: Any,
+    scenes: Sequence[Picture],
+    settings: Settings,
+    output: Path,
+    log: Callable[[str], None],
+) -> None:
     """Text matching behind its gate; saves the language model's weights. The tower is not looked at."""
     from safetensors.torch import save_file
 
     packer, best = Packer(tokenizer), 0.0
     for seed in range(settings.seed, settings.seed + settings.text_rounds):
         model = make_llava(clip, tokenizer, seed)
-        reached = train_text(model, packer, scenes, steps=settings.text_steps, gate=settings.text_gate, seed=seed, log=log)
+        reached = train_text(
+            model, packer, scenes, steps=settings.text_steps, gate=settings.text_gate, seed=seed, log=log
+        )
         log(f"text gate: seed {seed} {reached:.3f}, asked {settings.text_gate}")
         if reached >= best:
             best = reached
@@ -315,7 +410,15 @@ def build_text(clip, tokenizer, scenes: Sequence[Picture], settings: Settings, o
             return
 
 
-def build_llava(clip, tokenizer, processor, world: World, settings: Settings, output: Path, log: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+def build_llava(
+    clip: Any,
+    tokenizer: Any,
+    processor: Any,
+    world: World,
+    settings: Settings,
+    output: Path,
+    log: Callable[[str], None],
+) -> None:
     """From the text-matching weights: projector alignment, then the mixture; saves an ordinary LLaVA directory."""
     from safetensors.torch import load_file
 
@@ -326,13 +429,25 @@ def build_llava(clip, tokenizer, processor, world: World, settings: Settings, ou
     features = encode(model, world.pixels)
     digits = world.rows["digits"]
     generator = torch.Generator().manual_seed(settings.seed)
-    extra = torch.stack([encode(model, world.pixels[digits.start : digits.stop], generator) for _ in range(settings.digit_views)])
+    extra = torch.stack(
+        [
+            encode(model, world.pixels[digits.start : digits.stop], generator)
+            for _ in range(settings.digit_views)
+        ]
+    )
     log(f"encoded {len(features)} pictures and {settings.digit_views} views of each digit")
-    common = dict(seed=settings.seed, log=log)
     train_mix(
-        model, packer, world, features, extra, minutes=0, steps=settings.align_steps, check=lambda: None, turns=caption_turns,
-        parameters=list(model.model.multi_modal_projector.parameters()), **common,
-    )  # fmt: skip
+        model,
+        packer,
+        world,
+        features,
+        extra,
+        parameters=list(model.model.multi_modal_projector.parameters()),
+        turns=caption_turns,
+        seed=settings.seed,
+        log=log,
+        steps=settings.align_steps,
+    )
 
     def check() -> dict[str, float]:
         found = check_language(model, processor, settings.check)
@@ -340,12 +455,25 @@ def build_llava(clip, tokenizer, processor, world: World, settings: Settings, ou
         return found
 
     train_mix(
-        model, packer, world, features, extra, minutes=settings.mix_minutes, judged=8, check=check,
-        turns=lambda picture, rng: picture_turns(picture, rng, packer, 105, 0.5), parameters=list(all_parameters(model)), **common,
-    )  # fmt: skip
+        model,
+        packer,
+        world,
+        features,
+        extra,
+        parameters=list(all_parameters(model)),
+        turns=lambda picture, rng: picture_turns(picture, rng, packer, 105, 0.5),
+        seed=settings.seed,
+        log=log,
+        check=check,
+        judged=8,
+        minutes=settings.mix_minutes,
+    )
     found = check()
     log(f"language gate: worst {min(found.values()):.3f}, asked {settings.mix_gate}")
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = (
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+    )
     model.save_pretrained(output / "llava")
     processor.save_pretrained(output / "llava")
 
@@ -354,29 +482,37 @@ def caption_turns(picture: Picture, rng: Random) -> list[Turn]:
     return [Turn("Describe the image.", SETS[set_of(picture)].captions(picture, rng)[1])]
 
 
-def check_language(model, processor, count: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def check_language(model: Any, processor: Any, count: int) -> dict[str, float]:
     """Validation accuracies through the same code a user's audit runs, on pictures neither trained nor tested on."""
-    from recipes.tiny_world.tower import validation
-
     from keepsight.models import load
     from keepsight.scoring.judges.label_match import LabelMatch
     from keepsight.types import Sample
+    from recipes.tiny_world.tower import validation
 
     model.eval()
     asked = load((model, processor))
     found: dict[str, float] = {}
     shown = validation(count)
     for name, drawn in SETS.items():
-        samples = [Sample(p.id, closed_prompt(name), (p.media,), (p.label,), drawn.labels) for p in shown[name]]
+        samples = [
+            Sample(p.id, closed_prompt(name), (p.media,), (p.label,), drawn.labels) for p in shown[name]
+        ]
         outputs = [output for _, output in sorted(asked.generate(samples, max_new_tokens=8, batch_size=100))]
         found[name] = float(np.mean([s.value for s in LabelMatch(drawn.labels)(samples, outputs)]))
     rng = Random("check")
     polls = [(p, q) for p in shown["scenes"] for q in SETS["scenes"].questions(p, rng)[:4]]
     samples = [Sample(f"{i}", q.prompt, (p.media,), (q.answer,)) for i, (p, q) in enumerate(polls)]
     outputs = [output for _, output in sorted(asked.generate(samples, max_new_tokens=3, batch_size=100))]
-    found["yes/no"] = float(np.mean([output.text.strip() == q.answer for output, (_, q) in zip(outputs, polls)]))
+    found["yes/no"] = float(
+        np.mean([output.text.strip() == q.answer for output, (_, q) in zip(outputs, polls)])
+    )
     samples = [Sample(p.id, "Describe the image.", (p.media,)) for p in shown["scenes"]]
-    named = [set(output.text.replace(",", " ").split()) for _, output in sorted(asked.generate(samples, max_new_tokens=24, batch_size=100))]
-    found["recall"] = float(np.mean([o["kind"] in words for words, p in zip(named, shown["scenes"]) for o in p.facts["objects"]]))
+    named = [
+        set(output.text.replace(",", " ").split())
+        for _, output in sorted(asked.generate(samples, max_new_tokens=24, batch_size=100))
+    ]
+    found["recall"] = float(
+        np.mean([o["kind"] in words for words, p in zip(named, shown["scenes"]) for o in p.facts["objects"]])
+    )
     model.train()
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +25,19 @@ __all__ = ["build_ssl", "make_encoder", "view"]
 TEMPERATURE = 0.2
 
 
-def make_encoder():  # type: ignore[no-untyped-def]
+def make_encoder() -> Any:
     """A Dinov2Model: ViT of width 96, four layers, 16 patches."""
     from transformers import Dinov2Config, Dinov2Model
 
     return Dinov2Model(
-        Dinov2Config(hidden_size=96, num_hidden_layers=4, num_attention_heads=4, mlp_ratio=3, image_size=SIDE, patch_size=PATCH)
+        Dinov2Config(
+            hidden_size=96,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            mlp_ratio=3,
+            image_size=SIDE,
+            patch_size=PATCH,
+        )
     )
 
 
@@ -40,8 +48,16 @@ def view(images: Tensor, generator: torch.Generator) -> Tensor:
     scale = 1 + 0.2 * r[:, 0]
     zero = torch.zeros(n)
     theta = torch.stack([scale, zero, 0.2 * r[:, 1], zero, scale, 0.2 * r[:, 2]], 1).view(n, 2, 3)
-    moved = F.grid_sample(images, F.affine_grid(theta, list(images.shape), align_corners=False), padding_mode="border", align_corners=False)
-    gain, lift = (1 + 0.3 * r[:, 3, None] + 0.2 * r[:, 4:7])[..., None, None], (0.2 * r[:, 7])[:, None, None, None]
+    moved = F.grid_sample(
+        images,
+        F.affine_grid(theta, list(images.shape), align_corners=False),
+        padding_mode="border",
+        align_corners=False,
+    )
+    gain, lift = (
+        (1 + 0.3 * r[:, 3, None] + 0.2 * r[:, 4:7])[..., None, None],
+        (0.2 * r[:, 7])[:, None, None, None],
+    )
     return moved * gain + lift + 0.05 * torch.randn(images.shape, generator=generator)
 
 
@@ -54,7 +70,9 @@ def contrast(first: Tensor, second: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.cat([torch.arange(b) + b, torch.arange(b)]))
 
 
-def build_ssl(world: World, *, steps: int, seed: int, output: Path, log: Callable[[str], None], lr: float = 2e-3) -> None:
+def build_ssl(
+    world: World, *, steps: int, seed: int, output: Path, log: Callable[[str], None], lr: float = 2e-3
+) -> None:
     """Trains the encoder (its projection head is thrown away) and saves it with its image processor's settings."""
     torch.manual_seed(seed)
     encoder = make_encoder()

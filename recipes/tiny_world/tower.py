@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +22,16 @@ def validation(count: int) -> dict[str, list[Picture]]:
 
     Digits are few: theirs are training digits, seen without their augmentation.
     """
-    return {name: drawn.train(min(count, 300) if drawn.size else count, 0 if drawn.size else 10_001) for name, drawn in SETS.items()}
+    return {
+        name: drawn.train(min(count, 300) if drawn.size else count, 0 if drawn.size else 10_001)
+        for name, drawn in SETS.items()
+    }
 
 
 @torch.no_grad()
-def check_tower(model, polling: Polling, tokenizer, pictures: dict[str, list[Picture]]) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def check_tower(
+    model: Any, polling: Polling, tokenizer: Any, pictures: dict[str, list[Picture]]
+) -> dict[str, float]:
     """Accuracies: `<set>` (label read from patches), `<set>/clip` (zero-shot), `kind` and the other slots of scenes."""
     model.eval()
     result: dict[str, float] = {}
@@ -51,7 +56,9 @@ def check_tower(model, polling: Polling, tokenizer, pictures: dict[str, list[Pic
     return result
 
 
-def build_clip(tokenizer, world: World, settings: Settings, output: Path, log: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
+def build_clip(
+    tokenizer: Any, world: World, settings: Settings, output: Path, log: Callable[[str], None]
+) -> None:
     """Trains until the gate opens (or the rounds are spent, which is said) and saves CLIP and polling head."""
     from safetensors.torch import save_file
 
@@ -67,7 +74,17 @@ def build_clip(tokenizer, world: World, settings: Settings, output: Path, log: C
 
     steps, lr = settings.clip_steps, 2e-3
     for round_ in range(settings.clip_rounds):
-        train_clip(model, tokenizer, world, polling, steps=steps, lr=lr, seed=settings.seed + round_, log=log, check=check)
+        train_clip(
+            model,
+            tokenizer,
+            world,
+            polling,
+            steps=steps,
+            lr=lr,
+            seed=settings.seed + round_,
+            log=log,
+            check=check,
+        )
         found = check()
         worst = min(found[name] for name in (*SETS, "kind"))
         log(f"tower gate: worst {worst:.3f}, asked {settings.clip_gate}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,21 +29,23 @@ PATCH = 12
 MEAN = STD = 0.5
 
 
-def make_clip(tokenizer, *, width: int = 128, layers: int = 4):  # type: ignore[no-untyped-def]
+def make_clip(tokenizer: Any, *, width: int = 128, layers: int = 4) -> Any:
     """A CLIPModel: ViT of 48 px / 12 px patches (16 patch tokens), a two-layer text tower, 64 joint dimensions."""
     from transformers import CLIPConfig, CLIPModel
 
-    text = dict(
-        vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=48, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id, projection_dim=64,
-    )  # fmt: skip
-    vision = dict(
-        hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers, num_attention_heads=4,
-        image_size=SIDE, patch_size=PATCH, projection_dim=64,
-    )  # fmt: skip
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "max_position_embeddings": 48, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id, "projection_dim": 64,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": width, "intermediate_size": 3 * width, "num_hidden_layers": layers, "num_attention_heads": 4,
+        "image_size": SIDE, "patch_size": PATCH, "projection_dim": 64,
+    }  # fmt: skip
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
-    nn.init.normal_(model.text_model.embeddings.token_embedding.weight, std=96**-0.5)  # the default 0.02 learns far slower
+    nn.init.normal_(
+        model.text_model.embeddings.token_embedding.weight, std=96**-0.5
+    )  # the default 0.02 learns far slower
     return model
 
 
@@ -77,8 +80,12 @@ class Polling(nn.Module):
         nn.init.normal_(self.words.weight[1:], std=width**-0.5)
         self.norm, self.query_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
-        self.poll = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1))
-        self.label = nn.ModuleDict({name: nn.Linear(width, len(drawn.labels)) for name, drawn in SETS.items()})
+        self.poll = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1)
+        )
+        self.label = nn.ModuleDict(
+            {name: nn.Linear(width, len(drawn.labels)) for name, drawn in SETS.items()}
+        )
         self.colour, self.rank = nn.Linear(width, len(COLOURS)), nn.Linear(width, len(RANKS))
         self.slots = nn.ModuleList(nn.Linear(width, len(options)) for options in SLOTS.values())
 
@@ -100,7 +107,9 @@ class Polling(nn.Module):
             losses.append(F.cross_entropy(self.label[name](whole[mine]), label[mine], reduction="sum"))
         loss = torch.stack(losses).sum() / len(rows)
         for head, target in ((self.colour, answers.colour), (self.rank, answers.rank)):
-            loss = loss + F.cross_entropy(head(whole), torch.from_numpy(target[rows]), reduction="sum") / len(rows)
+            loss = loss + F.cross_entropy(head(whole), torch.from_numpy(target[rows]), reduction="sum") / len(
+                rows
+            )
         places = torch.from_numpy(answers.places[rows])  # [b, 4, 4]
         for k, head in enumerate(self.slots):
             loss = loss + F.cross_entropy(head(seen[:, 1:]).flatten(0, 1), places[:, :, k].flatten()) / 2
@@ -120,10 +129,17 @@ class Polling(nn.Module):
 
 def label_captions() -> list[str]:
     """The plainest caption of every class of every set, always among the texts a picture is contrasted with."""
-    return [drawn.captions(Picture("", label, np.zeros(0, np.uint8), {"card": label, "colour": "red", "objects": [{"kind": label, "colour": "red"}]}), Random(0))[0] for drawn in SETS.values() for label in drawn.labels]
+    captions = []
+    for drawn in SETS.values():
+        for label in drawn.labels:
+            facts = {"card": label, "colour": "red", "objects": [{"kind": label, "colour": "red"}]}
+            captions.append(drawn.captions(Picture("", label, np.zeros(0, np.uint8), facts), Random(0))[0])
+    return captions
 
 
-def contrast(model, images: Tensor, captions: Sequence[Sequence[str]], tokenizer) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def contrast(
+    model: Any, images: Tensor, captions: Sequence[Sequence[str]], tokenizer: Any
+) -> tuple[Tensor, Tensor]:
     """Symmetric InfoNCE with all captions of a picture as its positives, and every class's caption as a negative at least.
 
     Contrast within the batch alone is mostly between sets, which is easy, and leaves the classes of a set unlearned for long.
@@ -147,13 +163,25 @@ def contrast(model, images: Tensor, captions: Sequence[Sequence[str]], tokenizer
 
 
 def train_clip(
-    model, tokenizer, world: World, polling: Polling, *, steps: int, batch: int = 112, lr: float = 2e-3, seed: int = 0, log: Callable[[str], None] = print,
-    check: Callable[[], object] | None = None, check_every: int = 1000,
-) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+    model: Any,
+    tokenizer: Any,
+    world: World,
+    polling: Polling,
+    *,
+    steps: int,
+    batch: int = 112,
+    lr: float = 2e-3,
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+    check: Callable[[], object] = lambda: None,
+    check_every: int = 1000,
+) -> None:
     """Contrast and polling together on one cosine."""
     parameters = [*model.parameters(), *polling.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.05, anneal_strategy="cos")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, lr, total_steps=steps, pct_start=0.05, anneal_strategy="cos"
+    )
     generator = torch.Generator().manual_seed(seed)
     rng = Random(seed)
     started, running = time.time(), np.full(3, np.nan)
@@ -181,6 +209,8 @@ def train_clip(
         now = np.array([loss_contrast.item(), loss_read.item(), right])
         running = np.where(np.isnan(running), now, 0.98 * running + 0.02 * now)
         if step % 100 == 99:
-            log(f"clip {step + 1}/{steps} contrast {running[0]:.3f} read {running[1]:.3f} right {running[2]:.3f} {time.time() - started:.0f}s")
-        if check and step % check_every == check_every - 1:
+            log(
+                f"clip {step + 1}/{steps} contrast {running[0]:.3f} read {running[1]:.3f} right {running[2]:.3f} {time.time() - started:.0f}s"
+            )
+        if step % check_every == check_every - 1:
             check()

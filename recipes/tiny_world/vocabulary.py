@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 from keepsight.data.drawn import SETS, SIDE
 from keepsight.data.drawn.cards import RANKS
@@ -25,12 +26,91 @@ CHAT_TEMPLATE = (
     "{{ eos_token }}{% endgeneration %}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
-WORDS = (
-    "upper lower left right above below nothing small large number object objects letter shape pattern card suit rank color face "
-    "even odd image answer only single please the an and of in is it there yes no Yes No what which where how many way does are "
-    "handwritten blot describe USER ASSISTANT Is What Which Where How Please Describe The correctly predicting Prediction Label question "
-    "one two three four five six seven eight nine ten zero none not other picture photo shows a"
-).split()
+WORDS = [
+    "upper",
+    "lower",
+    "left",
+    "right",
+    "above",
+    "below",
+    "nothing",
+    "small",
+    "large",
+    "number",
+    "object",
+    "objects",
+    "letter",
+    "shape",
+    "pattern",
+    "card",
+    "suit",
+    "rank",
+    "color",
+    "face",
+    "even",
+    "odd",
+    "image",
+    "answer",
+    "only",
+    "single",
+    "please",
+    "the",
+    "an",
+    "and",
+    "of",
+    "in",
+    "is",
+    "it",
+    "there",
+    "yes",
+    "no",
+    "Yes",
+    "No",
+    "what",
+    "which",
+    "where",
+    "how",
+    "many",
+    "way",
+    "does",
+    "are",
+    "handwritten",
+    "blot",
+    "describe",
+    "USER",
+    "ASSISTANT",
+    "Is",
+    "What",
+    "Which",
+    "Where",
+    "How",
+    "Please",
+    "Describe",
+    "The",
+    "correctly",
+    "predicting",
+    "Prediction",
+    "Label",
+    "question",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "zero",
+    "none",
+    "not",
+    "other",
+    "picture",
+    "photo",
+    "shows",
+    "a",
+]
 
 
 def corpus(pictures: int = 400) -> Iterator[str]:
@@ -50,7 +130,7 @@ def corpus(pictures: int = 400) -> Iterator[str]:
         yield from (f"The number is {word}." for word in RANKS)
 
 
-def make_tokenizer(vocabulary: int = 1000):  # type: ignore[no-untyped-def]
+def make_tokenizer(vocabulary: int = 1000) -> Any:
     """A PreTrainedTokenizerFast; `</s>` is not id 2, which CLIPTextModel reads as a legacy marker."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -71,25 +151,30 @@ def make_tokenizer(vocabulary: int = 1000):  # type: ignore[no-untyped-def]
     return fast
 
 
-def make_text_tokenizer(tokenizer):  # type: ignore[no-untyped-def]
+def make_text_tokenizer(tokenizer: Any) -> Any:
     """The same vocabulary for CLIP's text tower, which reads a text at the `</s>` that this tokenizer puts after it."""
     from copy import deepcopy
 
     from tokenizers.processors import TemplateProcessing
 
     text = deepcopy(tokenizer)
-    text.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)])
+    text.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)]
+    )
     text.padding_side, text.chat_template = "right", None
     return text
 
 
-def make_processor(tokenizer, patch: int = 12):  # type: ignore[no-untyped-def]
+def make_processor(tokenizer: Any, patch: int = 12) -> Any:
     """A LlavaProcessor whose image processor only scales to -1..1: pictures of 48 px are not resized."""
     from transformers import LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     images = CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size={"shortest_edge": SIDE},
+        crop_size={"height": SIDE, "width": SIDE},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     )
     return LlavaProcessor(
         image_processor=images, tokenizer=tokenizer, patch_size=patch, vision_feature_select_strategy="default",

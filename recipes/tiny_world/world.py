@@ -19,7 +19,15 @@ from keepsight.data.drawn.scenes import PLACES
 
 __all__ = ["SHARES", "SLOTS", "Answers", "Concept", "World", "concepts", "set_of"]
 
-SHARES = {"scenes": 0.34, "letters": 0.18, "shapes": 0.11, "digits": 0.12, "cards": 0.13, "textures": 0.08, "colours": 0.04}
+SHARES = {
+    "scenes": 0.34,
+    "letters": 0.18,
+    "shapes": 0.11,
+    "digits": 0.12,
+    "cards": 0.13,
+    "textures": 0.08,
+    "colours": 0.04,
+}
 Object = Mapping[str, Any]
 Concept = tuple[tuple[str, ...], bool]  # words that together name something, and whether the picture shows it
 
@@ -68,7 +76,10 @@ def concepts(picture: Picture, rng: Random) -> list[Concept]:
     found: list[Concept] = [((picture.label,), True), ((wrong,), False)]
     colour = picture.facts.get("colour")
     if colour and name != "colours":
-        found += [((colour, picture.label), True), ((_other(rng, tuple(COLOURS), colour), picture.label), False)]
+        found += [
+            ((colour, picture.label), True),
+            ((_other(rng, tuple(COLOURS), colour), picture.label), False),
+        ]
     return found
 
 
@@ -90,7 +101,11 @@ def _scene_concepts(objects: Sequence[Object], rng: Random) -> list[Concept]:
     for thing in objects:
         kind, colour = thing["kind"], thing["colour"]
         found += [((kind,), True), ((colour, kind), True)]
-        near = ((_other(rng, tuple(COLOURS), colour), kind), (pick(rng, objects)["colour"], kind), (colour, _other(rng, KINDS, kind)))
+        near = (
+            (_other(rng, tuple(COLOURS), colour), kind),
+            (pick(rng, objects)["colour"], kind),
+            (colour, _other(rng, KINDS, kind)),
+        )
         found += [(words, False) for words in near[:2] if words not in pairs] or [(near[2], near[2] in pairs)]
     absent = [kind for kind in KINDS if kind not in kinds]
     return found + [((pick(rng, absent),), False) for _ in objects]
@@ -111,12 +126,19 @@ class Answers:
     @classmethod
     def of(cls, pictures: Sequence[Picture]) -> Answers:
         label = np.array([SETS[set_of(p)].labels.index(p.label) for p in pictures])
-        colour = np.array([list(COLOURS).index(p.facts["colour"]) if "colour" in p.facts else -100 for p in pictures])
+        colour = np.array(
+            [list(COLOURS).index(p.facts["colour"]) if "colour" in p.facts else -100 for p in pictures]
+        )
         rank = np.array([list(RANKS).index(p.facts["rank"]) if "rank" in p.facts else -100 for p in pictures])
         return cls(label, colour, rank, np.array([_places(p) for p in pictures]))
 
 
-SLOTS = {"kind": (*KINDS, "nothing"), "colour": tuple(COLOURS), "size": ("small", "large"), "facing": ("left", "right")}
+SLOTS = {
+    "kind": (*KINDS, "nothing"),
+    "colour": tuple(COLOURS),
+    "size": ("small", "large"),
+    "facing": ("left", "right"),
+}
 
 
 def _places(picture: Picture) -> list[list[int]]:

@@ -35,7 +35,13 @@ DEMO_TUNING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def demo(output_path: str | Path = "keepsight-demo", *, n: int = 200, tuned: str = TUNED_SET, tuning: Mapping[str, Any] | None = None) -> ResultMatrix:
+def demo(
+    output_path: str | Path = "keepsight-demo",
+    *,
+    n: int = 200,
+    tuned: str = TUNED_SET,
+    tuning: Mapping[str, Any] | None = None,
+) -> ResultMatrix:
     """Tunes `tiny` on one drawn set (linear and LoRA), audits base and epochs on every set, writes the page and the claims.
 
     Args:
@@ -49,7 +55,11 @@ def demo(output_path: str | Path = "keepsight-demo", *, n: int = 200, tuned: str
 
 
 def tune_demo(
-    output_path: str | Path, *, tuned: str = TUNED_SET, tuning: Mapping[str, Any] | None = None, progress: OnProgress | None = None
+    output_path: str | Path,
+    *,
+    tuned: str = TUNED_SET,
+    tuning: Mapping[str, Any] | None = None,
+    progress: OnProgress | None = None,
 ) -> list[Path]:
     """The first half: the directories of both methods' checkpoints."""
     from keepsight.verbs import fine_tune
@@ -61,7 +71,9 @@ def tune_demo(
     return directories
 
 
-def audit_demo(output_path: str | Path, *, n: int = 200, tuned: str = TUNED_SET, progress: Progress | None = None) -> ResultMatrix:
+def audit_demo(
+    output_path: str | Path, *, n: int = 200, tuned: str = TUNED_SET, progress: Progress | None = None
+) -> ResultMatrix:
     """The second half: the audit of base and checkpoints, its page, and EMT's findings."""
     from keepsight.verbs import audit
 
@@ -108,7 +120,16 @@ def emt_claims(matrix: ResultMatrix, tuned: str) -> list[Claim]:
 def _difference(claim: str, where: str, published: str, change: PairedDifference) -> Claim:
     """A claim that something rose: `change` is current minus reference, in shares; written in points."""
     interval = (-100 * change.high, -100 * change.low)
-    return Claim(claim, f"EMT (arXiv:2309.10313), {where}", published, -100 * change.difference, interval, change.n, verdict_on(interval), "points")
+    return Claim(
+        claim,
+        f"EMT (arXiv:2309.10313), {where}",
+        published,
+        -100 * change.difference,
+        interval,
+        change.n,
+        verdict_on(interval),
+        "points",
+    )
 
 
 def _change(matrix: ResultMatrix, reference: str, current: str, cols: Sequence[str]) -> PairedDifference:
@@ -124,7 +145,10 @@ def _leak_claim(matrix: ResultMatrix, base: str, row: str, tuned: str, others: S
     tag = f"leak:{tuned.removeprefix('emt:')}"
 
     def leaks(name: str) -> list[float]:
-        return [float(tag in record.scores["taxonomy"].tags) for record in _records(matrix[name, col] for col in others)]
+        return [
+            float(tag in record.scores["taxonomy"].tags)
+            for record in _records(matrix[name, col] for col in others)
+        ]
 
     change = paired_difference(leaks(base), leaks(row))
     return _difference(
@@ -135,7 +159,10 @@ def _leak_claim(matrix: ResultMatrix, base: str, row: str, tuned: str, others: S
 
 def _judge_claim(matrix: ResultMatrix, row: str, others: Sequence[str]) -> Claim:
     """How far the text-embedding judge's accuracy lies above the label judge's, over the same answers."""
-    pairs = [(r.scores["label"].value, r.scores["embedding"].value) for r in _records(matrix[row, col] for col in others)]
+    pairs = [
+        (r.scores["label"].value, r.scores["embedding"].value)
+        for r in _records(matrix[row, col] for col in others)
+    ]
     values = np.array([pair for pair in pairs if not np.isnan(pair).any()]).reshape(-1, 2)
     change = paired_difference(values[:, 0].tolist(), values[:, 1].tolist())
     return _difference(

@@ -335,7 +335,9 @@ class ResultMatrix:
     def __getitem__(self, cell: tuple[str, str]) -> Run:
         return self.runs[cell]
 
-    def forgetting(self, against: Literal["base", "own", "best"] = "base", *, level: float = 0.95) -> list[Any]:
+    def forgetting(
+        self, against: Literal["base", "own", "best"] = "base", *, level: float = 0.95
+    ) -> list[Any]:
         """A `scoring.forgetting.Drop` per cell below the reference. See that module for the statistics."""
         from keepsight.scoring.forgetting import forgetting
 

@@ -11,5 +11,7 @@ def test_glyphs_json_is_the_recipe_s_output():
     from recipes.glyphs import CHARACTERS, FONT_FILES, flatten
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    shipped = json.loads(files("keepsight.data.drawn").joinpath("glyphs.json").read_text(encoding="utf-8"))["fonts"]
+    shipped = json.loads(files("keepsight.data.drawn").joinpath("glyphs.json").read_text(encoding="utf-8"))[
+        "fonts"
+    ]
     assert shipped == {name: flatten(str(folder / file), CHARACTERS) for name, file in FONT_FILES.items()}

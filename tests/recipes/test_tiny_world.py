@@ -40,7 +40,7 @@ def test_a_packed_turn_is_the_prompt_that_the_processor_makes(processor):
         picture = drawn.test(1)[0]
         turns = picture_turns(picture, Random(name), packer, 150, closed=1.0)
         assert len(turns) > 2
-        ids, _, positions, blocks = packer._row(packer.image_prefix, turns, True)
+        ids, _, _, blocks = packer._row(packer.image_prefix, turns, True)
         for number, turn in enumerate(turns, 1):
             content = [{"type": "image"}, {"type": "text", "text": turn.question}]
             text = _dialogue(processor, content, turn.answer)
@@ -48,14 +48,21 @@ def test_a_packed_turn_is_the_prompt_that_the_processor_makes(processor):
             mine = [i for i, block in zip(ids, blocks) if block in (0, number)]
             assert mine == list(expected)
     judged = judge_turn(Random(1))
-    text = _dialogue(processor, [{"type": "text", "text": judged.question.removeprefix("USER: ")}], judged.answer)
+    text = _dialogue(
+        processor, [{"type": "text", "text": judged.question.removeprefix("USER: ")}], judged.answer
+    )
     ids, *_ = packer._row((packer.bos,), [judged], True)
     assert ids == processor.tokenizer(text, add_special_tokens=False).input_ids
-    assert packer.length(Turn("Is it red?", "No")) == len(packer._row((), [Turn("Is it red?", "No")], True)[0])
+    assert packer.length(Turn("Is it red?", "No")) == len(
+        packer._row((), [Turn("Is it red?", "No")], True)[0]
+    )
 
 
 def _dialogue(processor, content, answer):
-    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
+    messages = [
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+    ]
     return processor.apply_chat_template(messages)
 
 
@@ -68,10 +75,16 @@ def test_packed_turns_are_answered_as_if_each_stood_alone(processor):
 
     model = make_llava(make_clip(processor.tokenizer), processor.tokenizer, 0).eval()
     packer = Packer(processor.tokenizer)
-    turns = [Turn("Is there a moon?", "Yes"), Turn("What color is the moon?", "red"), Turn("Where is the cup?", "upper left")]
+    turns = [
+        Turn("Is there a moon?", "Yes"),
+        Turn("What color is the moon?", "red"),
+        Turn("Where is the cup?", "upper left"),
+    ]
     features = torch.randn(1, 16, 128)
     with torch.no_grad():
-        alone = [answers_loss(model, packer.pack([packer.image_prefix], [[turn]]), features)[0] for turn in turns]
+        alone = [
+            answers_loss(model, packer.pack([packer.image_prefix], [[turn]]), features)[0] for turn in turns
+        ]
         counts = [len(packer.encode(f" {turn.answer}")) + 1 for turn in turns]
         together = answers_loss(model, packer.pack([packer.image_prefix], [turns]), features)[0]
     expected = sum(loss * n for loss, n in zip(alone, counts)) / sum(counts)

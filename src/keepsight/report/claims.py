@@ -57,7 +57,12 @@ def write_claims(claims: Sequence[Claim], directory: str | Path, *, title: str, 
 
 def read_claims(path: str | Path) -> list[Claim]:
     rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    return [Claim(**{**row, "measured": _number(row["measured"]), "interval": tuple(map(_number, row["interval"]))}) for row in rows]
+    return [
+        Claim(
+            **{**row, "measured": _number(row["measured"]), "interval": tuple(map(_number, row["interval"]))}
+        )
+        for row in rows
+    ]
 
 
 def _as_json(value: Any) -> Any:

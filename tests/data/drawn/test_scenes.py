@@ -81,4 +81,6 @@ def test_relations_are_opposites():
     opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
     for scene in SCENES:
         for first, second in combinations(scene.facts["objects"], 2):
-            assert sorted(relation(second, first)) == sorted(opposite[w] for w in relation(first, second)) != []
+            assert (
+                sorted(relation(second, first)) == sorted(opposite[w] for w in relation(first, second)) != []
+            )

@@ -74,7 +74,10 @@ def test_captions_name_the_class_and_questions_are_answered(name):
     rng = Random(0)
     for picture in SETS[name].test(40):
         if name != "scenes":
-            assert all(any(word in caption for word in (picture.label, picture.facts.get("rank", "?"))) for caption in SETS[name].captions(picture, rng))
+            assert all(
+                any(word in caption for word in (picture.label, picture.facts.get("rank", "?")))
+                for caption in SETS[name].captions(picture, rng)
+            )
         questions = SETS[name].questions(picture, rng)
         assert all(q.prompt.endswith(("?", ".")) and q.answer for q in questions)
         answers = [q.answer for q in questions if q.kind == "yes/no"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
+from numpy.typing import NDArray
+
 from keepsight.data.drawn.outlines import glyph, transform
 from keepsight.data.drawn.palette import background
 from keepsight.data.drawn.phrases import presence_pair
@@ -34,10 +37,12 @@ def _draw(rng: Random, split: Split, index: int) -> Drawing:
     return noise(canvas, rng, 5), suit, {"suit": suit, "rank": rank, "card": f"{rank} of {suit}"}
 
 
-def _print_rank(canvas, text: str, left: int, top: int, ink: Colour) -> None:  # type: ignore[no-untyped-def]
+def _print_rank(canvas: NDArray[np.int32], text: str, left: int, top: int, ink: Colour) -> None:
     stretch = 1.0 if len(text) == 1 else 0.8
     for place, character in enumerate(text):
-        outline = transform(glyph("sans-bold", character), left + 9 + 9 * place, top + 10, 7.5, stretch=stretch)
+        outline = transform(
+            glyph("sans-bold", character), left + 9 + 9 * place, top + 10, 7.5, stretch=stretch
+        )
         paint(canvas, coverage(outline), ink)
 
 

@@ -85,4 +85,12 @@ def _other_colour(rng: Random) -> str:
     return "red" if name == "white" else name
 
 
-DIGITS = DrawnSet("digits", LABELS, _draw, _captions, _questions, noun="number", size={"train": 1797 - TEST_SIZE, "test": TEST_SIZE})
+DIGITS = DrawnSet(
+    "digits",
+    LABELS,
+    _draw,
+    _captions,
+    _questions,
+    noun="number",
+    size={"train": 1797 - TEST_SIZE, "test": TEST_SIZE},
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from math import cos, pi, sin
 
@@ -37,14 +37,25 @@ def _moon() -> Points:
 
 def _heart() -> Points:
     angles = np.linspace(0, 2 * pi, 32, endpoint=False)
-    return [
-        (sin(a) ** 3, -(13 * cos(a) - 5 * cos(2 * a) - 2 * cos(3 * a) - cos(4 * a)) / 16) for a in angles
-    ]
+    return [(sin(a) ** 3, -(13 * cos(a) - 5 * cos(2 * a) - 2 * cos(3 * a) - cos(4 * a)) / 16) for a in angles]
 
 
 def _cross() -> Points:
     w = 0.34
-    return [(-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w), (w, 1), (-w, 1), (-w, w), (-1, w), (-1, -w), (-w, -w)]
+    return [
+        (-w, -1),
+        (w, -1),
+        (w, -w),
+        (1, -w),
+        (1, w),
+        (w, w),
+        (w, 1),
+        (-w, 1),
+        (-w, w),
+        (-1, w),
+        (-1, -w),
+        (-w, -w),
+    ]
 
 
 def _cup() -> list[Points]:
@@ -68,7 +79,18 @@ _OUTLINES: dict[str, Callable[[], list[Points]]] = {
     "heart": lambda: [_heart()],
     "arrow": lambda: [[(-1, -0.28), (0.1, -0.28), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.28), (-1, 0.28)]],
     "fish": lambda: [
-        [(1, 0), (0.6, -0.38), (0.05, -0.52), (-0.4, -0.25), (-1, -0.62), (-0.8, 0), (-1, 0.62), (-0.4, 0.25), (0.05, 0.52), (0.6, 0.38)],
+        [
+            (1, 0),
+            (0.6, -0.38),
+            (0.05, -0.52),
+            (-0.4, -0.25),
+            (-1, -0.62),
+            (-0.8, 0),
+            (-1, 0.62),
+            (-0.4, 0.25),
+            (0.05, 0.52),
+            (0.6, 0.38),
+        ],
         [(0.5, -0.2), (0.68, -0.2), (0.68, -0.02), (0.5, -0.02)],
     ],
     "house": lambda: [
@@ -76,39 +98,75 @@ _OUTLINES: dict[str, Callable[[], list[Points]]] = {
         [(-0.22, 0.95), (-0.22, 0.3), (0.22, 0.3), (0.22, 0.95)],
     ],
     "tree": lambda: [
-        [(0, -1), (0.6, -0.3), (0.35, -0.3), (0.85, 0.4), (0.2, 0.4), (0.2, 1), (-0.2, 1), (-0.2, 0.4), (-0.85, 0.4), (-0.35, -0.3), (-0.6, -0.3)],
+        [
+            (0, -1),
+            (0.6, -0.3),
+            (0.35, -0.3),
+            (0.85, 0.4),
+            (0.2, 0.4),
+            (0.2, 1),
+            (-0.2, 1),
+            (-0.2, 0.4),
+            (-0.85, 0.4),
+            (-0.35, -0.3),
+            (-0.6, -0.3),
+        ],
     ],
     "cup": _cup,
     "flag": lambda: [[(-0.7, -1), (0.95, -0.45), (-0.45, 0.1), (-0.45, 1), (-0.7, 1)]],
 }
 
-KINDS = ("circle", "square", "triangle", "star", "cross", "ring", "moon", "heart", "arrow", "fish", "house", "tree", "cup", "flag")
-FACING_KINDS = frozenset({"moon", "arrow", "fish", "cup", "flag"})  # drawn facing right; mirrored when facing left
+KINDS = (
+    "circle",
+    "square",
+    "triangle",
+    "star",
+    "cross",
+    "ring",
+    "moon",
+    "heart",
+    "arrow",
+    "fish",
+    "house",
+    "tree",
+    "cup",
+    "flag",
+)
+FACING_KINDS = frozenset(
+    {"moon", "arrow", "fish", "cup", "flag"}
+)  # drawn facing right; mirrored when facing left
 
 FONTS = ("sans", "sans-bold", "sans-oblique", "mono", "serif", "serif-bold")
 
 
-@lru_cache(maxsize=None)
+@cache
 def kind_outline(name: str) -> tuple[NDArray[np.float64], ...]:
     """The contours of an object kind, facing right where it can face."""
     return tuple(np.array(points, float) for points in _OUTLINES[name]())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _glyphs() -> dict[str, dict[str, list[list[list[int]]]]]:
     text = files("keepsight.data.drawn").joinpath("glyphs.json").read_text(encoding="utf-8")
     fonts: dict[str, dict[str, list[list[list[int]]]]] = json.loads(text)["fonts"]
     return fonts
 
 
-@lru_cache(maxsize=None)
+@cache
 def glyph(font: str, character: str) -> tuple[NDArray[np.float64], ...]:
     """The contours of one character, its larger extent scaled to the box. Made by `recipes.glyphs` from DejaVu fonts."""
     return tuple(np.array(contour, float) / 1000 for contour in _glyphs()[font][character])
 
 
 def transform(
-    contours: Contours, x: float, y: float, scale: float, *, angle: float = 0.0, mirror: bool = False, stretch: float = 1.0
+    contours: Contours,
+    x: float,
+    y: float,
+    scale: float,
+    *,
+    angle: float = 0.0,
+    mirror: bool = False,
+    stretch: float = 1.0,
 ) -> list[NDArray[np.float64]]:
     """Mirror, stretch (x), turn (radians), scale and move outlines from the unit box to pixels."""
     turn = np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]]) * scale

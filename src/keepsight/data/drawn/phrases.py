@@ -29,7 +29,9 @@ def presence(thing: str, there: bool) -> Question:
     return Question("yes/no", f"Is there {thing} in the image?", "Yes" if there else "No")
 
 
-def presence_pair(rng: Random, labels: Sequence[str], label: str, form: str = "{}", article: bool = True) -> list[Question]:
+def presence_pair(
+    rng: Random, labels: Sequence[str], label: str, form: str = "{}", article: bool = True
+) -> list[Question]:
     """One presence question whose answer is yes and one whose answer is no, in that order."""
     other = pick(rng, [x for x in labels if x != label])
     things = [form.format(x) for x in (label, other)]

@@ -70,9 +70,17 @@ class DrawnSet:
         return self._pictures("test", n, seed, 300)
 
     def _pictures(self, split: Split, n: int | None, seed: int, default: int) -> list[Picture]:
-        count = n if n is not None else (self.size or {}).get(split, default) if split == "train" else n or default
+        count = (
+            n
+            if n is not None
+            else (self.size or {}).get(split, default)
+            if split == "train"
+            else n or default
+        )
         if self.size and count > self.size[split]:
-            raise KeepsightError(f"set {self.name}: {count} {split} pictures asked, there are {self.size[split]}; ask for fewer")
+            raise KeepsightError(
+                f"set {self.name}: {count} {split} pictures asked, there are {self.size[split]}; ask for fewer"
+            )
         return [self.picture(split, i, seed) for i in range(count)]
 
     def picture(self, split: Split, index: int, seed: int = 0) -> Picture:

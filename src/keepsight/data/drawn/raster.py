@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 __all__ = ["SIDE", "Colour", "Contours", "blank", "coverage", "noise", "paint", "png_bytes"]
 
-SIDE = 48  # pixels; four 24-pixel cells, each big enough for a playing card or an object with a facing direction
+SIDE = (
+    48  # pixels; four 24-pixel cells, each big enough for a playing card or an object with a facing direction
+)
 SUBSAMPLES = 4  # per pixel and axis, so coverage runs from 0 to 16
 GRID = 64  # outline vertices are rounded to 1/64 of a subsample
 

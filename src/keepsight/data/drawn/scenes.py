@@ -7,7 +7,7 @@ pixels, `facing` is left, right or None. The class of a scene is how many object
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -31,11 +31,13 @@ TWIN_SHARE = 0.25  # scenes in which one kind appears twice, in two colours
 Object = Mapping[str, Any]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _stencil(kind: str, size: str, facing: str | None) -> tuple[NDArray[np.int32], tuple[int, int, int, int]]:
     """Coverage [24, 24] of one object and its box inside the cell."""
     middle = CELL / 2
-    mask = coverage(transform(kind_outline(kind), middle, middle, SCALES[size], mirror=facing == "left"), CELL)
+    mask = coverage(
+        transform(kind_outline(kind), middle, middle, SCALES[size], mirror=facing == "left"), CELL
+    )
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return mask, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
@@ -66,7 +68,9 @@ def _looks(rng: Random, count: int) -> list[tuple[str, str]]:
     return _sample(rng, looks, len(looks))
 
 
-def _place(canvas: NDArray[np.int32], rng: Random, cell: tuple[int, int], kind: str, colour: str) -> dict[str, Any]:
+def _place(
+    canvas: NDArray[np.int32], rng: Random, cell: tuple[int, int], kind: str, colour: str
+) -> dict[str, Any]:
     size = pick(rng, tuple(SCALES))
     facing = pick(rng, ("left", "right")) if kind in FACING_KINDS else None
     mask, box = _stencil(kind, size, facing)
@@ -96,7 +100,10 @@ def relation(first: Object, second: Object) -> tuple[str, ...]:
 
 def _captions(picture: Picture, rng: Random) -> list[str]:
     objects = picture.facts["objects"]
-    return [listing([a(thing["kind"]) for thing in objects]), listing([a(name_of(thing)) for thing in objects])]
+    return [
+        listing([a(thing["kind"]) for thing in objects]),
+        listing([a(name_of(thing)) for thing in objects]),
+    ]
 
 
 def _unique(objects: Sequence[Object]) -> list[Object]:
@@ -112,7 +119,9 @@ def _questions(picture: Picture, rng: Random) -> list[Question]:
         *_relation_questions(objects, rng),
         *_count_questions(objects, picture.label, rng),
         Question("caption", "Describe the image.", listing([a(name_of(thing)) for thing in objects])),
-        Question("names", "Which objects are in the image?", listing([a(thing["kind"]) for thing in objects])),
+        Question(
+            "names", "Which objects are in the image?", listing([a(thing["kind"]) for thing in objects])
+        ),
     ]
 
 
@@ -133,7 +142,9 @@ def _false_pair(objects: Sequence[Object], pairs: set[tuple[str, str]], rng: Ran
     while True:
         thing = pick(rng, objects)
         way = rng.random()
-        colour = pick(rng, objects)["colour"] if way < 0.4 else any_colour(rng) if way < 0.7 else thing["colour"]
+        colour = (
+            pick(rng, objects)["colour"] if way < 0.4 else any_colour(rng) if way < 0.7 else thing["colour"]
+        )
         kind = thing["kind"] if way < 0.7 else pick(rng, KINDS)
         if (colour, kind) not in pairs:
             return colour, kind
@@ -143,7 +154,9 @@ def _attribute_questions(objects: Sequence[Object], rng: Random) -> list[Questio
     questions = []
     row, col = pick(rng, tuple(PLACES))
     at = [o for o in objects if (o["row"], o["col"]) == (row, col)]
-    questions.append(Question("place", f"What is in the {PLACES[row, col]}?", a(name_of(at[0])) if at else "nothing"))
+    questions.append(
+        Question("place", f"What is in the {PLACES[row, col]}?", a(name_of(at[0])) if at else "nothing")
+    )
     for thing in _unique(objects)[:2]:
         kind = thing["kind"]
         questions.append(Question("colour", f"What color is the {kind}?", thing["colour"]))
