@@ -134,7 +134,7 @@ def unknown_words(line: str) -> list[str]:
     words = shlex.split(line, comments=True)
     if words[:1] != ["keepsight"] or len(words) == 1 or words[1].startswith("-"):
         return []
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(cli.complete_app())
     verb = group.commands.get(words[1])
     if verb is None:
         return [words[1]]

@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from keepsight.tune.config import SFTConfig, help_of
-from keepsight.types import KeepsightError
-
 if TYPE_CHECKING:
     from keepsight.types import ResultMatrix
 
-__all__ = ["app", "main"]
+__all__ = ["app", "complete_app", "main"]
 
 FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130
 
@@ -319,6 +316,7 @@ def demo(
     from keepsight.demo import audit_demo, tune_demo
     from keepsight.report.claims import read_claims
     from keepsight.tune.progress import console_progress
+    from keepsight.types import KeepsightError
 
     if tuned not in SETS:
         raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(SETS)}")
@@ -375,6 +373,8 @@ def tune(
 
 def _tune_signature() -> inspect.Signature:
     """The options of `tune`: its own, then one per field of SFTConfig."""
+    from keepsight.tune.config import SFTConfig, help_of
+
     own: dict[str, tuple[Any, Any]] = {
         "model": (
             Annotated[str, typer.Argument(help="The base: tiny, hf:PATH-OR-HUB-ID, a directory.")],
@@ -410,8 +410,14 @@ def _tune_signature() -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
 app.command("tune")(tune)
+tune.__signature__ = inspect.Signature()  # type: ignore[attr-defined]  # enough to be listed
+
+
+def complete_app() -> typer.Typer:
+    """The app with the options of `tune`, which come from its config: importing that would slow every `--help`."""
+    tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
+    return app
 
 
 def _settings(
@@ -553,8 +559,10 @@ def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:
 def main() -> None:
     """Entry point of the `keepsight` command. KEEPSIGHT_TRACEBACK=1 shows where a failure came from."""
     try:
-        app()
+        (complete_app() if "tune" in sys.argv[1:2] else app)()
     except Exception as error:
+        from keepsight.types import KeepsightError
+
         if os.environ.get("KEEPSIGHT_TRACEBACK"):
             raise
         known = isinstance(error, KeepsightError)

@@ -1,0 +1,33 @@
+"""How long `keepsight --help` takes, in starts of a bare interpreter."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from benchmarks.record import Record
+
+__all__ = ["help_start"]
+
+RUNS = 15
+GOAL = 10  # at most
+
+
+def help_start(ref: str = "tiny") -> Record:
+    """Median of alternating runs, so that a busy moment hits both."""
+    bare, full = [], []
+    for _ in range(RUNS):
+        bare.append(_seconds(["-c", "pass"]))
+        full.append(_seconds(["-m", "keepsight.cli", "--help"]))
+    start, shown = statistics.median(bare), statistics.median(full)
+    detail = f"--help {1000 * shown:.0f} ms, bare interpreter {1000 * start:.0f} ms, medians of {RUNS} runs; at most"
+    return Record("help_start", shown / start, GOAL, shown / start <= GOAL, RUNS, detail)
+
+
+def _seconds(arguments: Sequence[str]) -> float:
+    before = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - before
