@@ -1,4 +1,4 @@
-"""Runs and matrices shown to people: one self-contained HTML page, and a table for the terminal. Never needs torch."""
+"""Runs and matrices shown to people: one self-contained HTML page, a table for the terminal. Never needs torch."""
 
 from keepsight.report.page import write_html
 from keepsight.report.terminal import matrix_table

@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FlowRow:
-    """`n` samples went from the answer `before` to the answer `now`; `wide` is their share of the largest row."""
+    """`n` samples went from answer `before` to answer `now`; `wide` is their share of the largest row."""
 
     before: str
     now: str
@@ -135,13 +135,13 @@ class Changes:
 
 
 def has_classes(run: Run) -> bool:
-    """Whether targets are classes: several samples share each. A caption or a list of objects is a target of its own."""
+    """Whether targets are classes, shared by several samples. A caption is a target of its own."""
     targets = [record.sample.target for record in run.records]
     return bool(targets) and 2 * len(set(targets)) <= len(targets)
 
 
 def merged(flows: Sequence[AnswerFlow], most: int) -> tuple[list[FlowRow], int]:
-    """The commonest changes of answer over all true classes, and how many samples changed in rows left out."""
+    """The commonest changes of answer over all true classes, and how many samples the rows left out hold."""
     tally: dict[tuple[str, str], list[int]] = {}
     for flow in flows:
         if flow.before != flow.after:
@@ -164,9 +164,9 @@ def merged(flows: Sequence[AnswerFlow], most: int) -> tuple[list[FlowRow], int]:
 
 
 def flows(changes: Changes, most_cells: int = 12, most_rows: int = 5) -> list[Flow]:
-    """The worst real drops at the last checkpoint of every method: what was said there before, what is said now."""
+    """The worst real drops at the last checkpoint of every method: what was said, what is said now."""
     audit = changes.audit
-    last = {line.last for line in lines(audit.matrix.rows)}
+    last = {row for line in lines(audit.matrix.rows) for row in line.ends}
     drops = [
         (drop.difference, cell)
         for cell, drop in audit.base.items()

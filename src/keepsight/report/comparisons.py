@@ -1,4 +1,4 @@
-"""Every comparison that the page shows, computed once: drops against each reference, found by row and column index."""
+"""Every comparison that the page shows, computed once: drops against each reference, by row and column index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One small chart per task and method: the headline figure from the base through every checkpoint, with its interval."""
+"""One small chart per task and method: the headline figure from the base through every checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """One task under one method. `others` are the same task's values under the other methods, for comparison."""
+    """One task under one method. `others` are the same task's values under the other methods."""
 
     title: str
     method: str
@@ -54,7 +54,7 @@ class Curve:
         return printable("; ".join(told))
 
     def svg(self) -> str:
-        """The chart as an SVG element: band, line, dots that carry their cell, the base's level as a dashed line."""
+        """The chart as an SVG element: band, line, dots that carry their cell, the base as a dashed line."""
         root = ElementTree.Element(
             "svg",
             {
@@ -115,12 +115,13 @@ class Curve:
 
     def _draw_point(self, root: ElementTree.Element, index: int, point: CurvePoint) -> None:
         x, y = self._place(index, point.value)
-        every = math.ceil(len(self.points) / 7)
-        if index % every == 0 or index == len(self.points) - 1:
+        room = _label_room(len(self.points))
+        if index % room.every == 0:
+            fits = len(point.step) <= room.letters
             _text(
                 root,
                 (x, HEIGHT - 5),
-                point.step if len(point.step) <= 6 else f"{point.step[:5]}…",
+                point.step if fits else f"{point.step[: room.letters - 1]}…",
                 "tick middle",
             )
         if math.isnan(y):
@@ -132,6 +133,19 @@ class Curve:
             dot.set("data-col", str(self.col))
         value, ends = figure(point.value, share=self.share), interval(point.low, point.high, share=self.share)
         ElementTree.SubElement(dot, "title").text = printable(f"{point.step}: {value} ({ends}), n {point.n}")
+
+
+@dataclass(frozen=True)
+class _Room:
+    every: int  # which steps are labelled
+    letters: int  # of one label
+
+
+def _label_room(steps: int) -> _Room:
+    """Which steps of the axis get a label, and how long it may be, so that no two touch."""
+    apart = (WIDTH - _LEFT - _RIGHT) / max(1, steps - 1)
+    every = math.ceil(28 / apart)  # pixels; "base" and a gap
+    return _Room(every, max(4, int(every * apart / 5.6)))
 
 
 def curves(matrix: ResultMatrix) -> list[tuple[Line, list[Curve]]]:

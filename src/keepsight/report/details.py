@@ -1,7 +1,7 @@
-"""Everything the page's script reads: the figures of every cell, every comparison, and the gallery, as plain JSON values.
+"""Everything the page's script reads: the figures of every cell, every comparison, the gallery, as JSON values.
 
-Numbers travel as numbers and text as text; the script only writes text nodes, so nothing here needs escaping but the
-end of the script element (see `page.py`).
+Numbers travel as numbers and text as text; the script only writes text nodes, so nothing here needs escaping but
+the end of the script element (see `page.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["page_data"]
 
 
 def page_data(audit: Audit, changes: Changes, gallery: Gallery, caps: Caps, page: Path) -> dict[str, Any]:
-    """The JSON of one page. `page` is where it will lie, so that links to run directories are relative to it."""
+    """The JSON of one page. `page` is where it will lie: links to run directories are relative to it."""
     cells = [(row, col) for row in range(len(audit.rows)) for col in range(len(audit.cols))]
     failed = audit.failures()
     return {

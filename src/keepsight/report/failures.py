@@ -1,4 +1,4 @@
-"""How answers fail: one bar per checkpoint over the kinds of the failure taxonomy, and the share of foreign labels."""
+"""How answers fail: one bar per checkpoint over the kinds of the taxonomy, and the share of foreign labels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Told:
 
 @dataclass(frozen=True)
 class FailureBar:
-    """One checkpoint's answers by kind, in the order of `KINDS`, and those with a foreign label, all out of `n`."""
+    """One checkpoint's answers by kind, in the order of `KINDS`; those with a foreign label; all out of `n`."""
 
     title: str
     first_of_method: bool
@@ -91,7 +91,7 @@ class FailureBar:
 
 @dataclass(frozen=True)
 class Failures:
-    """The bars of all checkpoints. `apart`: sets that some checkpoint was tuned on are left out everywhere."""
+    """The bars of all checkpoints. `apart`: sets that any checkpoint was tuned on are left out."""
 
     kinds: tuple[Kind, ...]
     rows: tuple[FailureBar, ...]

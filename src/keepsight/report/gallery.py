@@ -1,8 +1,8 @@
 """The pictures that tell: chosen per cell, embedded once, each with what every checkpoint said of it.
 
-A cell may have lost hundreds of answers; a page holds few. The choice is deterministic: pictures lost by the most
-checkpoints first, classes in turn, the same pictures along a column as far as possible, so that one picture shows the
-whole history. How many there are in all is kept beside how many are shown.
+A cell may have lost hundreds of answers; a page holds few. The choice is deterministic: pictures lost by the
+most checkpoints first, classes in turn, the same pictures along a column as far as possible, so that one picture
+shows the whole history. How many there are in all is told beside how many are shown.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _fell(before: Mapping[str, float], now: Mapping[str, float], key: str) -> bo
 
 
 def _ranking(samples: Mapping[str, Sample], lost: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Sample id -> place: the pictures that most comparisons lost first, one class after the other in turn."""
+    """Sample id -> place: the pictures that most comparisons lost first, classes in turn."""
     times: dict[str, int] = defaultdict(int)
     for keys in lost:
         for key in keys:

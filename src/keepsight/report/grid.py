@@ -120,7 +120,7 @@ def headline(run: Run) -> MetricValue:
 
 
 def shade_of(difference: float, verdict: str = "forgotten") -> int:
-    """The colour step of reference minus current: negative for a loss. Without evidence the colour stays faint."""
+    """The colour step of reference minus current: negative for a loss, faint without evidence."""
     if math.isnan(difference):
         return 0
     steps = sum(abs(difference) >= least for least in SHADES)
@@ -180,4 +180,5 @@ def _told(drop: Drop | None) -> str:
         return ""
     moved = "lost" if drop.difference > 0 else "gained"
     ends = span(drop.low, drop.high)
-    return f"; {moved} {100 * abs(drop.difference):.1f} points against {drop.reference_row} ({ends} lost): {drop.verdict}"
+    size = f"{100 * abs(drop.difference):.1f}"
+    return f"; {moved} {size} points against {drop.reference_row} ({ends} lost): {drop.verdict}"

@@ -1,4 +1,4 @@
-"""Whether the judges agree: what each calls right, how often two agree, and the answers on which they differ."""
+"""Whether the judges agree: what each calls right, how often two agree, the answers on which they differ."""
 
 from __future__ import annotations
 
@@ -188,6 +188,6 @@ def _case(audit: Audit, row: int, col: int, record: Record, names: Sequence[str]
 def _hint(audit: Audit, names: Sequence[str]) -> str:
     scope = "all sets but the tuned ones" if set(audit.tuned.values()) else "all sets"
     return (
-        f"A verdict depends on who reads the answers. Over {scope}: what each of {len(names)} judges calls right, and how"
-        " often two of them agree (Cohen's κ: 1 is perfect, 0 is chance). The matrix above follows the first."
+        f"A verdict depends on who reads the answers. Over {scope}: what each of {len(names)} judges calls right,"
+        " and how often two of them agree (Cohen's κ: 1 is perfect, 0 is chance). The matrix above follows the first."
     )

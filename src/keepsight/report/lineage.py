@@ -1,7 +1,7 @@
 """Which checkpoints belong to one method, and what rows and columns are called on the page.
 
-Checkpoints carry no field for the method that made them: `lora/epoch-1` and `lora/epoch-2` are one line because their
-names agree up to the step.
+Checkpoints carry no field for the method that made them: `lora/epoch-1` and `lora/epoch-2` are one line because
+their names agree up to the step.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ class Line:
     method: str
     rows: tuple[int, ...]
     steps: tuple[str, ...]
+    sequential: bool = True  # False: separate checkpoints that only stand in one order
 
     @property
-    def last(self) -> int:
-        """The row of the last checkpoint."""
-        return self.rows[-1]
+    def ends(self) -> tuple[int, ...]:
+        """The rows that speak for the line: its last checkpoint, or each of several separate ones."""
+        return self.rows[-1:] if self.sequential else self.rows
 
 
 def lines(rows: Sequence[str]) -> list[Line]:
-    """Groups every row but the first (the base). Names that share no prefix make one nameless line in row order."""
+    """Groups every row but the first (the base). Names without a common prefix make one nameless line."""
     members: dict[str, list[tuple[int, str]]] = {}
     titles = row_titles(rows)
     for index in range(1, len(rows)):
         method, step = _parts(titles[index])
         members.setdefault(method, []).append((index, step))
     if len(members) > 1 and all(len(steps) == 1 for steps in members.values()):
-        return [Line("", tuple(range(1, len(rows))), tuple(titles[1:]))]
+        return [Line("", tuple(range(1, len(rows))), tuple(titles[1:]), sequential=False)]
     return [Line(method, *_columns(steps)) for method, steps in members.items()]
 
 
 def row_titles(rows: Sequence[str]) -> list[str]:
-    """Row names without the directories that all checkpoints (not the base) share; unchanged if that blurs them."""
+    """Row names without the directories that all checkpoints (not the base) share, if they stay distinct."""
     tuned = list(rows[1:])
     cut = _shared_prefix(tuned) if len(tuned) > 1 else 0
     titles = [rows[0], *(row[cut:] for row in tuned)] if rows else []
@@ -86,7 +87,7 @@ def _columns(steps: Sequence[tuple[int, str]]) -> tuple[tuple[int, ...], tuple[s
 
 
 def _shared_prefix(names: Sequence[str]) -> int:
-    """Length of the leading directories that all names share, but never of a name's last two parts: method and step."""
+    """Length of the leading directories that all names share, their last two parts (method, step) apart."""
     directories = [name.split("/")[:-2] for name in names]
     shared = 0
     for parts in zip(*directories):

@@ -139,6 +139,7 @@ function openCell(row, col) {
   byId("panel").hidden = false;
   byId("panel").scrollTop = 0;
   document.body.classList.add("with-panel");
+  buttonAt(row, col).scrollIntoView({ block: "nearest", inline: "nearest" });
   saveAddress();
 }
 

@@ -1,8 +1,8 @@
 """The forgetting page: one HTML file that needs nothing but a browser.
 
-Text of models and users reaches the page on two ways only: through the template's autoescape, or as JSON that the
-script turns into text nodes. The script and the style are constants; the policy names them by digest, so that an
-element that slipped in would not run.
+Text of models and users reaches the page in two ways only: through the template's autoescape, or as JSON that
+the script turns into text nodes. The script and the style are constants; the policy names them by digest, so that
+an element that slipped in would not run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +24,31 @@ from keepsight.report.failures import FailureBar, Kind, Told, failures
 from keepsight.report.gallery import Caps, build_gallery
 from keepsight.report.grid import ColumnView, RowView, Shade, columns, headline, rows, scale
 from keepsight.report.judging import Judges, judges
+from keepsight.report.notes import (
+    Fact,
+    Note,
+    checkpoints,
+    date,
+    facts,
+    notes,
+    tasks,
+    version_of_keepsight,
+    warnings,
+)
 from keepsight.report.verdict import Verdict, verdict
 from keepsight.report.wording import count, listed, printable
-from keepsight.types import KeepsightError, ResultMatrix, Run
+from keepsight.types import KeepsightError, ResultMatrix
 
 __all__ = ["Page", "page_of", "policy", "write_html"]
 
-TOO_MANY_UNSCORED = 0.02  # a share of all answers; fewer are told among the facts, more are a warning
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A name, a value, and what to know about it."""
-
-    name: str
-    value: str
-    note: str = ""
+_FLOWS_HINT = (
+    "The largest real drops at the last checkpoint of every method. Blue: the answer became right; orange: it is"
+    " wrong now."
+)
+_CLASSES_HINT = (
+    "Share right of every class, in per cent, most forgotten first; colour is the change since the base. Single"
+    " classes have few pictures: read patterns, not squares. Select a square to see its pictures."
+)
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,6 @@ class Option:
     label: str
     title: str
     available: bool
-
-
-@dataclass(frozen=True)
-class Note:
-    """A paragraph on how things were measured."""
-
-    name: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
     found = verdict(audit)
     return Page(
         title=printable(f"{found.text} – keepsight"[:180]),
-        version=_version(),
+        version=version_of_keepsight(),
         subject=printable(audit.rows[0]),
-        date=_date(matrix),
+        date=date(matrix),
         verdict=found,
-        facts=tuple(_facts(audit)),
-        warnings=tuple(_warnings(audit)),
+        facts=tuple(facts(audit)),
+        warnings=tuple(warnings(audit)),
         references=tuple(_options(audit)),
         matrix_hint=_matrix_hint(audit),
         cols=columns(audit),
@@ -197,18 +197,18 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
         curves_hint=_curves_hint(audit),
         failures=_failure_table(audit),
         flows=_flow_views(audit, changes),
-        flows_hint="The largest real drops at the last checkpoint of every method. Blue: the answer became right; orange: it is wrong now.",
+        flows_hint=_FLOWS_HINT,
         classes=heats(changes, caps.classes),
-        classes_hint="Share right of every class, in per cent, most forgotten first; colour is the change since the base. Single classes have few pictures: read patterns, not squares.",
+        classes_hint=_CLASSES_HINT,
         judges=judges(audit),
-        notes=tuple(_notes(audit)),
-        checkpoints=_checkpoints(audit),
-        tasks=_tasks(audit),
+        notes=tuple(notes(audit)),
+        checkpoints=checkpoints(audit),
+        tasks=tasks(audit),
         data=page_data(audit, changes, gallery, caps, path),
     )
 
 
-# ---- template ---------------------------------------------------------------------------------------------------
+# ---- template -----------------------------------------------------------------------------------------
 
 
 def _environment() -> Any:
@@ -225,7 +225,7 @@ def _environment() -> Any:
 
 
 def _island(data: Any) -> Any:
-    """JSON that cannot end its script element, open a comment or hold a character that HTML treats specially."""
+    """JSON that cannot end its script element, open a comment or hold a character special to HTML."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return _safe(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
@@ -245,73 +245,7 @@ def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("keepsight")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown"
-
-
-# ---- words ------------------------------------------------------------------------------------------------------
-
-
-def _facts(audit: Audit) -> list[Fact]:
-    runs = list(audit.matrix.runs.values())
-    answers = sum(len(run.records) for run in runs)
-    scored = sum(headline(run).n for run in runs)
-    sizes = sorted({len(run.records) for run in runs})
-    pictures = (
-        f"{count(sizes[0])}"
-        if len(sizes) == 1
-        else f"{count(sizes[0])} to {count(sizes[-1])}"
-        if sizes
-        else "no"
-    )
-    tuned = [audit.cols[col] for col in sorted(set(audit.tuned.values()))]
-    note = "" if scored == answers else f"{count(scored)} scored, {count(answers - scored)} not"
-    facts = [
-        Fact("Checkpoints", count(len(audit.rows)), "base first"),
-        Fact("Sets", count(len(audit.cols)), f"{pictures} samples each"),
-        Fact("Answers", count(answers), note),
-    ]
-    if tuned:
-        facts.append(Fact("Tuned on", printable(listed(tuned))))
-    if audit.base:
-        real = sum(drop.verdict == "forgotten" for drop in audit.base.values())
-        facts.append(Fact("Real drops", f"{real} of {len(audit.base)}", "comparisons with the base"))
-    facts.append(Fact("Certainty", f"{100 * audit.level:.3g} %", "over all comparisons, Holm"))
-    return facts
-
-
-def _warnings(audit: Audit) -> list[str]:
-    cells = len(audit.rows) * len(audit.cols)
-    missing = cells - len(audit.matrix.runs)
-    found = []
-    if missing:
-        failed = audit.failures()
-        first = next(iter(failed.items()), None)
-        example = (
-            f" The first: {audit.rows[first[0][0]]} on {audit.cols[first[0][1]]}: {first[1]}" if first else ""
-        )
-        found.append(f"{missing} of {cells} cells have no result and enter no comparison.{example}")
-    unfinished = [
-        run for run in audit.matrix.runs.values() if run.manifest.get("status", "success") != "success"
-    ]
-    if unfinished:
-        found.append(
-            f"{len(unfinished)} of {cells} runs did not finish; their figures rest on fewer samples."
-        )
-    answers = sum(headline(run).total for run in audit.matrix.runs.values())
-    unscored = answers - sum(headline(run).n for run in audit.matrix.runs.values())
-    if unscored > TOO_MANY_UNSCORED * answers:
-        found.append(
-            f"{count(unscored)} of {count(answers)} answers could not be scored; they are neither right nor wrong."
-        )
-    if audit.references[0].why_not and len(audit.rows) > 1:
-        found.append(f"Nothing is compared with the base: {audit.references[0].why_not}")
-    return [printable(text) for text in found]
+# ---- pieces of the page ---------------------------------------------------------------------------
 
 
 def _options(audit: Audit) -> list[Option]:
@@ -328,11 +262,10 @@ def _options(audit: Audit) -> list[Option]:
 
 def _matrix_hint(audit: Audit) -> str:
     names = {headline(run).name for run in audit.matrix.runs.values()} - {""}
-    unit = "in per cent" if all(column for column in audit.cols) else ""
     what = listed(sorted(names)) or "No figure"
     return printable(
-        f"{what.capitalize()} {unit}, with its 95 % interval and the number of scored samples. The mark shows the"
-        f" difference to the reference in points, filled where the corrected interval excludes zero."
+        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored samples. The mark shows"
+        " the difference to the reference in points, filled where the corrected interval excludes zero."
     )
 
 
@@ -386,114 +319,3 @@ def _flow_views(audit: Audit, changes: Changes) -> list[dict[str, Any]]:
         }
         for flow in flows(changes)
     ]
-
-
-def _notes(audit: Audit) -> list[Note]:
-    methods = sorted({drop.method for reference in audit.references for drop in reference.drops.values()})
-    certainty = f"{100 * audit.level:.3g} %"
-    notes = [
-        Note(
-            "Accuracy and its interval",
-            "Share of scored samples that the headline scorer calls right, with its 95 % interval (Wilson for shares)."
-            " n is the number of scored samples; an answer that nobody could score, a refusal and a failed judge are"
-            " counted apart.",
-        ),
-        Note(
-            "Forgetting",
-            "Reference minus current on the same samples, in points: positive is lost. The word forgotten stands only"
-            " where the corrected interval excludes zero. No evidence does not mean that nothing was lost.",
-        ),
-        Note(
-            "Interval and correction",
-            f"Paired ({listed(methods) or 'no comparison'}), samples that share a picture count as one cluster."
-            f" Holm's correction over all {len(audit.base)} comparisons with the base: with {certainty} certainty none of"
-            " the verdicts is wrong. Each interval stands at its own corrected level, so that it always agrees with the"
-            " verdict.",
-        ),
-        Note(
-            "References",
-            "Base: the first row. Own: the checkpoint that had just been tuned on the set. Best so far: the best row up"
-            " to the cell; the best of several noisy figures is flattered, and so are these drops.",
-        ),
-        Note(
-            "Failures and leaks",
-            "Every answer is correct, incorrect, an intrinsic or an extrinsic hallucination, or no answer. A foreign"
-            " label is a label of another audited set that is not one of this set: the answer leaks from elsewhere.",
-        ),
-        Note(
-            "Pictures",
-            "Chosen by rule, not by hand: lost by the most checkpoints first, classes in turn. The cap and the full"
-            " number stand with each choice. Thumbnails are encoded anew, without the files' metadata.",
-        ),
-    ]
-    libraries = _libraries(audit.matrix)
-    return [*notes, Note("Versions", libraries)] if libraries else notes
-
-
-def _libraries(matrix: ResultMatrix) -> str:
-    found: dict[str, set[str]] = {}
-    for run in matrix.runs.values():
-        libraries = run.manifest.get("libraries") or run.manifest.get("versions") or {}
-        for name, version in libraries.items() if isinstance(libraries, Mapping) else ():
-            found.setdefault(str(name), set()).add(str(version))
-    return printable(
-        ", ".join(f"{name} {' / '.join(sorted(versions))}" for name, versions in sorted(found.items()))
-    )
-
-
-def _date(matrix: ResultMatrix) -> str:
-    """The day on which the last run of the audit was written, as it says itself."""
-    days = [str(run.manifest.get("updated") or "")[:10] for run in matrix.runs.values()]
-    return printable(max([*days, str(matrix.meta.get("created") or "")[:10]]))
-
-
-def _checkpoints(audit: Audit) -> list[dict[str, str]]:
-    found = []
-    for row, name in enumerate(audit.matrix.rows):
-        runs = [run for col in range(len(audit.cols)) if (run := audit.run(row, col)) is not None]
-        digests = sorted({str(run.manifest.get("checkpoint_digest", "")) for run in runs} - {""})
-        tuned = audit.tuned.get(row)
-        found.append(
-            {
-                "name": printable(name),
-                "digest": printable(", ".join(digests)) or "–",
-                "tuned": printable(audit.cols[tuned]) if tuned is not None else "–",
-            }
-        )
-    return found
-
-
-def _tasks(audit: Audit) -> list[dict[str, str]]:
-    return [_task(audit, col) for col in range(len(audit.cols))]
-
-
-def _task(audit: Audit, col: int) -> dict[str, str]:
-    runs = [run for row in range(len(audit.rows)) if (run := audit.run(row, col)) is not None]
-    name = printable(audit.matrix.cols[col])
-    if not runs:
-        blank = dict.fromkeys(("version", "samples", "headline", "scorers", "inference", "prompt"), "–")
-        return {"name": name, **blank}
-    first = runs[0]
-    prompt = first.records[0].sample.prompt if first.records else "–"
-    scorers = first.manifest.get("scorers") or {}
-    told = (
-        [f"{scorer} {version}" for scorer, version in scorers.items()]
-        if isinstance(scorers, Mapping)
-        else list(scorers)
-    )
-    return {
-        "name": name,
-        "version": printable(str(first.manifest.get("task_version", "–"))),
-        "samples": count(len(first.records)),
-        "headline": printable(headline(first).name),
-        "scorers": printable(", ".join(map(str, told))),
-        "inference": printable(_settings(first)),
-        "prompt": printable(prompt if len(prompt) <= 400 else f"{prompt[:400]} …"),
-    }
-
-
-def _settings(run: Run) -> str:
-    settings = run.manifest.get("inference") or {}
-    if not isinstance(settings, Mapping):
-        return str(settings)
-    return ", ".join(f"{name} {value}" for name, value in settings.items())

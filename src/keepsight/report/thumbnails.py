@@ -45,7 +45,7 @@ def _encode(image: Image, form: str, **settings: object) -> bytes:
 
 @dataclass
 class Album:
-    """The pictures of a page in order of arrival; `uris[i]` is "" for one that cannot be shown, `notes[i]` says why."""
+    """The pictures of a page in order of arrival. `uris[i]` is "" if one cannot be shown; `notes[i]` says why."""
 
     uris: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

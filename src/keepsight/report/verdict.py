@@ -22,6 +22,9 @@ class Part:
     text: str
     strong: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", printable(self.text))
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -51,14 +54,14 @@ class Verdict:
 
 def verdict(audit: Audit) -> Verdict:
     """Speaks of the last checkpoint of every method, and of the worst drop of each."""
-    last = [line.last for line in lines(audit.matrix.rows)]
-    told = [row for row in last if _others(audit, row)]
+    ends = [row for line in lines(audit.matrix.rows) for row in line.ends]
+    told = [row for row in ends if _others(audit, row)]
     told.sort(key=lambda row: _badness(_others(audit, row)), reverse=True)
     if not audit.base or not told:
         return Verdict(_nothing_compared(audit), tuple(_alone(audit)))
     findings = [finding for row in told[:MOST_METHODS] for finding in _findings(audit, row)]
     if len(told) > MOST_METHODS:
-        rest = Part(f"{len(told) - MOST_METHODS} more methods are in the matrix below.")
+        rest = Part(f"{len(told) - MOST_METHODS} more checkpoints are in the matrix below.")
         findings.append(Finding("no evidence", (rest,)))
     return Verdict(_headline(audit, told), tuple(findings))
 
@@ -126,7 +129,7 @@ def _tuned_finding(audit: Audit, row: int, drop: Drop) -> Finding:
     moved = {"improved": "rose", "forgotten": "fell"}.get(drop.verdict, "shows no evidence of a change:")
     words = (
         f", the set it was tuned on, {moved} {percent(drop.reference)} → {percent(drop.current)}"
-        f" ({_level(audit)} interval of the change {span(-drop.high, -drop.low)}, n {count(drop.n)})."
+        f" ({_level(audit)} interval of the change {span(-drop.high, -drop.low)}, n\u00a0{count(drop.n)})."
     )
     kind = drop.verdict
     return Finding(
@@ -138,7 +141,7 @@ def _tuned_finding(audit: Audit, row: int, drop: Drop) -> Finding:
 def _drop_parts(audit: Audit, drop: Drop) -> tuple[Part, ...]:
     words = (
         f", {percent(drop.reference)} → {percent(drop.current)}: {points(drop.difference).lstrip('+')} points lost"
-        f" ({_level(audit)} corrected interval {span(drop.low, drop.high).replace('+', '')}, n {count(drop.n)})"
+        f" ({_level(audit)} corrected interval {span(drop.low, drop.high).replace('+', '')}, n\u00a0{count(drop.n)})"
     )
     return Part(_title(audit, drop), strong=True), Part(words)
 
@@ -158,9 +161,7 @@ def _nothing_compared(audit: Audit) -> tuple[Part, ...]:
 
 def _alone(audit: Audit) -> list[Finding]:
     reason = audit.references[0].why_not
-    return (
-        [Finding("no evidence", (Part(printable(reason)),))] if reason and len(audit.matrix.rows) > 1 else []
-    )
+    return [Finding("no evidence", (Part(reason),))] if reason and len(audit.matrix.rows) > 1 else []
 
 
 def _others(audit: Audit, row: int) -> list[Drop]:
@@ -178,4 +179,4 @@ def _title(audit: Audit, drop: Drop) -> str:
 
 
 def _level(audit: Audit) -> str:
-    return f"{100 * audit.level:.3g} %"
+    return f"{100 * audit.level:.3g}\u00a0%"
