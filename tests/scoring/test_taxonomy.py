@@ -14,12 +14,23 @@ EMT = json.loads((Path(__file__).parent / "data" / "emt_examples.json").read_tex
 PUBLISHED = EMT["labels"]
 DRAWN = {
     "digits": list("0123456789"),
-    "shapes": "circle square triangle pentagon hexagon star cross ring moon heart".split(),
+    "shapes": [
+        "circle",
+        "square",
+        "triangle",
+        "pentagon",
+        "hexagon",
+        "star",
+        "cross",
+        "ring",
+        "moon",
+        "heart",
+    ],
     "letters": list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
-    "textures": "stripes bars slants grid dots checks zigzag waves bricks arcs".split(),
-    "cards": "hearts spades clubs diamonds".split(),
-    "colours": "red orange yellow green blue purple pink white".split(),
-    "scenes": "one two three four".split(),
+    "textures": ["stripes", "bars", "slants", "grid", "dots", "checks", "zigzag", "waves", "bricks", "arcs"],
+    "cards": ["hearts", "spades", "clubs", "diamonds"],
+    "colours": ["red", "orange", "yellow", "green", "blue", "purple", "pink", "white"],
+    "scenes": ["one", "two", "three", "four"],
 }
 FAMILIES = (PUBLISHED, DRAWN)
 
@@ -478,22 +489,17 @@ ROWS = [(name, *row) for name, rows in ANSWERS.items() for row in rows]
 def test_answer(name, truth, text, category, answer, flags):
     score = classify(SCORERS[name], truth, text)
     assert (score.explanation, score.answer, set(score.tags)) == (category, answer, set(flags.split()))
+    if "refusal" in score.tags:
+        assert math.isnan(score.value)
+        assert score.status == "refused"
+    else:
+        assert score.value == float(category == "correct")
+        assert score.status == ("unparsed" if category == "no_answer" else "ok")
 
 
 def test_enough_answers_of_our_own():
     assert len(set(ROWS)) == len(ROWS) >= 200
     assert {row[3] for row in ROWS} == set(CATEGORIES)
-
-
-@pytest.mark.parametrize(("name", "truth", "text", "category"), [row[:4] for row in ROWS])
-def test_value_and_status_follow_the_category(name, truth, text, category):
-    score = classify(SCORERS[name], truth, text)
-    if "refusal" in score.tags:
-        assert math.isnan(score.value)
-        assert (category, score.status) == ("no_answer", "refused")
-    else:
-        assert score.value == float(category == "correct")
-        assert score.status == ("unparsed" if category == "no_answer" else "ok")
 
 
 @pytest.mark.parametrize(
@@ -574,27 +580,24 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize("text", LONG, ids=lambda text: text[:12])
-def test_long_answers_take_no_time(text):
-    SCORERS["CIFAR-10"]([Sample("s", "p", target=("cat",))], [Output("cat")])  # compiled once
-    best = math.inf
-    for _ in range(3):
+def seconds(text):
+    """CPU time of one classification; the better of two, if the first was slow."""
+    times = []
+    while not times or (len(times) < 2 and times[0] > 0.1):
         start = time.process_time()
         classify(SCORERS["CIFAR-10"], "cat", text)
-        best = min(best, time.process_time() - start)
-    assert best < 0.5  # linear: a tenth of that on an idle core
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("text", LONG, ids=lambda text: text[:12])
+def test_long_answers_take_no_time(text):
+    assert seconds(text) < 0.6  # linear: 0.005 to 0.1 s on an idle core
 
 
 def test_time_grows_in_proportion():
-    def seconds(repeats):
-        best = math.inf
-        for _ in range(3):
-            start = time.process_time()
-            classify(SCORERS["CIFAR-10"], "cat", "a dog near the cat, not a ship but it's 8 " * repeats)
-            best = min(best, time.process_time() - start)
-        return best
-
-    assert seconds(2_000) < 30 * seconds(200)
+    text = "a dog near the cat, not a ship but it's 8 "
+    assert seconds(text * 1_000) < 30 * max(seconds(text * 100), 0.002)
 
 
 def test_version_follows_the_settings():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from keepsight.scoring.negation import COPULAS, denied, denied_afterwards, hedged
-from keepsight.scoring.words import ARTICLE, Token, forms, number_words, tokenize, word_set
+from keepsight.scoring.words import APOSTROPHES, ARTICLE, Token, forms, number_words, tokenize, word_set
 from keepsight.types import KeepsightError
 
 __all__ = ["LabelMatcher", "Mention"]
@@ -159,7 +159,7 @@ class LabelMatcher:
         if source is not None and label is not None:
             self._foreign_names.setdefault(words, {})[source] = None
         if words and words not in self._entries:
-            gaps = tuple(frozenset(token.gap) for token in tokenize(written, self._symbols)[: len(words)])
+            gaps = tuple(_like(token.gap) for token in tokenize(written, self._symbols)[: len(words)])
             self._entries[words] = _Entry(words, label, source, gaps)
 
     def _add_numbers(self, labels: Sequence[str], source: str | None) -> None:
@@ -296,6 +296,11 @@ def _quoted(tokens: Sequence[Token], index: int) -> bool:
 
 def _words(name: str, symbols: str) -> tuple[str, ...]:
     return tuple(token.text for token in tokenize(name, symbols))
+
+
+def _like(gap: str) -> frozenset[str]:
+    """The characters of a gap; one apostrophe stands for all."""
+    return frozenset(gap) | (frozenset(APOSTROPHES) if set(gap) & set(APOSTROPHES) else frozenset())
 
 
 def _plain(label: str) -> str:

@@ -242,8 +242,8 @@ def holm_levels(pvalues: Sequence[float], level: float = 0.95) -> list[float]:
 def agreeing(low: float, high: float, significant: bool) -> tuple[float, float]:
     """The interval, trimmed so that it excludes zero exactly when the test is `significant`.
 
-    Not significant: an end beyond zero is drawn back to it. Significant: an end that touches zero through rounding
-    is moved to the next float on the side of the interval's middle.
+    Not significant: an end beyond zero is drawn back to it. Significant, yet zero inside: only rounding, or Tango's
+    normal approximation below p = 1e-4, can bring that about; the end is moved just past zero.
     """
     if math.isnan(low) or math.isnan(high):
         return low, high

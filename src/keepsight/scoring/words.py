@@ -12,20 +12,20 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["ARTICLE", "Token", "forms", "number_words", "tokenize", "word_set"]
+__all__ = ["APOSTROPHES", "ARTICLE", "Token", "forms", "number_words", "tokenize", "word_set"]
 
 ARTICLE = "a(n)"
 """Normal form of the article that EMT's fine-tuning sentences write literally: "The object is a(n) airplane."."""
 
 # Scripts written without blanks: every character is a word, so that a label is found inside a sentence.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_APOSTROPHES = "'’`´"
+APOSTROPHES = "'’`´"
 # Letters and digits of all other scripts, with the combining marks that \w leaves out.
 _LETTER = rf"(?:[^\W_{_UNSPACED}]|[\u0300-\u036f\u0900-\u0963\u0966-\u0dff])"
 _TOKEN = (
     r"(?P<article>(?<![^\W_])[aA]\([nN]\))"
     r"|\d{1,3}(?:,\d{3})+(?![\d,])|\d+\.\d+(?![.\d])"  # 1,000 and 3.14 are one word, and no digit label
-    rf"|{_LETTER}+(?:[{_APOSTROPHES}]{_LETTER}+)*|[{_UNSPACED}]"
+    rf"|{_LETTER}+(?:[{APOSTROPHES}]{_LETTER}+)*|[{_UNSPACED}]"
 )
 
 
@@ -74,7 +74,7 @@ def _pattern(symbols: str) -> re.Pattern[str]:
 
 def _clitic_edges(word: str) -> list[int]:
     """Where a word falls apart before what hangs on it after an apostrophe, both ends included."""
-    cuts = [index for index, character in enumerate(word) if character in _APOSTROPHES]
+    cuts = [index for index, character in enumerate(word) if character in APOSTROPHES]
     if cuts and word[cuts[-1] - 1 : cuts[-1]] in ("n", "N") and word[cuts[-1] + 1 :] in ("t", "T"):
         cuts = [*cuts[:-1], cuts[-1] - 1]  # the n of "n't" belongs to it
     return sorted({0, *cuts, len(word)})
@@ -83,7 +83,7 @@ def _clitic_edges(word: str) -> list[int]:
 def _normal(word: str) -> str:
     if word.isascii():
         return word.lower().replace("`", "'")
-    for apostrophe in _APOSTROPHES:  # before NFKC, which takes "´" apart
+    for apostrophe in APOSTROPHES:  # before NFKC, which takes "´" apart
         word = word.replace(apostrophe, "'")
     normal = unicodedata.normalize("NFKC", word).casefold()
     return str(unicodedata.decimal(normal)) if len(normal) == 1 and normal.isdecimal() else normal
