@@ -53,7 +53,7 @@ def fresh_registry(monkeypatch):
 
     from keepsight.models import bases, tower_cache
 
-    monkeypatch.setattr(tower_cache, "_shared", tower_cache.FeatureStore())
+    monkeypatch.setattr(tower_cache, "_shared", tower_cache.FeatureStore(tower_cache.DEFAULT_LIMIT))
     monkeypatch.setattr(bases, "_bases", OrderedDict())
 
 

@@ -77,6 +77,28 @@ def test_each_picture_is_encoded_once_for_all_checkpoints(tiny_llava, checkpoint
     assert encoded == len({sample.media[0].sha256 for sample in samples if sample.media}) == 5
 
 
+def test_batches_are_prepared_once_for_all_checkpoints(tiny_llava, checkpoints, samples, broken, monkeypatch):
+    from dataclasses import replace
+
+    from keepsight.models import prompts
+    from tests.models.conftest import picture
+
+    decoded = []
+    real = prompts.decode
+    monkeypatch.setattr(prompts, "decode", lambda media: decoded.append(media) or real(media))
+    asked = [*samples, broken]
+    base, tuned = load(ref(tiny_llava)), load(ref(tiny_llava, checkpoints["lora"]))
+    first = answers(base, asked, batch_size=3)
+    once = len(decoded)
+    answers(tuned, asked, batch_size=3)
+    assert answers(base, asked, batch_size=3) == first and first[-1].error is not None
+    assert len(decoded) == once
+    other = [replace(sample, media=(picture(123),)) if sample.media else sample for sample in asked]
+    assert [one.text for one in answers(base, other, batch_size=3)] != [one.text for one in first]
+    answers(base.unshared(), asked, batch_size=3)
+    assert len(decoded) > 2 * once, "a model of its own may change its processor, so nothing is kept"
+
+
 def test_stacked_checkpoints_add_up(tiny_llava, checkpoints, samples, tmp_path):
     """LoRA over linear: the LoRA's layers with its own projector, and nothing of the linear one left."""
     base = load(ref(tiny_llava, checkpoints["linear"]))

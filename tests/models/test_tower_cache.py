@@ -2,7 +2,7 @@
 
 import pytest
 
-from keepsight.models.tower_cache import FeatureStore, TowerCache
+from keepsight.models.tower_cache import DEFAULT_LIMIT, FeatureStore, TowerCache
 
 pytestmark = pytest.mark.torch
 
@@ -45,7 +45,7 @@ def test_hits_misses_and_mixtures_equal_the_tower(tower, pixels, wanted):
 
     with torch.no_grad():
         plain = {rows: tower(pixels[list(rows)], output_hidden_states=wanted) for rows in ROWS}
-        cache = TowerCache(tower, FeatureStore())
+        cache = TowerCache(tower, FeatureStore(DEFAULT_LIMIT))
         for rows in ROWS:
             got = tower(pixel_values=pixels[list(rows)], output_hidden_states=wanted)
             assert type(got) is type(plain[rows]) and list(got) == list(plain[rows])
@@ -59,7 +59,7 @@ ROWS = ((0, 1), (0, 1), (1, 2, 2, 0), (5, 4, 3), (3, 0, 5, 1))
 def test_settings_and_dtypes_have_rows_of_their_own(tower, pixels):
     import torch
 
-    cache = TowerCache(tower, FeatureStore())
+    cache = TowerCache(tower, FeatureStore(DEFAULT_LIMIT))
     with torch.no_grad():
         tower(pixels)
         assert tower(pixels, output_hidden_states=True).hidden_states is not None
@@ -72,7 +72,7 @@ def test_only_equal_towers_share_rows(tower, pixels):
 
     import torch
 
-    store = FeatureStore()
+    store = FeatureStore(DEFAULT_LIMIT)
     twin, other = copy.deepcopy(tower), copy.deepcopy(tower)
     with torch.no_grad():
         next(other.parameters()).add_(0.1)
@@ -87,7 +87,7 @@ def test_only_equal_towers_share_rows(tower, pixels):
 def test_it_stands_aside(tower, pixels):
     import torch
 
-    cache = TowerCache(tower, FeatureStore())
+    cache = TowerCache(tower, FeatureStore(DEFAULT_LIMIT))
     tower(pixels).last_hidden_state.sum().backward()
     assert tower.embeddings.class_embedding.grad is not None
     cache.active = False
@@ -107,7 +107,7 @@ def test_it_does_not_hold_more_than_its_limit(tower, pixels):
         for _ in range(5):
             assert torch.allclose(flat(tower(pixels)), plain, atol=1e-6)
             assert store.used == len(store) * size <= 3 * size
-            assert sorted(store._order) == sorted(store._rows)
+            assert sorted(store._order) == sorted(store._values)
         assert 6 < cache.rows_encoded < 30, "some pictures stay although they come round in order"
         TowerCache(tower, small := FeatureStore(1))
         tower(pixels)
@@ -125,7 +125,7 @@ def test_a_tower_that_is_no_map_of_rows_is_left_alone():
     tower = Mixing()
     pixels = torch.randn(2, 3, 4, 4)
     expected = tower(pixels).last_hidden_state
-    TowerCache(tower, FeatureStore())
+    TowerCache(tower, FeatureStore(DEFAULT_LIMIT))
     with torch.no_grad():
         for _ in range(2):
             assert torch.equal(tower(pixels).last_hidden_state, expected)
@@ -133,7 +133,7 @@ def test_a_tower_that_is_no_map_of_rows_is_left_alone():
 
 def test_state_and_names_stay(tower):
     before = {name: value.clone() for name, value in tower.state_dict().items()}
-    TowerCache(tower, FeatureStore())
+    TowerCache(tower, FeatureStore(DEFAULT_LIMIT))
     assert list(tower.state_dict()) == list(before)
 
 

@@ -241,18 +241,12 @@ class HFModel:
         self, samples: Sequence[Sample], texts: dict[int, str], decoding: Decoding, batch: list[int]
     ) -> list[Output]:
         """One batch: samples whose pictures cannot be decoded fail, the rest are asked together."""
-        outputs: dict[int, Output] = {}
-        images: dict[int, Any] = {}
-        for index in batch:
-            try:
-                images[index] = pictures(samples[index])
-            except KeepsightError as error:
-                outputs[index] = _failed(str(error))
-        if images:
-            inputs = batch_inputs(self.processor, [texts[index] for index in images], list(images.values()))
-            answers = self._decode(inputs, [samples[index].id for index in images], decoding)
-            outputs.update(zip(images, answers))
-        return [outputs[index] for index in batch]
+        chosen = [samples[index] for index in batch]
+        prepared = self.base.prepared([texts[index] for index in batch], chosen)
+        failures = prepared.failures
+        asked = [sample.id for row, sample in enumerate(chosen) if row not in failures]
+        answers = iter(self._decode(prepared.inputs, asked, decoding) if asked else ())
+        return [_failed(failures[row]) if row in failures else next(answers) for row in range(len(batch))]
 
     def _decode(self, inputs: dict[str, Any], sample_ids: list[str], decoding: Decoding) -> list[Output]:
         import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keepsight.data.pictures import decode
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_MARK",
+    "Prepared",
     "answer_ids",
     "batch_inputs",
     "pictures",
+    "prepare",
     "render",
     "render_messages",
     "user_message",
@@ -87,6 +90,31 @@ def batch_inputs(processor: Any, texts: Sequence[str], images: Sequence[Sequence
         add_special_tokens=not bos_rendered,  # a template that writes <s> itself must not get a second one
     )
     return dict(inputs)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch ready to be asked: the tensors of the rows that can be asked, and why the others cannot."""
+
+    inputs: dict[str, Any]  # empty when no row can be asked
+    failures: dict[int, str]  # row -> reason
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.inputs.values())
+
+
+def prepare(processor: Any, texts: Sequence[str], samples: Sequence[Sample]) -> Prepared:
+    """Decodes the pictures of rendered samples and makes the tensors; a broken picture fails its own row alone."""
+    images: dict[int, list[Image]] = {}
+    failures: dict[int, str] = {}
+    for row, sample in enumerate(samples):
+        try:
+            images[row] = pictures(sample)
+        except KeepsightError as error:
+            failures[row] = str(error)
+    asked = [texts[row] for row in images]
+    return Prepared(batch_inputs(processor, asked, list(images.values())) if asked else {}, failures)
 
 
 def answer_ids(processor: Any, prompt_text: str, full_text: str) -> list[int]:

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from random import Random
 from typing import Any
 
+from keepsight.models.memory import Memory
 from keepsight.models.sources import state_digest
 
 __all__ = ["DEFAULT_LIMIT", "FeatureStore", "TowerCache", "shared_store"]
@@ -38,47 +38,9 @@ class Row:
         )
 
 
-class FeatureStore:
-    """Rows by key, bounded in bytes.
+FeatureStore = Memory[Row]
 
-    When it is full a *random* row goes: an audit shows the same pictures again and again in the same order, where the
-    least recently used one is exactly the one needed next.
-    """
-
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self.used = 0  # bytes
-        self._limit = limit
-        self._rows: dict[str, Row] = {}
-        self._order: list[str] = []
-        self._random = Random(0)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, key: str) -> Row:
-        return self._rows[key]
-
-    def keep(self, rows: dict[str, Row]) -> None:
-        """Copies `rows` to CPU memory; one that is larger than the whole limit is not kept."""
-        for key, row in rows.items():
-            kept = row.mapped(_to_memory)
-            while self._order and self.used + kept.nbytes > self._limit:
-                self._drop()
-            if kept.nbytes <= self._limit:
-                self._rows[key] = kept
-                self._order.append(key)
-                self.used += kept.nbytes
-
-    def _drop(self) -> None:
-        at = self._random.randrange(len(self._order))
-        self._order[at], self._order[-1] = self._order[-1], self._order[at]
-        self.used -= self._rows.pop(self._order.pop()).nbytes
-
-
-_shared = FeatureStore()
+_shared = FeatureStore(DEFAULT_LIMIT)
 
 
 def shared_store() -> FeatureStore:
@@ -124,11 +86,15 @@ class TowerCache:
             self.rows_encoded += len(asked)
             fresh = dict(zip((keys[at] for at in asked), rows))
             if len(asked) == len(keys):
-                self._store.keep(fresh)
+                self._keep(fresh)
                 return output
         known = [fresh[key] if key in fresh else self._store[key] for key in keys]
-        self._store.keep(fresh)
+        self._keep(fresh)
         return _stacked(known, pixels.device)
+
+    def _keep(self, rows: dict[str, Row]) -> None:
+        for key, row in rows.items():
+            self._store.keep(key, row.mapped(_to_memory))
 
     def _may_answer(self, pixels: Any) -> bool:
         import torch
