@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from keepsight.data.drawn import SETS
+from keepsight.data.drawn import ALL_SETS
 from keepsight.demo import TITLE, TUNED_SET, demo, emt_claims
 from keepsight.report.claims import write_claims
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--tiny", action="store_true", help="few pictures, one epoch: shows that it runs, not that it holds"
     )
-    parser.add_argument("--tuned", default=TUNED_SET, choices=sorted(SETS))
+    parser.add_argument("--tuned", default=TUNED_SET, choices=sorted(ALL_SETS))
     parser.add_argument("--output_path", type=Path, default=Path("out/emt"))
     options = parser.parse_args(arguments)
     size = {"n": 12, "tuning": {"num_train_epochs": 1}} if options.tiny else {"n": 300}

@@ -312,14 +312,14 @@ def demo(
     Takes about two minutes.
     """
     from keepsight.console import claim_lines, progress_bar
-    from keepsight.data.drawn import SETS
+    from keepsight.data.drawn import ALL_SETS
     from keepsight.demo import audit_demo, tune_demo
     from keepsight.report.claims import read_claims
     from keepsight.tune.progress import console_progress
     from keepsight.types import KeepsightError
 
-    if tuned not in SETS:
-        raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(SETS)}")
+    if tuned not in ALL_SETS:
+        raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
     with _resumable(), console_progress() as learning:
         tune_demo(output_path, tuned=tuned, progress=learning)
     with _resumable(), progress_bar() as progress:

@@ -16,10 +16,10 @@ def _tasks() -> list[tuple[str, str]]:
 
 
 def _sets() -> list[tuple[str, str]]:
-    from keepsight.data.drawn import SETS
+    from keepsight.data.drawn import ALL_SETS
     from keepsight.data.published import PUBLISHED
 
-    drawn = [(name, f"{len(each.labels)} labels, comes with the package") for name, each in SETS.items()]
+    drawn = [(name, f"{len(each.labels)} labels, comes with the package") for name, each in ALL_SETS.items()]
     return [*drawn, *((name, f"{about.title}, from your own copy") for name, about in PUBLISHED.items())]
 
 

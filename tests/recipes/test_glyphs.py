@@ -8,10 +8,10 @@ from pathlib import Path
 def test_glyphs_json_is_the_recipe_s_output():
     import matplotlib
 
-    from recipes.glyphs import CHARACTERS, FONT_FILES, flatten
+    from recipes.glyphs import outlines
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     shipped = json.loads(files("keepsight.data.drawn").joinpath("glyphs.json").read_text(encoding="utf-8"))[
         "fonts"
     ]
-    assert shipped == {name: flatten(str(folder / file), CHARACTERS) for name, file in FONT_FILES.items()}
+    assert shipped == outlines(folder)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.drawn import SETS
+from keepsight.data.drawn import ALL_SETS
 from keepsight.data.published import PUBLISHED
 from keepsight.tasks.emt import emt
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
@@ -37,7 +37,7 @@ class TaskInfo:
 
 def available() -> list[TaskInfo]:
     """Every task that `get` knows by name, those of installed packages included (named, not imported)."""
-    drawn = [TaskInfo(f"emt:{name}", f"Closed-world classification of {name}, a drawn set.") for name in SETS]
+    drawn = [TaskInfo(f"emt:{name}", f"Closed-world classification of {name}, a drawn set.") for name in ALL_SETS]
     published = [
         TaskInfo(f"emt:{name}", f"Closed-world classification of {about.title}; give path=.")
         for name, about in PUBLISHED.items()
@@ -86,7 +86,7 @@ def _built(name: str, builder: Callable[..., Task], given: tuple[Any, ...], argu
 def _known_set(name: str) -> str:
     """The part after `emt:` if it can name a set at all."""
     chosen = name.removeprefix("emt:")
-    if chosen in SETS or chosen in PUBLISHED or chosen.startswith("hf:") or Path(chosen).expanduser().exists():
+    if chosen in ALL_SETS or chosen in PUBLISHED or chosen.startswith("hf:") or Path(chosen).expanduser().exists():
         return chosen
     raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
 

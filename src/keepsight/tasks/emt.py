@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keepsight.data.drawn import SETS
+from keepsight.data.drawn import ALL_SETS
 from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
 from keepsight.data.llava import instruction_samples
 from keepsight.data.published import PUBLISHED, published_set
@@ -123,14 +123,14 @@ def _picture_set(pictures: str | Path | PictureSet, path: str | Path | None) -> 
         return published_set(name, path)
     if path is not None:
         return replace(read_set(path), name=name)
-    return SETS[name] if name in SETS else read_set(name)
+    return ALL_SETS[name] if name in ALL_SETS else read_set(name)
 
 
 def _family(name: str) -> dict[str, tuple[str, ...]]:
     """Label sets that a model audited on this set was probably tuned on."""
     if name in PUBLISHED:
         return {other: about.labels for other, about in PUBLISHED.items() if other != name and about.labels}
-    return {other: s.labels for other, s in SETS.items() if other != name and other not in _NOT_FOREIGN}
+    return {other: s.labels for other, s in ALL_SETS.items() if other != name and other not in _NOT_FOREIGN}
 
 
 def _sample(set_name: str, prompt: str, labels: tuple[str, ...], picture: LabelledPicture) -> Sample:

@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from keepsight.data.drawn import SETS, SIDE
+from keepsight.data.drawn import ALL_SETS, SIDE
 from keepsight.data.drawn.raster import blank, coverage, noise, paint, png_bytes
 from keepsight.data.pictures import decode
 from keepsight.types import KeepsightError, Media
@@ -19,13 +19,14 @@ GOLDEN = {
     "textures": "1f58d99ed3fb4e67",
     "cards": "7ba4e77986e8eaa7",
     "colours": "e54157bfd9f5c17e",
+    "signs": "0486618a424b9570",
     "scenes": "adb6c1b46184e445",
 }
-every_set = pytest.mark.parametrize("name", SETS)
+every_set = pytest.mark.parametrize("name", ALL_SETS)
 
 
 def digest(name: str) -> str:
-    return hashlib.sha256(b"".join(p.pixels.tobytes() for p in SETS[name].test(20))).hexdigest()[:16]
+    return hashlib.sha256(b"".join(p.pixels.tobytes() for p in ALL_SETS[name].test(20))).hexdigest()[:16]
 
 
 @every_set
@@ -35,35 +36,35 @@ def test_the_same_pictures_on_every_machine(name):
 
 @every_set
 def test_a_picture_does_not_depend_on_those_before_it(name):
-    drawn = SETS[name]
+    drawn = ALL_SETS[name]
     alone, row = drawn.picture("test", 7), drawn.test(9)[7]
     assert alone.id == row.id and alone.label == row.label and np.array_equal(alone.pixels, row.pixels)
 
 
 @every_set
 def test_pictures_have_ids_labels_and_pixels_of_the_set(name):
-    pictures = SETS[name].train(60) + SETS[name].test(60)
+    pictures = ALL_SETS[name].train(60) + ALL_SETS[name].test(60)
     assert len({p.id for p in pictures}) == 120
     for picture in pictures:
         assert picture.pixels.shape == (SIDE, SIDE, 3) and picture.pixels.dtype == np.uint8
-        assert picture.label in SETS[name].labels
+        assert picture.label in ALL_SETS[name].labels
 
 
 @every_set
 def test_train_and_test_share_no_picture(name):
-    train = {p.pixels.tobytes() for p in SETS[name].train(300)}
-    assert not train & {p.pixels.tobytes() for p in SETS[name].test(300)}
+    train = {p.pixels.tobytes() for p in ALL_SETS[name].train(300)}
+    assert not train & {p.pixels.tobytes() for p in ALL_SETS[name].test(300)}
 
 
 @every_set
 def test_another_seed_gives_other_pictures_of_a_drawn_set(name):
-    if SETS[name].size is None:
-        assert not np.array_equal(SETS[name].test(1, 0)[0].pixels, SETS[name].test(1, 1)[0].pixels)
+    if ALL_SETS[name].size is None:
+        assert not np.array_equal(ALL_SETS[name].test(1, 0)[0].pixels, ALL_SETS[name].test(1, 1)[0].pixels)
 
 
 @every_set
 def test_all_classes_are_drawn_about_as_often(name):
-    drawn = SETS[name]
+    drawn = ALL_SETS[name]
     shown = [p.label for p in drawn.test(300)]
     counts = [shown.count(label) for label in drawn.labels]
     assert min(counts) > 0 and max(counts) < 3.5 * 300 / len(drawn.labels)
@@ -72,13 +73,13 @@ def test_all_classes_are_drawn_about_as_often(name):
 @every_set
 def test_captions_name_the_class_and_questions_are_answered(name):
     rng = Random(0)
-    for picture in SETS[name].test(40):
+    for picture in ALL_SETS[name].test(40):
         if name != "scenes":
             assert all(
                 any(word in caption for word in (picture.label, picture.facts.get("rank", "?")))
-                for caption in SETS[name].captions(picture, rng)
+                for caption in ALL_SETS[name].captions(picture, rng)
             )
-        questions = SETS[name].questions(picture, rng)
+        questions = ALL_SETS[name].questions(picture, rng)
         assert all(q.prompt.endswith(("?", ".")) and q.answer for q in questions)
         answers = [q.answer for q in questions if q.kind == "yes/no"]
         assert answers.count("Yes") == answers.count("No") > 0
@@ -86,13 +87,13 @@ def test_captions_name_the_class_and_questions_are_answered(name):
 
 @every_set
 def test_the_stored_picture_decodes_to_the_same_pixels(name):
-    picture = SETS[name].test(1)[0]
+    picture = ALL_SETS[name].test(1)[0]
     assert np.array_equal(np.asarray(decode(picture.media)), picture.pixels)
 
 
 def test_a_real_set_does_not_invent_pictures():
     with pytest.raises(KeepsightError, match="there are 360"):
-        SETS["digits"].test(361)
+        ALL_SETS["digits"].test(361)
 
 
 def test_a_square_covers_its_pixels_and_half_its_border():

@@ -1,4 +1,7 @@
-"""The world that ships: real digits and six sets drawn here, the same picture on every machine."""
+"""The world that ships: real digits and seven sets drawn here, the same picture on every machine.
+
+`SETS` is what the embedded model is taught; `UNTAUGHT` it has never seen, so that there is something to tune it on.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from keepsight.data.drawn.picture import DrawnSet, Picture, Question
 from keepsight.data.drawn.raster import SIDE
 from keepsight.data.drawn.scenes import SCENES
 from keepsight.data.drawn.shapes import SHAPES
+from keepsight.data.drawn.signs import SIGNS
 from keepsight.data.drawn.textures import TEXTURES
 
-__all__ = ["SETS", "SIDE", "DrawnSet", "Picture", "Question"]
+__all__ = ["ALL_SETS", "SETS", "SIDE", "UNTAUGHT", "DrawnSet", "Picture", "Question"]
 
 SETS: dict[str, DrawnSet] = {
     "digits": DIGITS,
@@ -23,3 +27,5 @@ SETS: dict[str, DrawnSet] = {
     "colours": BLOTS,
     "scenes": SCENES,
 }
+UNTAUGHT: dict[str, DrawnSet] = {"signs": SIGNS}
+ALL_SETS: dict[str, DrawnSet] = {**SETS, **UNTAUGHT}
