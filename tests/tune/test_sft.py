@@ -34,6 +34,18 @@ config = SFTConfig(method=method, num_train_epochs=2, per_device_train_batch_siz
 sft(load(base, device="cpu"), instruction_samples(SETS["shapes"], n=13), config, output, progress=die)
 """
 
+DISTRIBUTED = """
+import sys
+from keepsight.data.drawn import SETS
+from keepsight.data.llava import instruction_samples
+from keepsight.models import load
+from keepsight.tune.sft import SFTConfig, sft
+
+config = SFTConfig(method="lora", num_train_epochs=1, per_device_train_batch_size=2, learning_rate=1e-2, save_steps=3,
+                   lora_r=4, lora_dropout=0.0)
+sft(load(sys.argv[1], device="cpu"), instruction_samples(SETS["shapes"], n=13), config, sys.argv[2])
+"""
+
 
 def tensors(directory):
     from safetensors.torch import load_file
@@ -137,6 +149,33 @@ def test_the_base_in_memory_is_left_alone(model, samples, tmp_path):
     assert all(value.equal(model.module.state_dict()[name]) for name, value in before.items())
 
 
+def test_a_module_built_by_the_caller_is_tuned_and_its_base_recorded(base, samples, tmp_path):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from keepsight.models import load
+
+    built = load((AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)))
+    before = built.weights_digest
+    (checkpoint,) = sft(built, samples, replace(QUICK, num_train_epochs=1), tmp_path)
+    assert built.weights_digest != before
+    assert json.loads((checkpoint / "keepsight.json").read_text())["base_digest"] == before
+
+
+def test_two_processes_learn_what_one_does(base, model, samples, tmp_path):
+    import torch
+
+    config = replace(QUICK, method="lora", lora_dropout=0.0, num_train_epochs=1)
+    one = sft(model, samples, config, tmp_path / "one")[-1]
+    script = tmp_path / "tune.py"
+    script.write_text(DISTRIBUTED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, str(base), str(tmp_path / "two")], env=environment, cwd=ROOT, timeout=200, check=True)
+    two = tmp_path / "two" / "epoch-1"
+    for name, value in tensors(one).items():
+        torch.testing.assert_close(value, tensors(two)[name], rtol=1e-3, atol=2e-5)
+
+
 def test_hooks_are_called_in_order(model, samples, tmp_path):
     class Spy(Method):
         name = "spy"
@@ -188,6 +227,41 @@ def test_settings_that_save_memory_do_not_change_what_is_learnt(model, samples, 
     half = sft(model, samples, replace(config, bf16=True), tmp_path / "half")[-1]
     moved = [(tensors(half)[name] - value).abs().max() for name, value in tensors(plain).items()]
     assert 0 < max(moved) < 0.1
+
+
+def test_broken_pictures_are_named_before_anything_is_trained(model, samples, tmp_path):
+    from keepsight.types import Media
+
+    path = tmp_path / "broken.png"
+    path.write_bytes(samples[0].media[0].read()[:60])
+    bad = [*samples, replace(samples[0], media=(Media(path=path),)), replace(samples[1], media=(Media(data=b"x"),))]
+    with pytest.raises(KeepsightError, match=r"2 pictures of the training data: .*broken\.png.*in memory"):
+        sft(model, bad, QUICK, tmp_path / "out")
+    assert not (tmp_path / "out" / "tune.json").exists()
+
+
+def test_gradients_may_go_unclipped(model, samples, tmp_path):
+    seen = []
+    config = replace(QUICK, num_train_epochs=1, max_grad_norm=0.0)
+    sft(model, samples, config, tmp_path, progress=seen.append)
+    assert all(0 < now.grad_norm < 1e3 and now.seconds_left >= 0 for now in seen)
+
+
+def test_a_second_run_in_the_same_directory_waits_its_turn(model, samples, tmp_path):
+    def intrude(checkpoint, epoch):
+        sft(model, samples, QUICK, tmp_path)
+
+    with pytest.raises(KeepsightError, match="is being written by process"):
+        sft(model, samples, QUICK, tmp_path, on_epoch=intrude)
+
+
+def test_conversations_and_rows_without_pictures_are_learnt_together(model, samples, tmp_path):
+    talk = replace(samples[0], meta={"turns": [["Is it red?", "No."]]})
+    words = replace(samples[1], media=(), prompt="How many?", target=("three",))
+    losses = []
+    config = replace(QUICK, method="lora", num_train_epochs=1, per_device_train_batch_size=2)
+    sft(model, [talk, words, samples[2]], config, tmp_path, progress=lambda now: losses.append(now.loss))
+    assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
 
 
 def test_no_samples_is_an_error(model, tmp_path):

@@ -57,15 +57,22 @@ class Plan:
     def batches(self, step: int, process: int = 0) -> list[list[int]]:
         """Indices of the samples of one step, as the batches that one process passes forward, in order.
 
-        An epoch's last step may be short. It is filled up from the epoch's start only so far that every process gets
-        as many samples as the others: a process without a batch would wait for the others for ever.
+        An epoch's last step may be short. It is filled up only so far that every process gets as many samples as
+        the others: a process without a batch would wait for the others for ever. See `has_filler`.
         """
         order = self._order(self.epoch_of(step))
-        start = (step - 1) % self.steps_per_epoch * self.samples_per_step
-        chosen = order[start : start + self.samples_per_step]
+        chosen = order[self._start(step) : self._start(step) + self.samples_per_step]
         chosen += [order[i % len(order)] for i in range(-len(chosen) % self.processes)]
         own = chosen[process :: self.processes]
         return [own[i : i + self.batch_size] for i in range(0, len(own), self.batch_size)]
+
+    def has_filler(self, step: int, process: int = 0) -> bool:
+        """Whether the last sample of this process only fills up the step, and must not be learnt again."""
+        left = min(self.samples_per_step, self.samples - self._start(step)) % self.processes
+        return 0 < left <= process
+
+    def _start(self, step: int) -> int:
+        return (step - 1) % self.steps_per_epoch * self.samples_per_step
 
     def _order(self, epoch: int) -> list[int]:
         order = list(range(self.samples))

@@ -30,6 +30,8 @@ class TrainProgress:
     seconds_left: float
 
 
+_SECONDS_BETWEEN_LINES = 30.0
+
 OnProgress = Callable[[TrainProgress], None]
 
 
@@ -91,24 +93,36 @@ class Clock:
 
 @contextmanager
 def console_progress() -> Iterator[OnProgress]:
-    """A progress bar with loss, throughput and time left, on standard error and only if that is a terminal."""
+    """A bar with loss, throughput and time left on a terminal's stderr; elsewhere (a log file) a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("tuning {task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        line = bar.add_task("", total=None, figures="")
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (TextColumn("tuning"), BarColumn(None), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, expand=True) as bars:
+        bar = bars.add_task("", total=None)
+        yield lambda now: bars.update(bar, completed=now.step, total=now.total_steps, description=_figures(now))
 
-        def show(now: TrainProgress) -> None:
-            left = f"{int(now.seconds_left) // 60}:{int(now.seconds_left) % 60:02d}"
-            figures = f"{now.step}/{now.total_steps}  loss {now.loss:.3f}  {now.samples_per_second:.1f} samples/s  {left} left"
-            bar.update(
-                line,
-                completed=now.step,
-                total=now.total_steps,
-                description=f"epoch {now.epoch}/{now.epochs}",
-                figures=figures,
-            )
 
-        yield show
+class _Lines:
+    """Prints the first step, the last one, and one every half minute between them."""
+
+    def __init__(self, console: Any) -> None:
+        self._console = console
+        self._next = 0.0
+
+    def __call__(self, now: TrainProgress) -> None:
+        if now.step == now.total_steps or time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
+            self._console.print(f"tuning {_figures(now)}", highlight=False, soft_wrap=True)
+
+
+def _figures(now: TrainProgress) -> str:
+    left = f"{int(now.seconds_left) // 60}:{int(now.seconds_left) % 60:02d}"
+    return (
+        f"epoch {now.epoch}/{now.epochs}, step {now.step}/{now.total_steps}, loss {now.loss:.3f}, "
+        f"{now.samples_per_second:.1f} samples/s, {left} left"
+    )

@@ -89,7 +89,8 @@ def sft(
         if len(done) == config.num_train_epochs:
             StateDirectory(directory / "state", identity).clear()
             return done
-        run = _Run(model.unshared(), samples, config, directory, identity, method, progress)
+        base = model.weights_digest  # before training: a module built by the caller could not tell any more
+        run = _Run(model.unshared(), samples, config, directory, identity, base, method, progress)
         return run.train(on_epoch, told=len(done))
     finally:
         if lock is not None:
@@ -105,13 +106,14 @@ class _Run:
     config: SFTConfig
     directory: Path
     identity: str
+    base_digest: str
     method: Method
     progress: OnProgress | None
 
     def train(self, on_epoch: OnEpoch | None, told: int) -> list[Path]:
         """The loop, from the newest state to the end. The first `told` epochs were reported already."""
         config, module = self.config, self.model.module
-        accelerator = _accelerator(module)
+        accelerator = _accelerator(module, config, self.samples)
         plan = Plan.of(config, len(self.samples), accelerator.num_processes)
         choose_trained(module, config)
         self.method.wrap(module)
@@ -123,7 +125,7 @@ class _Run:
         self.method.load_state_dict(extra)
         accelerator.wait_for_everyone()  # everybody has read the state before somebody writes the next
         log = TrainLog(self.directory / "train_log.jsonl", start) if accelerator.is_main_process else None
-        prepared = _Ahead(lambda step: self._batches(plan.batches(step, accelerator.process_index)))
+        prepared = _Ahead(lambda step: self._batches(plan, step, accelerator.process_index))
         clock = Clock()
         _training_mode(module, config)
         for step in range(start + 1, plan.total_steps + 1):
@@ -158,12 +160,15 @@ class _Run:
             states.clear()
         return _finished_epochs(self.directory, config)
 
-    def _batches(self, chosen: Sequence[Sequence[int]]) -> list[Batch]:
+    def _batches(self, plan: Plan, step: int, process: int) -> list[Batch]:
         """The batches of one step as tensors on the CPU."""
-        return [
+        batches: list[Batch] = [
             self.model.training_batch([self.samples[i] for i in batch], max_length=self.config.max_length)
-            for batch in chosen
+            for batch in plan.batches(step, process)
         ]
+        if plan.has_filler(step, process):
+            batches[-1]["labels"][-1] = _IGNORED
+        return batches
 
     def _backward(self, accelerator: Any, module: Any, batches: Sequence[Batch]) -> float:
         """Gradients of one step, summed over its batches; returns the mean loss over its answer tokens."""
@@ -214,6 +219,7 @@ class _Run:
                 step=step,
                 config=asdict(self.config),
                 data_digest=_data_digest(self.samples),
+                base_digest=self.base_digest,
             )
 
     def _require_number(self, value: float, what: str, step: int, plan: Plan) -> None:
@@ -320,11 +326,12 @@ def _is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _accelerator(module: Any) -> Any:
+def _accelerator(module: Any, config: SFTConfig, samples: Sequence[Sample]) -> Any:
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    # A batch of text alone leaves the projector without gradients.
-    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    # A batch of text alone leaves the projector without gradients, and no model uses its whole tower.
+    some_unused = config.method == "full" or not all(sample.media for sample in samples)
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=some_unused)
     return Accelerator(cpu=module.device.type == "cpu", kwargs_handlers=[parallel])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,7 +66,8 @@ def _add_lora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
         lora_dropout=config.lora_dropout,
         target_modules=_language_linears(module, parts),
     )
-    with seeded(module.device, config.seed, "lora"):
+    with seeded(module.device, config.seed, "lora"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # worn by the base on purpose
         inject_adapter_in_model(lora, module, LORA_NAME)
     for name, layer in module.named_modules():
         if name in active:  # a LoRA worn by the base goes on counting, unchanged
