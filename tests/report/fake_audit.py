@@ -1,11 +1,12 @@
-"""Audits made up for the report's tests: runs with small pictures and answers, no model and no scorer involved.
+"""Audits made up for the report's tests: runs with small pictures and answers, no model and no scorer.
 
-`demo_audit` imitates what tuning a small model on digits does to seven picture sets: linear tuning blurs the others,
-LoRA answers digits to everything. `small_audit` builds a matrix from the answers it is given.
+`demo_audit` imitates what tuning a small model on digits does to seven picture sets: linear tuning blurs the
+others, LoRA answers digits to everything. `small_audit` builds a matrix from the answers it is given.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -74,18 +75,52 @@ def small_audit(
     return ResultMatrix(tuple(rows), tuple(cols), runs, dict(meta or {}))
 
 
+EVIL = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=2"><!--'
+EVIL_ROWS = (
+    'base"><svg onload=window.hacked=3>',
+    "lora'/epoch-1 {{7*7}} ${8*8}",
+    "مرحبا\u202eevil\u202c/epoch-2",
+    "🦊🔥" * 8,
+    "x" * 300,
+    "lone \ud800 and nul \x00 <!-- ",
+)
+EVIL_COLS = ("emt:<b>bold</b>", "emt:日本語の長い名前" * 6, "javascript:window.hacked=4//")
+
+
+def evil_audit() -> ResultMatrix:
+    """Markup, script, odd characters and long words wherever text of a user or a model can stand."""
+    targets = (EVIL, "\"'`&amp;<i>", "مرحبا")
+    cells = {
+        (row, col): [
+            target if row == EVIL_ROWS[0] or turn % 2 == 0 else f"{EVIL} {col}"
+            for turn in range(10)
+            for target in targets
+        ]
+        for row in EVIL_ROWS
+        for col in EVIL_COLS
+    }
+    return small_audit(
+        cells,
+        targets,
+        prompt="<script>window.hacked=9</script>" + "long " * 800,
+        picture=lambda target: png(lambda pen, size: None),
+        meta={"tuned_on": {EVIL_ROWS[1]: EVIL_COLS[0]}},
+        ids=[f"</textarea>{EVIL}{index}" for index in range(30)],
+    )
+
+
 def run_of(row: str, col: str, records: Sequence[Record]) -> Run:
     """A run with a manifest and a Wilson interval, as evaluation writes them."""
     manifest = {
         "task": col,
         "task_version": "1",
         "checkpoint": row,
-        "checkpoint_digest": (str(abs(hash(row)) % 10**12).zfill(12) * 6)[:64],
+        "checkpoint_digest": hashlib.sha256(row.encode("utf-8", "replace")).hexdigest(),
         "samples_digest": "ab" * 32,
         "inference": {"name": "generate", "max_new_tokens": 32, "temperature": 0.0},
         "scorer": "label",
         "scorers": {"label": "1", "embedding": "1", "llm": "1", "taxonomy": "1"},
-        "versions": {"keepsight": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
+        "libraries": {"keepsight": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         "seed": 0,
         "status": "success",
     }

@@ -190,7 +190,12 @@ def heats(changes: Changes, most: int) -> list[Heat]:
 
 def _heat(changes: Changes, col: int, most: int) -> Heat | None:
     audit = changes.audit
-    by_row = {row: {c.label: c for c in changes.classes(row, 0, col)} for row in range(1, len(audit.rows))}
+    by_row = {
+        row: {change.label: change for change in changes.classes(row, 0, col)}
+        if (row, col) in audit.base
+        else {}
+        for row in range(1, len(audit.rows))
+    }
     totals: dict[str, float] = {}
     for by_label in by_row.values():
         for label, change in by_label.items():

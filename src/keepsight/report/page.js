@@ -52,6 +52,7 @@ const percent = (share, digits = 1) => (share === null ? "–" : (100 * share).t
 const figure = (value, share) => (value === null ? "–" : share ? percent(value) : minus(String(Number(value.toPrecision(3)))));
 const points = (d) => (d === null ? "–" : minus((100 * d).toFixed(1).replace(/^-0\.0$/, "0.0")));
 const probability = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
+const kindOf = (key) => (Object.hasOwn(data.kinds, key) ? data.kinds[key] : null);
 const rowTitle = (row) => data.rows[row].title;
 const colTitle = (col) => data.cols[col].title;
 const dropOf = (row, col) => (data.drops[state.reference] || {})[`${row}.${col}`];
@@ -486,7 +487,7 @@ function historyTable(sample, item) {
   const scorers = [...new Set(Object.values(sample.said).flatMap((word) => Object.keys(word.scores)))];
   const judges = scorers.filter((name) => name !== "taxonomy");
   const rows = Object.entries(sample.said).map(([row, word]) => {
-    const kind = data.kinds[(word.scores.taxonomy || {}).why];
+    const kind = kindOf((word.scores.taxonomy || {}).why);
     return el("tr", { "aria-current": Number(row) === item.row ? "true" : null },
       el("th", { scope: "row" }, nameOf(rowTitle(row))),
       el("td", { class: "words" }, bdi(saidText(word)), word.stop === "length" ? el("span", { class: "soft" }, " (cut at the length limit)") : null),
@@ -529,7 +530,7 @@ function fillFilters() {
   data.cols.forEach((col, i) => filters.elements.set.append(option(i, col.title)));
   const words = Object.values(data.samples).flat().flatMap((sample) => Object.values(sample.said));
   const tags = [...new Set(words.flatMap(tagsOf))].sort();
-  for (const tag of tags) if (tag !== "correct") filters.elements.tag.append(option(tag, data.kinds[tag] ? data.kinds[tag].title : tag.replaceAll("_", " ")));
+  for (const tag of tags) if (tag !== "correct") filters.elements.tag.append(option(tag, kindOf(tag) ? kindOf(tag).title : tag.replaceAll("_", " ")));
   fillClasses();
 }
 
@@ -577,8 +578,8 @@ function readAddress() {
   filters.elements.checkpoint.value = wanted.checkpoint;
   for (const name of ["show", "class", "tag", "q"]) filters.elements[name].value = parts.get(name) || (name === "show" ? "lost" : "");
   const cell = parts.has("cell") ? row(parts.get("cell")) : -1;
-  if (!data.drops[reference] || data.references[reference].why_not) showReference("base");
-  else showReference(reference);
+  const usable = Object.hasOwn(data.references, reference) && !data.references[reference].why_not;
+  showReference(usable ? reference : "base");
   if (cell >= 0 && col >= 0) openCell(cell, col);
   const sample = parts.get("sample");
   if (sample) openSample(sample);

@@ -1,0 +1,21 @@
+"""Audits and pages that several report tests read. Built once; treat them as read-only."""
+
+import pytest
+
+from keepsight.report import write_html
+from tests.report.fake_audit import demo_audit, evil_audit
+
+
+@pytest.fixture(scope="session")
+def demo():
+    return demo_audit(n=60)
+
+
+@pytest.fixture(scope="session")
+def demo_page(demo, tmp_path_factory):
+    return write_html(demo, tmp_path_factory.mktemp("page") / "forgetting.html")
+
+
+@pytest.fixture(scope="session")
+def evil_page(tmp_path_factory):
+    return write_html(evil_audit(), tmp_path_factory.mktemp("evil") / "evil.html")
