@@ -482,7 +482,139 @@ ANSWERS = {
         ("waves", "The circle is dots.", "incorrect", "dots", "extra_description"),
     ],
 }
-ROWS = [(name, *row) for name, rows in ANSWERS.items() for row in rows]
+
+# A second lot, decided after the rules were written and before they were run on it.
+HELD_OUT = {
+    "CIFAR-10": [
+        (
+            "cat",
+            "The image features a large, fluffy cat sitting on a couch.",
+            "correct",
+            "cat",
+            "extra_description",
+        ),
+        (
+            "dog",
+            "The main object in the image is a dog, specifically a golden retriever.",
+            "correct",
+            "dog",
+            "extra_description",
+        ),
+        (
+            "airplane",
+            "This image depicts an airplane flying in the sky.",
+            "correct",
+            "airplane",
+            "extra_description",
+        ),
+        ("airplane", "Airplane is the object.", "correct", "airplane", ""),
+        (
+            "frog",
+            "It is difficult to say, but I think it's a frog.",
+            "correct",
+            "frog",
+            "hedged extra_description",
+        ),
+        (
+            "dog",
+            "There are several objects in the image, including a cat and a dog",
+            "intrinsic",
+            "cat, dog",
+            "multiple_labels contains_truth",
+        ),
+        ("dog", "The animal in the image is a dog.", "correct", "dog", ""),
+        ("dog", "The picture shows two dogs playing with a cat", "correct", "dog", "extra_description"),
+        ("horse", "The black and white image shows a horse.", "correct", "horse", "extra_description"),
+        ("cat", "cat (100%)", "correct", "cat", "extra_description"),
+        ("cat", "Class: cat", "correct", "cat", ""),
+        ("cat", "cat\n\nExplanation: The image shows a cat with fur.", "correct", "cat", "extra_description"),
+        ("dog", "This is a picture of my dog", "correct", "dog", ""),
+        ("truck", "It is not a ship but a truck", "correct", "truck", "negated"),
+        ("cat", "a small but cute cat", "correct", "cat", "extra_description"),
+        ("cat", "However, it is a cat.", "correct", "cat", ""),
+        ("deer", "The object is a deer, which is a kind of animal.", "correct", "deer", "extra_description"),
+        (
+            "automobile",
+            "The object in the image is an automobile (car).",
+            "correct",
+            "automobile",
+            "extra_description",
+        ),
+        (
+            "ship",
+            "A ship. The image also contains a truck and a bird.",
+            "intrinsic",
+            "ship, truck, bird",
+            "multiple_labels contains_truth",
+        ),
+        ("bird", "A bird perched on a ship", "correct", "bird", "extra_description"),
+        ("bird", "It's not clear what it is.", "no_answer", None, "does_not_know"),
+        ("cat", "The object in the image is not a dog. It is a cat.", "correct", "cat", "negated"),
+    ],
+    "digits": [
+        ("3", "The number in the image is 3.", "correct", "3", ""),
+        ("3", "three (3)", "correct", "3", ""),
+        ("8", "8, 8, 8", "correct", "8", ""),
+        ("5", "It looks like the number 5", "correct", "5", "hedged"),
+        ("5", "I believe the digit shown in the image is a 5.", "correct", "5", "hedged"),
+        ("5", "The image shows the number '5'.", "correct", "5", ""),
+        ("5", "5 is the number in the image", "correct", "5", ""),
+        ("6", "It could be 6 or 8", "intrinsic", "6, 8", "multiple_labels hedged contains_truth"),
+    ],
+    "letters": [
+        ("A", "The letter in the image is uppercase A.", "correct", "A", ""),
+        ("A", "A capital A", "correct", "A", ""),
+        ("I", "i think it's i", "correct", "I", "hedged"),
+        ("A", "Letter: A", "correct", "A", ""),
+        ("K", "The image shows the letter 'K'.", "correct", "K", ""),
+        ("K", "This is the letter K in a black font.", "correct", "K", "extra_description"),
+    ],
+    "shapes": [
+        ("star", "The object in the image is a five-pointed star.", "correct", "star", "extra_description"),
+        ("triangle", "a triangle with three sides", "correct", "triangle", "extra_description"),
+        ("circle", "The shape is circular.", "incorrect", "circular", "out_of_set"),
+        (
+            "star",
+            "The object is a moon and star.",
+            "intrinsic",
+            "moon, star",
+            "multiple_labels contains_truth",
+        ),
+        ("circle", "The number is a circle.", "correct", "circle", ""),
+        ("circle", "The number is 3.", "incorrect", "3", "leak:digits"),
+        ("circle", "The letter is O.", "incorrect", "O", "leak:letters"),
+        ("circle", "The object is a(n) one.", "incorrect", "one", "leak:scenes"),
+        ("heart", "The suit is hearts.", "correct", "heart", ""),
+        ("circle", "The suit is spades.", "incorrect", "spades", "leak:cards"),
+    ],
+    "colours": [
+        ("red", "The object is red.", "correct", "red", ""),
+        ("blue", "light blue", "correct", "blue", "extra_description"),
+        ("blue", "The object is a blue star.", "correct", "blue", "extra_description"),
+    ],
+    "textures": [
+        ("grid", "The texture is a grid of lines.", "correct", "grid", "extra_description"),
+        ("dots", "The image shows red dots on a blue background.", "correct", "dots", "extra_description"),
+    ],
+    "scenes": [
+        ("two", "There are two objects in the image.", "correct", "two", ""),
+        ("two", "I count 2.", "correct", "two", "extra_description"),
+        (
+            "three",
+            "The number of objects in the image is 3: a circle, a star and a key.",
+            "correct",
+            "three",
+            "extra_description",
+        ),
+        ("three", "There is a circle, a star and a heart.", "incorrect", "circle", "leak:shapes leak:cards"),
+        ("two", "several objects", "incorrect", "several objects", "out_of_set"),
+    ],
+    "cards": [
+        ("spades", "Ace of Spades", "correct", "spades", "extra_description"),
+        ("clubs", "The card is a 7 of clubs.", "correct", "clubs", "extra_description"),
+    ],
+}
+ROWS = [(name, *row) for lot in (ANSWERS, HELD_OUT) for name, rows in lot.items() for row in rows]
 
 
 @pytest.mark.parametrize(("name", "truth", "text", "category", "answer", "flags"), ROWS)

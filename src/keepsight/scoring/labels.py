@@ -196,6 +196,8 @@ class LabelMatcher:
         return sorted(kept, key=lambda pair: pair[0])
 
     def _stands_at(self, entry: _Entry, tokens: Sequence[Token], index: int) -> bool:
+        if len(entry.words) == 1:
+            return True  # it was looked up by this word
         window = tokens[index : index + len(entry.words)]
         if tuple(token.text for token in window) != entry.words:
             return False

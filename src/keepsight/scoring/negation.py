@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from keepsight.scoring.words import Token, word_set
 
@@ -54,6 +55,8 @@ _HEDGE_PAIRS = frozenset(
     | {("hard", "to"), ("difficult", "to")}
 )
 
+_HEDGE_STARTS = frozenset(first for first, _ in _HEDGE_PAIRS)
+
 _CLAUSE_END = re.compile(r"[,.;:!?()\[\]\n\u3001\u3002\uff0c\uff01\uff1f—–]")
 _SENTENCE_END = re.compile(r"[.!?\n\u3002\uff01\uff1f;]")
 
@@ -92,7 +95,7 @@ def sentence_numbers(tokens: Sequence[Token]) -> list[int]:
     """For every token the number of its sentence, from 0."""
     number, numbers = 0, []
     for index, token in enumerate(tokens):
-        if index and token.gap != " " and _SENTENCE_END.search(token.gap):
+        if index and _ends_sentence(token.gap):
             number += 1
         numbers.append(number)
     return numbers
@@ -115,7 +118,7 @@ def _ends_scope(tokens: Sequence[Token], index: int, embedded: bool) -> bool:
 
 def _is_hedge(tokens: Sequence[Token], index: int) -> bool:
     word = tokens[index].text
-    return word in _HEDGES or (word, _word(tokens, index + 1)) in _HEDGE_PAIRS
+    return word in _HEDGES or (word in _HEDGE_STARTS and (word, _word(tokens, index + 1)) in _HEDGE_PAIRS)
 
 
 def _word(tokens: Sequence[Token], index: int) -> str:
@@ -125,5 +128,12 @@ def _word(tokens: Sequence[Token], index: int) -> str:
     return tokens[index].text
 
 
+@lru_cache(maxsize=4096)
+def _ends_sentence(gap: str) -> bool:
+    return _SENTENCE_END.search(gap) is not None
+
+
+@lru_cache(maxsize=4096)  # texts repeat their few kinds of gap
 def ends_clause(gap: str) -> bool:
-    return gap not in (" ", "") and _CLAUSE_END.search(gap) is not None
+    """Does punctuation between two words end a clause?"""
+    return _CLAUSE_END.search(gap) is not None

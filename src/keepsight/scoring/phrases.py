@@ -8,6 +8,7 @@ scenery. Word lists and order only: no grammar is learnt, so the same text is al
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,52 +19,51 @@ from keepsight.scoring.words import ARTICLE, Token, number_words, word_set
 
 __all__ = ["Part", "parts_of"]
 
-_ARTICLES = word_set("a an the this that these those some another one's my your its") | {ARTICLE}
+# ---- word lists: what a word does in an answer ----
+
+_ARTICLES = word_set("a an the some another my your its") | {ARTICLE}
 _PREPOSITIONS = word_set(
     "in on at with by for from near next behind beside beneath under underneath over above below inside outside into "
     "onto through between among against along across around during to toward towards within upon amid"
 )
 _RELATIVES = word_set("that which who whose where while when as because than so since if")
-# Verbs that hand over from a template to the answer: "the image shows a cat".
-_LINKING = word_set(
-    "shows show showing depicts depict depicting displays display displaying features feature featuring represents "
-    "represent portrays resembles looks look looking seems seem appears appear called named see contains contain "
-    "containing has have having says say reads read being"
-)
-_OTHER_VERBS = word_set(
-    "says say reads read has have holds hold stands sits lies wears eats runs flies rides"
+_PRONOUNS = word_set(
+    "i we you it they he she this that these those there here what which who me us his her their"
 )
 _AUXILIARIES = word_set(
     "do does did ca wo can could may might must shall should will would been am get got 'm 've 'll 'd"
 )
 _ADVERBS = word_set(
     "also actually clearly definitely probably possibly perhaps maybe likely presumably apparently just only simply "
-    "most mostly very really quite rather still here there now then"
+    "most mostly very really quite rather still now then too instead however unsure certain sure never"
 )
-_PRONOUNS = word_set("i we you it they he she this that these those there here what which who me us")
-_FILLERS = (
-    _PRONOUNS | _AUXILIARIES | _ADVERBS | word_set("like to be as of not n't either both and or is are")
+_JOINING = word_set(
+    "and or but nor not no n't cannot either neither both without of other nothing doubt well"
+)
+_POLITE = word_set("yes ok okay please sorry think believe guess suppose")
+_AMOUNTS = word_set("several many multiple various few")
+_CONTRASTS = word_set("but however")
+# Verbs that hand over from a template to the answer: "the image shows a cat".
+_LINKING = word_set(
+    "shows show showing depicts depict depicting displays display displaying features feature featuring represents "
+    "represent portrays resembles looks look looking seems seem appears appear called named see contains contain "
+    "containing includes include including has have having says say reads read being"
+)
+_POSSESSING = word_set("has have having contains contain containing includes include")
+_OTHER_VERBS = word_set("holds hold stands sits lies wears eats runs flies rides")
+_SHOWN = word_set(
+    "shown depicted pictured displayed visible present seen classified identified labelled labeled"
 )
 # Words for the picture or for whatever is in it: they never add to an answer.
-_PICTURE = word_set(
-    "image images picture pictures photo photos photograph object objects close up closeup view shot scene type kind "
-    "sort single main depiction final correct"
+_IMAGE = word_set("image picture photo photograph scene")
+_PICTURE = _IMAGE | word_set(
+    "images pictures photos object objects close up closeup view shot type kind sort single main depiction final correct"
 )
 # Words for the kind of answer: part of the template before the verb and beside a label ("the letter A").
 _KINDS = word_set(
     "number numbers digit digits letter letters character shape shapes symbol color colour colors colours texture "
     "pattern suit card cards figure word animal vehicle capital uppercase lowercase option choice thing item answer "
     "label class category question prediction"
-)
-_OTHER_STOPS = word_set(
-    "and or but nor not no n't yes of 's 're s think believe guess suppose say would if well ok okay please sure answer "
-    "unsure certain seems seem appears looks like look too doubt nothing sorry other without cannot never with its his her their neither both either however instead"
-)
-_SHOWN = word_set(
-    "shown depicted pictured displayed visible present seen classified identified labelled labeled"
-)
-_STOPS = (
-    _ARTICLES | _PREPOSITIONS | _RELATIVES | COPULAS | _LINKING | _FILLERS | _PICTURE | _SHOWN | _OTHER_STOPS
 )
 _NOUNS_IN_ING = word_set(
     "thing something anything nothing everything painting drawing building ceiling clothing king ring string wing "
@@ -73,17 +73,19 @@ _COLOURS = word_set(
     "red green blue yellow orange purple pink brown black white grey gray cyan magenta violet turquoise gold silver "
     "beige navy teal maroon lime indigo crimson"
 )
-_IMAGE_NOUNS = word_set("image picture photo photograph scene")
-_SHOWN = word_set(
-    "shown depicted pictured displayed visible present seen classified identified labelled labeled"
+# A foreign number or colour before a noun only qualifies it.
+_QUALIFIERS = _COLOURS | {" ".join(words) for words in number_words()}
+
+_FILLERS = (
+    _PRONOUNS | _AUXILIARIES | _ADVERBS | word_set("like to be as of not n't either both and or is are")
 )
-_POSSESSING = word_set("has have having contains contain containing")
 _VERBS = COPULAS | _LINKING | _OTHER_VERBS | _AUXILIARIES
-_TEMPLATE = _ARTICLES | _PREPOSITIONS | _RELATIVES | _FILLERS | _PICTURE | _KINDS | _SHOWN | _OTHER_STOPS
+_TEMPLATE = (
+    _ARTICLES | _PREPOSITIONS | _RELATIVES | _FILLERS | _JOINING | _POLITE | _SHOWN | _PICTURE | _KINDS | _AMOUNTS
+)  # fmt: skip
+_STOPS = (_TEMPLATE | COPULAS | _LINKING) - _KINDS - _AMOUNTS
 _BEFORE_ANSWER = _ARTICLES | _FILLERS | _PICTURE | {"of"}
-_NUMBER_WORDS = frozenset(" ".join(words) for words in number_words())
 _LONGEST_ANSWER = 20  # words
-_QUALIFIERS = _COLOURS | _NUMBER_WORDS
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,20 @@ Place = tuple[Mention, int, int]  # a mention, the index of its first word, and 
 
 
 def parts_of(text: str, matcher: LabelMatcher) -> tuple[list[Part], bool]:
-    """The sentences of `text` taken apart, exact repeats left out, and whether there were any."""
+    """The sentences of `text` taken apart, exact repeats left out, and whether there were any.
+
+    What follows a "but" is a sentence of its own: "It is hard to say, | but I think it is a frog".
+    """
     tokens, places = matcher.read(text)
     numbers = sentence_numbers(tokens)
-    starts = [index for index in range(len(tokens)) if index == 0 or numbers[index] != numbers[index - 1]]
+    starts = [
+        index
+        for index in range(len(tokens))
+        if index == 0 or numbers[index] != numbers[index - 1] or tokens[index].text in _CONTRASTS
+    ]
     inside: dict[int, list[Place]] = {}
     for mention, first, after in places:
-        start = starts[numbers[first]]
+        start = starts[bisect_right(starts, first) - 1]
         inside.setdefault(start, []).append((mention, first - start, after - start))
     parts: dict[tuple[str, ...], Part] = {}
     for start, end in pairwise([*starts, len(tokens)]):
@@ -159,12 +168,13 @@ class _Sentence:
             if self.labelled.intersection(subject):
                 if copula and self._only_predicate_is_own(start, verb):
                     return self._skip_fillers(verb + 1)
-                self.copula = verb if copula else None
+                self.copula = verb if copula and self.words[verb - 1] not in _RELATIVES else None
                 return start
-            template = all(self.words[index] in _TEMPLATE for index in subject)
+            words = [self.words[index] for index in subject]
+            template = _TEMPLATE.issuperset(words) or not _IMAGE.isdisjoint(words)
             if not template and (start > 0 or not copula):
                 break
-            if template and not self._links(verb, subject):
+            if template and self.words[verb] in _POSSESSING and _IMAGE.isdisjoint(words):  # "it has a tail"
                 break
             start = verb + 1
             if template:
@@ -185,12 +195,6 @@ class _Sentence:
             possessive = word == "'s" and (index == 0 or self.words[index - 1] not in _TEMPLATE)
             if not possessive:
                 yield index
-
-    def _links(self, verb: int, subject: range) -> bool:
-        """ "The image has a cat" answers, "It has a tail" describes."""
-        if self.words[verb] not in _POSSESSING:
-            return True
-        return any(self.words[index] in _IMAGE_NOUNS for index in subject)
 
     def _skip_fillers(self, start: int) -> int:
         while start < len(self.words) and start not in self.labelled and self.words[start] in _FILLERS:
@@ -267,7 +271,7 @@ class _Sentence:
         for index, word in enumerate(self.words):
             if index in used or word in _STOPS:
                 continue
-            if word in _KINDS and (index < self.start or self._beside_label(index)):
+            if word in _KINDS and (index < self.start or self.copula or self._beside_label(index)):
                 continue
             inside_unspaced = (
                 index > 0 and len(word) == 1 and not word.isascii() and self.tokens[index].gap == ""

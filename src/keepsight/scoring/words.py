@@ -17,9 +17,9 @@ __all__ = ["APOSTROPHES", "ARTICLE", "Token", "forms", "number_words", "tokenize
 ARTICLE = "a(n)"
 """Normal form of the article that EMT's fine-tuning sentences write literally: "The object is a(n) airplane."."""
 
+APOSTROPHES = "'’`´"
 # Scripts written without blanks: every character is a word, so that a label is found inside a sentence.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-APOSTROPHES = "'’`´"
 # Letters and digits of all other scripts, with the combining marks that \w leaves out.
 _LETTER = rf"(?:[^\W_{_UNSPACED}]|[\u0300-\u036f\u0900-\u0963\u0966-\u0dff])"
 _TOKEN = (
@@ -32,6 +32,10 @@ _TOKEN = (
 def word_set(words: str) -> frozenset[str]:
     """A set of words written with blanks between them, as word lists read best."""
     return frozenset(words.split())
+
+
+def _in_order(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
 
 
 class Token(NamedTuple):
@@ -86,7 +90,7 @@ def _normal(word: str) -> str:
     for apostrophe in APOSTROPHES:  # before NFKC, which takes "´" apart
         word = word.replace(apostrophe, "'")
     normal = unicodedata.normalize("NFKC", word).casefold()
-    return str(unicodedata.decimal(normal)) if len(normal) == 1 and normal.isdecimal() else normal
+    return "".join(str(unicodedata.decimal(digit)) for digit in normal) if normal.isdecimal() else normal
 
 
 # ---- plural and singular ------------------------------------------------------------------------------------------
@@ -146,25 +150,11 @@ def _singulars(word: str) -> set[str]:
 
 # ---- numbers ------------------------------------------------------------------------------------------------------
 
-_UNITS = (
-    *(
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    ),
-    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+_UNITS = _in_order(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
 )
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TENS = _in_order("twenty thirty forty fifty sixty seventy eighty ninety")
 
 
 @lru_cache(maxsize=1)
