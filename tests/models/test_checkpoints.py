@@ -222,6 +222,7 @@ def test_missing_and_stray_tensors_are_named(
     tiny_llava, checkpoints, copied, samples, name, file, change, word
 ):
     base = answers(load(ref(tiny_llava)), samples)
+    answers(load(ref(tiny_llava, checkpoints["lora2"])), samples)
     damaged = copied(name)
     edit_tensors(damaged / file, change)
     with pytest.raises(KeepsightError, match=word):

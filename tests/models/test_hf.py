@@ -88,8 +88,15 @@ def test_every_sample_has_a_random_stream_of_its_own(model, samples):
     assert x.text != y.text
 
 
-def test_sampling_follows_the_models_distribution():
-    """A chi-square of 2,000 draws against the nucleus of a known distribution."""
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "expected"),
+    [
+        (1.0, 0.7, [0.0, 4 / 7, 0.0, 3 / 7, 0.0]),  # the smallest set that holds 70 %, renormalised
+        (0.5, 1.0, [0.01 / 0.285, 0.16 / 0.285, 0.0025 / 0.285, 0.09 / 0.285, 0.0225 / 0.285]),  # squared
+    ],
+)
+def test_sampling_follows_the_models_distribution(temperature, top_p, expected):
+    """A chi-square of 2,000 draws against what temperature and nucleus make of a known distribution."""
     import torch
     from scipy.stats import chisquare
 
@@ -97,11 +104,15 @@ def test_sampling_follows_the_models_distribution():
 
     n = 2000
     logits = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15]).log().repeat(n, 1)
-    vocabulary = Vocabulary(frozenset({0}), 0, ())
-    choice = Choice(Decoding(temperature=1.0, top_p=0.7), vocabulary, [str(at) for at in range(n)])
+    decoding = Decoding(temperature=temperature, top_p=top_p)
+    choice = Choice(decoding, Vocabulary(frozenset({0}), 0, ()), [str(at) for at in range(n)])
     drawn = choice(None, logits).argmax(dim=-1).bincount(minlength=5).tolist()
-    assert drawn[0] == drawn[2] == drawn[4] == 0, "outside the smallest set that holds 70 %"
-    assert chisquare([drawn[1], drawn[3]], [n * 4 / 7, n * 3 / 7]).pvalue > 0.001
+    assert all(count == 0 for count, share in zip(drawn, expected) if share == 0)
+    likely = [at for at, share in enumerate(expected) if share > 0]
+    assert chisquare([drawn[at] for at in likely], [n * expected[at] for at in likely]).pvalue > 0.001
+    assert set(choice.logprobs[0].exp().mul(100).round().int().tolist()) <= {10, 40, 5, 30, 15}, (
+        "at temperature 1"
+    )
 
 
 def test_a_broken_picture_is_one_error(model, samples, broken):

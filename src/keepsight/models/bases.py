@@ -26,9 +26,7 @@ from keepsight.types import KeepsightError, Sample, digest_of
 __all__ = ["Base", "default_device", "resolve_device", "shared_base"]
 
 _RESIDENT = 2  # a base and a judge
-_BATCH_BYTES = (
-    1 << 28
-)  # of CPU memory for prepared batches, per base: 10,000 pictures of 48 px, 200 of 336 px
+_BATCH_BYTES = 1 << 28  # of prepared batches per base: 10,000 pictures of 48 px, 200 of 336 px
 _bases: OrderedDict[tuple[str, str], Base] = OrderedDict()
 
 
@@ -74,10 +72,11 @@ class Base:
 
     def wearing(self, checkpoints: Sequence[Checkpoint]) -> Any:
         """The module with exactly these checkpoints on."""
+        cache = self.tower_cache  # made while the tower is still the base's own
         if checkpoints or "_overlays" in self.__dict__:  # a module nobody dressed is left alone
             self._overlays.wear(checkpoints)
-        if self.tower_cache is not None:
-            self.tower_cache.active = not self._overlays.touch(self._tower)
+        if cache is not None:
+            cache.active = not self._overlays.touch(self._tower)
         return self.module
 
     @cached_property
