@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from rich.cells import cell_len, set_cell_size
 
@@ -61,16 +62,19 @@ class MatrixTable:
 
     def _told(self, width: int) -> Iterator[str]:
         if not self.compared:
-            yield "Nothing to compare with."
+            yield from wrap("Nothing to compare with.", width)
             return
-        certainty = f"{100 * self.level:.3g} %"
-        yield f"▼ forgotten ▲ improved against {_cut(self.rows[0], 20)}: {len(self.drops)} of {self.compared}."
-        yield f"{certainty} corrected interval (Holm); unmarked: no evidence."
+        base = _cut(self.rows[0], 20)
+        yield from wrap(
+            f"▼ forgotten ▲ improved against {base}: {len(self.drops)} of {self.compared}.", width
+        )
+        yield from wrap(f"{100 * self.level:.3g} % corrected interval (Holm); unmarked: no evidence.", width)
         for drop, (row, col) in list(zip(self.drops, self.titles))[:MOST_DROPS]:
             mark = "▼" if drop.verdict == "forgotten" else "▲"
-            yield _cut(f"{mark} {row} on {col}", width)
-            moved = f"{figure(drop.reference)} → {figure(drop.current)}"
-            yield f"    {moved}, {points(-drop.difference)} [{span(-drop.high, -drop.low)}] n {count(drop.n)}"
+            yield f"{mark} {_cut(f'{row} on {col}', width - 2)}"
+            change = f"{points(-drop.difference)} [{span(-drop.high, -drop.low)}]"
+            moved = f"{figure(drop.reference)} → {figure(drop.current)}, {change} n {count(drop.n)}"
+            yield from wrap(moved, width, initial_indent="    ", subsequent_indent="    ")
         if len(self.drops) > MOST_DROPS:
             yield f"  and {len(self.drops) - MOST_DROPS} more"
 

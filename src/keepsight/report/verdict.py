@@ -79,17 +79,19 @@ def _headline(audit: Audit, told: Sequence[int]) -> tuple[Part, ...]:
         others = _other_sets(audit, row, len(drops))
         parts.append(Part("; " if place else ""))
         parts.append(Part(audit.rows[row], strong=True))
-        if not forgotten:
+        if forgotten:
+            parts.append(Part(f" forgot {len(forgotten)} of {others}"))
+        else:
             parts.append(Part(f" shows no evidence of forgetting on {others}"))
-            continue
-        parts.append(Part(f" forgot {len(forgotten)} of {others}"))
-        if place == 0:
+        if place == 0 and forgotten:
             worst = max(forgotten, key=lambda drop: drop.difference)
             parts += [
                 Part(": the largest drop is "),
                 Part(_title(audit, worst), strong=True),
                 Part(f", {percent(worst.reference, 0)} → {percent(worst.current, 0)} %"),
             ]
+        elif improved := sum(drop.verdict == "improved" for drop in drops):
+            parts.append(Part(f" and improved on {improved}"))
     return (*parts, Part("."))
 
 
@@ -111,7 +113,7 @@ def _findings(audit: Audit, row: int) -> list[Finding]:
                 (name, Part(" lost most on "), *_drop_parts(audit, forgotten[0]), Part(f".{kept}")),
             )
         )
-    elif drops:
+    elif drops and drops[0].difference > 0:
         parts = (
             name,
             Part(": the largest observed drop, "),
@@ -119,6 +121,10 @@ def _findings(audit: Audit, row: int) -> list[Finding]:
             Part(", may be chance."),
         )
         found.append(Finding("no evidence", parts))
+    improved = [drop for drop in drops if drop.verdict == "improved"]
+    if improved:
+        what = f" improved on {_other_sets(audit, row, len(improved))}, most on "
+        found.append(Finding("improved", (name, Part(what), *_gain_parts(audit, improved[-1]), Part("."))))
     tuned = audit.base.get((row, audit.tuned.get(row, -1)))
     if tuned is not None:
         found.append(_tuned_finding(audit, row, tuned))
@@ -142,6 +148,14 @@ def _drop_parts(audit: Audit, drop: Drop) -> tuple[Part, ...]:
     words = (
         f", {percent(drop.reference)} → {percent(drop.current)}: {points(drop.difference).lstrip('+')} points lost"
         f" ({_level(audit)} corrected interval {span(drop.low, drop.high).replace('+', '')}, n\u00a0{count(drop.n)})"
+    )
+    return Part(_title(audit, drop), strong=True), Part(words)
+
+
+def _gain_parts(audit: Audit, drop: Drop) -> tuple[Part, ...]:
+    words = (
+        f", {percent(drop.reference)} → {percent(drop.current)}: {points(-drop.difference)} points"
+        f" ({_level(audit)} corrected interval {span(-drop.high, -drop.low)}, n\u00a0{count(drop.n)})"
     )
     return Part(_title(audit, drop), strong=True), Part(words)
 
