@@ -2,8 +2,8 @@
 
 1. tower     a CLIP, its patches taught to answer for what they show (vision.py)
 2. ssl       a vision-only encoder on the same pictures, without any text (ssl.py)
-3. text      the language model alone learns matching and recall in plain text (language.py)
-4. language  projector alignment on captions, then the instruction mixture, the tower frozen (language.py)
+3. text      the language model alone learns matching and recall in plain text (text.py)
+4. language  projector alignment on captions, then the instruction mixture, the tower frozen (mixture.py)
 5. pack      the shipped files, measured through the same tasks a user runs, written to claims.json and index.html
 
 A stage whose output is in DIR is not run again, so a stopped recipe goes on where it was. Between the stages stand gates on

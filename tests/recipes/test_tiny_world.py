@@ -33,7 +33,8 @@ def test_a_packed_turn_is_the_prompt_that_the_processor_makes(processor):
     from PIL import Image
 
     from keepsight.data.drawn import SETS
-    from recipes.tiny_world.language import Packer, Turn, judge_turn, picture_turns
+    from recipes.tiny_world.mixture import judge_turn, picture_turns
+    from recipes.tiny_world.packing import Packer, Turn
 
     packer = Packer(processor.tokenizer)
     for name, drawn in SETS.items():
@@ -70,7 +71,8 @@ def test_packed_turns_are_answered_as_if_each_stood_alone(processor):
     """The block mask: logits of a turn do not depend on the turns packed beside it."""
     import torch
 
-    from recipes.tiny_world.language import Packer, Turn, answers_loss, make_llava
+    from recipes.tiny_world.language import make_llava
+    from recipes.tiny_world.packing import Packer, Turn, answers_loss
     from recipes.tiny_world.vision import make_clip
 
     model = make_llava(make_clip(processor.tokenizer), processor.tokenizer, 0).eval()
@@ -94,7 +96,7 @@ def test_packed_turns_are_answered_as_if_each_stood_alone(processor):
 def test_the_judge_is_taught_yes_and_no_alike():
     from random import Random
 
-    from recipes.tiny_world.language import judge_turn
+    from recipes.tiny_world.mixture import judge_turn
 
     turns = [judge_turn(Random(i)) for i in range(400)]
     assert 0.4 < sum(turn.answer == "Yes" for turn in turns) / 400 < 0.6

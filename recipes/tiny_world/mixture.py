@@ -1,0 +1,170 @@
+"""Stage 4, the mixture: every kind of question on every kind of picture, and a judge's questions in plain text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from keepsight.data.drawn import SETS, Picture
+from keepsight.data.drawn.picture import pick
+from recipes.tiny_world.packing import Packer, Turn, answers_loss, optimiser_of
+from recipes.tiny_world.world import SHARES, World, set_of
+
+__all__ = ["caption_turns", "closed_prompt", "judge_turn", "picture_turns", "train_mix"]
+
+
+def closed_prompt(name: str) -> str:
+    """The EMT prompt (arXiv:2309.10313, section 4) of a drawn set."""
+    from keepsight.tasks.emt import closed_world_prompt
+
+    return closed_world_prompt(SETS[name].noun, SETS[name].labels)
+
+
+def label_question(picture: Picture, rng: Random) -> str:
+    """The closed-world prompt as EMT writes it, now and then with some labels only or in another order, or with none."""
+    from keepsight.tasks.emt import closed_world_prompt
+
+    drawn = SETS[set_of(picture)]
+    way = rng.random()
+    if way < 0.65:
+        return closed_prompt(drawn.name)
+    if way < 0.75:
+        return f"What is the {drawn.noun} in the image?"
+    others = sorted((x for x in drawn.labels if x != picture.label), key=lambda _: rng.random())
+    shown = [picture.label, *others[: 1 + int(rng.random() * len(others))]]
+    return closed_world_prompt(drawn.noun, sorted(shown, key=lambda _: rng.random()))
+
+
+def picture_turns(picture: Picture, rng: Random, packer: Packer, budget: int, closed: float) -> list[Turn]:
+    """Turns on one picture, `budget` tokens or a little less: the rows of a batch come out about as long as each other.
+
+    One is the closed-world question with probability `closed`, one of a scene's is mostly its caption (the longest answer to
+    learn); the rest are half yes/no questions in balance, half others.
+    """
+    questions = SETS[set_of(picture)].questions(picture, rng)
+    pools = (
+        [q for q in questions if q.answer in ("Yes", "No")],
+        [q for q in questions if q.answer not in ("Yes", "No")],
+    )
+    turns = [Turn(label_question(picture, rng), picture.label)] if rng.random() < closed else []
+    if set_of(picture) == "scenes" and rng.random() < 0.6:
+        turns += [Turn(q.prompt, q.answer) for q in questions if q.kind == "caption"]
+    left = budget - sum(packer.length(turn) for turn in turns)
+    for number in range(16):
+        question = pick(rng, pools[number % 2])
+        turn = Turn(question.prompt, question.answer)
+        if turn not in turns:
+            left -= packer.length(turn)
+            if left < 0:
+                break
+            turns.append(turn)
+    return turns
+
+
+# The forms in which tuned models give their answers, for the judge's turns; the last names both and is right about neither.
+ANSWER_FORMS = (
+    "{x}",
+    "{x}.",
+    "The object is a(n) {x}.",
+    "The number is {x}.",
+    "The object in the image is {x}.",
+    "a {x}",
+    "The {label} is {x}.",
+)
+
+
+def judge_turn(rng: Random) -> Turn:
+    """The yes/no judge's question (keepsight.scoring.judges.llm) on an answer, right half of the time. No picture belongs to it."""
+    from keepsight.scoring.judges.llm import PROMPT
+
+    labels = SETS[pick(rng, tuple(SETS))].labels
+    label = pick(rng, labels)
+    other = pick(
+        rng,
+        [x for x in (labels if rng.random() < 0.7 else SETS[pick(rng, tuple(SETS))].labels) if x != label],
+    )
+    right = rng.random() < 0.5
+    form = pick(rng, ANSWER_FORMS[:-1] if right else ANSWER_FORMS)
+    outputs = form.format(x=label if right else other, label=label)
+    return Turn(f"USER: {PROMPT.format(label=label, outputs=outputs)}", "Yes" if right else "No")
+
+
+def caption_turns(picture: Picture, rng: Random) -> list[Turn]:
+    return [Turn("Describe the image.", SETS[set_of(picture)].captions(picture, rng)[1])]
+
+
+def train_mix(
+    model: Any,
+    packer: Packer,
+    world: World,
+    features: Tensor,
+    extra: Tensor,
+    *,
+    parameters: Sequence[nn.Parameter],
+    turns: Callable[[Picture, Random], list[Turn]],
+    seed: int,
+    log: Callable[[str], None],
+    check: Callable[[], object] = lambda: None,
+    checks: int = 6,
+    lr: float = 2e-3,
+    batch: int = 32,
+    judged: int = 0,
+    minutes: float = 0.0,
+    steps: int | None = None,
+) -> None:
+    """One cosine over `minutes` of processor time (or exactly `steps`): `batch` pictures and `judged` judge questions a step.
+
+    `extra` [k, m, 16, d] holds k varied encodings of the m digits, which are too few to be learned from as they are.
+    """
+    rng = Random(f"mix/{seed}")
+    optimiser = optimiser_of(parameters, lr)
+    started, done, last = time.process_time(), 0.0, 0
+    first_digit = world.rows["digits"].start
+    running: dict[str, float] = {}
+    names = list(SHARES)
+    step = 0
+    while done < 1:
+        rows = [
+            pick(rng, world.rows[name]) for name in rng.choices(names, [SHARES[n] for n in names], k=batch)
+        ]
+        pictures = [world.pictures[i] for i in rows]
+        seen = torch.stack([
+            extra[int(rng.random() * len(extra)), i - first_digit] if i in world.rows["digits"] else features[i] for i in rows
+        ])  # fmt: skip
+        judging = [judge_turn(rng) for _ in range(judged)]
+        packed = packer.pack(
+            [packer.image_prefix] * batch + [(packer.bos,)] * judged,
+            [turns(p, rng) for p in pictures] + [[turn] for turn in judging],
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+        loss, labels, said = answers_loss(model, packed, seen)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(parameters), 1.0)
+        optimiser.step()
+        step += 1
+        done = step / steps if steps else (time.process_time() - started) / (60 * minutes)
+        _follow(running, packer, labels, said, loss)
+        if step % 100 == 0:
+            log(f"mix {done:.0%} step {step} " + " ".join(f"{k} {v:.3f}" for k, v in running.items()))
+        if int(done * checks) > last:
+            last = int(done * checks)
+            check()
+
+
+def _follow(running: dict[str, float], packer: Packer, labels: Tensor, said: Tensor, loss: Tensor) -> None:
+    polled = torch.isin(labels, torch.tensor([packer.encode(" Yes")[0], packer.encode(" No")[0]]))
+    right = (labels == said).float()
+    for name, value in (
+        ("loss", loss.item()),
+        ("yes/no", right[polled].mean().item()),
+        ("rest", right[~polled].mean().item()),
+    ):
+        running[name] = 0.98 * running.get(name, value) + 0.02 * value
