@@ -26,12 +26,13 @@ CHAT_TEMPLATE = (
     "{{ eos_token }}{% endgeneration %}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
-WORDS = (  # in the corpus, so that none of them falls apart into letters
+# In the corpus, so that none of them falls apart into letters.
+WORDS = (  # noqa: SIM905
     "upper lower left right above below nothing small large number object objects letter shape pattern card suit rank color face "
     "even odd image answer only single please the an and of in is it there yes no Yes No what which where how many way does are "
     "handwritten blot describe USER ASSISTANT Is What Which Where How Please Describe The correctly predicting Prediction Label question "
     "one two three four five six seven eight nine ten zero none not other picture photo shows a"
-).split()  # noqa: SIM905
+).split()
 
 
 def corpus(pictures: int = 400) -> Iterator[str]:

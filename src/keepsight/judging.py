@@ -62,10 +62,10 @@ class Judges:
         return builders[name]()
 
     def of(self, task: Task) -> Task:
-        """The task with these judges; they read labels, so a task scored otherwise keeps its own."""
+        """The task with these judges and those of its own that have no name here; a task scored otherwise keeps its own."""
         if task.score.name != "label":
             return task
         own = {judge.name: judge for judge in (*task.judges, task.score)}
-        return replace(
-            task, judges=tuple(own.get(name) or self.build(name, task.labels) for name in self.names)
-        )
+        named = [own.get(name) or self.build(name, task.labels) for name in self.names]
+        others = [judge for judge in task.judges if judge.name not in JUDGES]
+        return replace(task, judges=(*named, *others))

@@ -84,7 +84,7 @@ def audit(
     """
     refs = checkpoint_refs(refs)
     rows = row_names(refs)
-    models = _load_all(refs, device=device, dtype=dtype, **(model_args or {}))
+    models = _load_all(refs, device, dtype, model_args)
     chosen = _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder))
     store = Store(output_path)
     matrix = audit_models(
@@ -92,7 +92,7 @@ def audit(
         chosen,
         store,
         rows=rows,
-        meta=_tuned_on(tuned_on, rows, chosen),
+        meta=_tuned_on(tuned_on, rows, tasks, chosen),
         limit=limit,
         batch_size=batch_size,
         progress=progress,
@@ -125,7 +125,7 @@ def evaluate_tasks(
 
     Returns a matrix of one row; no matrix.json is written.
     """
-    models = _load_all([ref], device=device, dtype=dtype, **(model_args or {}))
+    models = _load_all([ref], device, dtype, model_args)
     return evaluate_all(
         models,
         _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder)),
@@ -163,7 +163,7 @@ def plan(
 ) -> list[Planned]:
     """How much an audit would ask now; arguments as for `audit`. No weights are loaded and nothing is written."""
     refs = checkpoint_refs(refs)
-    models = _load_all(refs, device=device, dtype=dtype, **(model_args or {}))
+    models = _load_all(refs, device, dtype, model_args)
     store = Store(output_path)
     planned = []
     for task in [_asked_with(_task(task, task_args), gen_kwargs or {}) for task in tasks]:
@@ -190,7 +190,7 @@ def rendered_prompts(
     """The first `n` prompts of every task, through the model's chat template if it has one."""
     from keepsight.models.prompts import render
 
-    (model,) = _load_all([ref], device=device, dtype=dtype, **(model_args or {}))
+    (model,) = _load_all([ref], device, dtype, model_args)
     samples = [sample for task in tasks for sample in select(_task(task, task_args).test(), limit)[:n]]
     if not hasattr(model, "processor"):
         return [sample.prompt for sample in samples]
@@ -306,7 +306,7 @@ def fine_tune(
         nonlocal matrix
         made.append(checkpoint)
         if tasks:
-            names = [task if isinstance(task, str) else task.name for task in tasks]
+            names = [_task(task).name for task in tasks]
             matrix = audit(
                 [ref, *made],
                 tasks,
@@ -337,10 +337,14 @@ def _training_samples(data: str | Path, image_folder: str | Path | None) -> tupl
     return list(task.train()), task.name
 
 
-def _load_all(refs: Sequence[Any], **arguments: Any) -> list[VLM]:
+def _load_all(
+    refs: Sequence[Any], device: str | None, dtype: str | None, model_args: Mapping[str, Any] | None
+) -> list[VLM]:
+    """The models; `device` and `dtype` may also stand among the model's arguments, where lm-eval's users put them."""
     from keepsight import models
 
-    return [models.load(ref, **arguments) for ref in refs]
+    given = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+    return [models.load(ref, **{**(model_args or {}), **given}) for ref in refs]
 
 
 def _prepared(
@@ -374,12 +378,18 @@ def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
 
 
 def _tuned_on(
-    given: str | Mapping[str, str] | None, rows: Sequence[str], tasks: Sequence[Task]
+    given: str | Mapping[str, str] | None,
+    rows: Sequence[str],
+    asked: Sequence[str | Task],
+    tasks: Sequence[Task],
 ) -> dict[str, Any]:
+    """Row -> column, in the matrix's words: a task may be named as it was asked for (`emt:data/birds` is `emt:birds`)."""
     if not given:
         return {}
-    mapping = dict.fromkeys(rows[1:], given) if isinstance(given, str) else dict(given)
     names = [task.name for task in tasks]
+    called = {name: task.name for name, task in zip(asked, tasks) if isinstance(name, str)}
+    mapping = dict.fromkeys(rows[1:], given) if isinstance(given, str) else dict(given)
+    mapping = {row: called.get(col, col) for row, col in mapping.items()}
     if missing := [col for col in mapping.values() if col not in names]:
         raise KeepsightError(
             f"tuned_on names {missing[0]!r}, which is not audited; choose from {', '.join(names)}"

@@ -72,7 +72,10 @@ def emt(
 
     def test() -> list[Sample]:
         shown = choose(chosen, split, n=n, share=share, seed=seed)
-        return [_sample(chosen.name, prompt, labels, picture) for picture in shown]
+        samples = [_sample(chosen.name, prompt, labels, picture) for picture in shown]
+        return sorted(
+            samples, key=lambda sample: digest_of(sample.id)
+        )  # mixed: a limit must not see the first classes only
 
     others = foreign if foreign is not None else _family(chosen.name)
     return Task(
