@@ -65,6 +65,8 @@ class TestFolder:
     def test_a_class_may_be_called_train(self, tmp_path):
         found = read_folder(folder(tmp_path, classes=("train", "bus"), n=5))
         assert found.labels == ("bus", "train")
+        write(tmp_path, "train/night/1.png", "test_drive/1.png")
+        assert read_folder(tmp_path).labels == ("bus", "test drive", "train")
 
     def test_numbers_are_sorted_by_value(self, tmp_path):
         found = read_folder(folder(tmp_path, classes=[str(i) for i in range(11)], n=2))
@@ -105,6 +107,7 @@ class TestFolder:
             (["a.png"], "holds no class folders"),
             (["cat/a.txt"], "no labelled pictures found"),
             (["sea_lion/a.png", "sea lion/b.png"], "are one label"),
+            (["n02110341/a.png", "n01532829/a.png"], "put classes.json beside them"),
             (["train/a/1.png", "training/a/1.png"], "two folders hold the train split"),
         ],
     )

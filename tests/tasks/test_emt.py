@@ -5,6 +5,7 @@ import json
 import pytest
 
 from keepsight.data.drawn import SETS
+from keepsight.data.labelled import LabelledImage
 from keepsight.data.published import PUBLISHED
 from keepsight.tasks.emt import closed_world_prompt, emt, with_foreign_labels
 from keepsight.types import KeepsightError, Output
@@ -32,11 +33,17 @@ def test_the_papers_prompts(tmp_path):
 
 def test_underscores_become_blanks_everywhere(tmp_path):
     task = emt(folder(tmp_path / "mini", classes=("African_hunting_dog", "yawl")))
-    sample = task.test()[0]
+    sample = next(s for s in task.test() if s.target != ("yawl",))
     assert sample.prompt.endswith("a single object in African hunting dog, yawl.")
     assert sample.target == ("African hunting dog",) and task.labels == ("African hunting dog", "yawl")
     assert sample.choices == task.labels
     assert task.train()[0].target == ("The object is a(n) African hunting dog.",)
+
+
+def test_the_first_samples_of_a_folder_are_of_several_classes(tmp_path):
+    task = emt(folder(tmp_path / "set", classes=("a", "b", "c", "d"), each=20))
+    assert len({s.target for s in task.test()[:12]}) > 2
+    assert [s.id for s in task.test()] == [s.id for s in task.test()]
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -46,6 +53,19 @@ def test_drawn_sets(name):
     assert task.name == f"emt:{name}" and len({s.id for s in samples}) == len(samples) == 8
     assert all(s.id.startswith(f"{name}/") and s.target[0] in task.labels for s in samples)
     assert [s.digest() for s in samples] == [s.digest() for s in emt(name, n=8).test()]
+
+
+def test_a_set_of_ones_own():
+    class Zoo:
+        name, labels, noun, notes = "zoo", ("sea_lion", "gnu"), "animal", ()
+
+        def test(self, n=None, seed=0):
+            return [LabelledImage("1", SETS["shapes"].test(1)[0].media, "sea_lion")]
+
+    task = emt(Zoo())
+    (sample,) = task.test()
+    assert sample.id == "zoo/1" and sample.target == ("sea lion",) and task.labels == ("sea lion", "gnu")
+    assert sample.prompt == "What is the animal in the image? Please only answer a single animal in sea lion, gnu."
 
 
 def test_scorers_read_right_and_wrong_answers():

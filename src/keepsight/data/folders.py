@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from keepsight.types import KeepsightError, Media
 __all__ = ["read_folder", "read_jsonl"]
 
 _SHOWN = 3  # files named in one note
+_WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
@@ -48,7 +50,9 @@ def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
         found = _class_folders(start)
         folders += [folder.name for folder in found]
         parts[part] = _rows(root, found, names, passed_over)
-    order = _ordered(labels, [label_text(names.get(name, name)) for name in _distinct(root, folders, names)])
+    found_labels = [label_text(names.get(name, name)) for name in _distinct(root, folders, names)]
+    _require_words(root, found_labels)
+    order = _ordered(labels, found_labels)
     splits, notes = settle(root.resolve().name, parts)
     return LabelledSet(root.resolve().name, order, splits, _noun(order), (*notes, *_note(passed_over)))
 
@@ -160,6 +164,15 @@ def _distinct(root: Path, folders: list[str], names: Mapping[str, str]) -> list[
             )
         by_label[label.casefold()] = folder
     return list(by_label.values())
+
+
+def _require_words(root: Path, labels: Sequence[str]) -> None:
+    """A model cannot be asked for `n02110341`."""
+    if labels and all(_WORDNET_ID.fullmatch(label) for label in labels):
+        raise KeepsightError(
+            f'folder {root}: the class folders are named by WordNet ids; put classes.json beside them, {{"{labels[0]}": '
+            '"name", ...}'
+        )
 
 
 def _natural(name: str) -> tuple[int, int, str]:

@@ -18,7 +18,11 @@ SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Settings of supervised fine-tuning. The defaults are LLaVA's (projector 2e-3 aside) where it has any."""
+    """Settings of supervised fine-tuning.
+
+    Learning rate, schedule, warm-up and weight decay are those LLaVA-1.5 uses with LoRA (arXiv:2310.03744); three
+    epochs are EMT's (arXiv:2309.10313, section 5.1).
+    """
 
     method: TrainedPart = "linear"
     """What is trained: linear (the projector alone), lora (LoRA on the language model, and the projector) or full."""
