@@ -41,7 +41,7 @@ def test_underscores_become_blanks_everywhere(tmp_path):
 
 
 def test_the_first_samples_of_a_folder_are_of_several_classes(tmp_path):
-    task = emt(folder(tmp_path / "set", classes=("a", "b", "c", "d"), each=20))
+    task = emt(folder(tmp_path / "set", classes=("a", "b", "c", "d"), n=80))
     assert len({s.target for s in task.test()[:12]}) > 2
     assert [s.id for s in task.test()] == [s.id for s in task.test()]
 

@@ -26,7 +26,7 @@ from keepsight.inference import Generate
 from keepsight.scoring.judges.label_match import LabelMatch
 from keepsight.scoring.metrics import accuracy, refused_share, unparsed_share
 from keepsight.scoring.taxonomy import Taxonomy
-from keepsight.types import Sample, Task
+from keepsight.types import Sample, Task, digest_of
 
 __all__ = ["PROMPT", "closed_world_prompt", "emt", "with_foreign_labels"]
 
@@ -73,9 +73,8 @@ def emt(
     def test() -> list[Sample]:
         shown = choose(chosen, split, n=n, share=share, seed=seed)
         samples = [_sample(chosen.name, prompt, labels, picture) for picture in shown]
-        return sorted(
-            samples, key=lambda sample: digest_of(sample.id)
-        )  # mixed: a limit must not see the first classes only
+        # Mixed, because a limit takes the first: a folder's pictures come class by class.
+        return sorted(samples, key=lambda sample: digest_of(sample.id))
 
     others = foreign if foreign is not None else _family(chosen.name)
     return Task(
