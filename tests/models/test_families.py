@@ -68,3 +68,32 @@ def test_checkpoints_are_worn(directory, asked, tmp_path):
     plain = answers(base, asked)
     assert answers(tuned, asked) == answers(tuned.unshared(), asked) != plain
     assert answers(base, asked) == plain
+
+
+def test_a_picture_that_a_family_refuses_fails_alone(tmp_path, asked):
+    model = load(str(FAMILIES["qwen2_vl"](tmp_path)))
+    thin = Sample("thin", "What is it?", (picture(0, (1, 900)),))
+    outputs = answers(model, [asked[0], thin, asked[1]])
+    assert (
+        "sample thin" in outputs[1].error
+        and "1x900" in outputs[1].error
+        and "aspect ratio" in outputs[1].error
+    )
+    assert [outputs[0].text, outputs[2].text] == [output.text for output in answers(model, asked[:2])]
+    assert answers(model, [thin])[0].error == outputs[1].error
+
+
+def test_a_fault_that_is_no_picture_s_is_raised(tmp_path, asked, monkeypatch):
+    from keepsight.models import prompts
+
+    model = load(str(FAMILIES["idefics3"](tmp_path)))
+    real = prompts.batch_inputs
+
+    def fails_in_company(processor, texts, images):
+        if len(texts) > 1:
+            raise ValueError("shapes do not stack")
+        return real(processor, texts, images)
+
+    monkeypatch.setattr(prompts, "batch_inputs", fails_in_company)
+    with pytest.raises(ValueError, match="do not stack"):
+        answers(model, asked)

@@ -379,3 +379,18 @@ def test_a_built_model_without_template_says_so(model):
     bare.chat_template = bare.tokenizer.chat_template = None
     with pytest.raises(KeepsightError, match="built:LlavaForConditionalGeneration has no chat template"):
         load((model.module, bare))
+
+
+def test_a_tokenizer_without_padding_pads_with_the_end(tiny_llava, samples, tmp_path):
+    import json
+    import shutil
+
+    copy = shutil.copytree(tiny_llava, tmp_path / "copy")
+    path = copy / "tokenizer_config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "pad_token"}))
+    model = load(str(copy))
+    assert same(answers(model, samples, batch_size=8), answers(model, samples, batch_size=1))
+    assert model.processor.tokenizer.pad_token == "</s>"
+    labels = model.training_batch(samples)["labels"]
+    assert all(int((row == 3).sum()) == 1 for row in labels), "the end is learnt once, padding never"
+    assert 3 not in model.base.vocabulary.forbidden

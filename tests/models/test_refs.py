@@ -79,6 +79,8 @@ def test_a_cached_snapshot_is_used_without_network(monkeypatch, tmp_path):
 def test_embedders_and_models_are_not_confused(tmp_path):
     with pytest.raises(KeepsightError, match="load_embedder"):
         load(f"clip:{tmp_path}")
+    with pytest.raises(KeepsightError, match="canned answers take no adapter"):
+        load(f"replay:{tmp_path}/r.jsonl+adapter:{tmp_path}")
     with pytest.raises(KeepsightError, match="embeds no texts"):
         load_embedder(f"hf:{tmp_path}")
 

@@ -60,6 +60,10 @@ def load(
         return HFModel(BuiltSource(module, processor, options.get("chat_template")), batch_size=batch_size)
     parsed = parse_ref(str(ref))
     if parsed.scheme == "replay":
+        if parsed.adapters:
+            raise KeepsightError(
+                f"model {ref}: canned answers take no adapter; write {_name(Ref('replay', parsed.location))}"
+            )
         return Replay(parsed.location)
     options.update(dtype=_dtype(dtype), trust_remote_code=trust_remote_code)
     checkpoints = [read_checkpoint(Path(path).expanduser()) for path in parsed.adapters]

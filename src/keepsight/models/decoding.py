@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from keepsight.types import KeepsightError
+
 __all__ = ["Choice", "Decoding", "Vocabulary", "at_rest", "generation_settings"]
 
 
@@ -35,9 +37,17 @@ class Vocabulary:
 
     @classmethod
     def of(cls, module: Any, processor: Any) -> Vocabulary:
-        """Reads the ids from generation config, tokenizer and config (every `image_token_id`-like entry)."""
+        """Reads the ids from generation config, tokenizer and config (every `image_token_id`-like entry).
+
+        Raises:
+            KeepsightError: no token ends an answer.
+        """
         tokenizer = processor.tokenizer
         end = {*_ids(module.generation_config.eos_token_id), *_ids(tokenizer.eos_token_id)}
+        if not end:
+            raise KeepsightError(
+                f"{type(module).__name__}: neither tokenizer nor generation config has an eos token"
+            )
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(end)
         marks = {
             value

@@ -9,12 +9,14 @@ from typing import Any
 
 from keepsight.models.clip import ClipModel
 from keepsight.models.hub import model_directory
-from keepsight.models.identity import files_digest, model_files
+from keepsight.models.identity import files_digest
 from keepsight.models.refs import Ref
 from keepsight.models.tiny import tiny_directory
 from keepsight.types import KeepsightError, TextEmbedder, digest_of
 
 __all__ = ["SentenceEmbedder", "embedder_of"]
+
+_DECIDING = frozenset({".json", ".model", ".safetensors", ".txt"})  # weights, configs, vocabularies
 
 
 class SentenceEmbedder:
@@ -28,9 +30,10 @@ class SentenceEmbedder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the model's files, its pooling and normalising modules included."""
-        parts = [self.directory, *sorted(path for path in self.directory.iterdir() if path.is_dir())]
-        files = [path for part in parts for path in (*model_files(part), *part.glob("modules.json"))]
-        return digest_of(files_digest(self.directory, files))
+        inside = [*self.directory.glob("*"), *self.directory.glob("*/*")]  # a module per subdirectory
+        return digest_of(
+            files_digest(self.directory, sorted(path for path in inside if path.suffix in _DECIDING))
+        )
 
     @cached_property
     def _model(self) -> Any:

@@ -194,6 +194,7 @@ class Overlays:
     def _remove(self, adapter: str) -> None:
         for _, layer in _tuner_layers(self.module):
             if adapter in _adapters_of(layer):
+                layer.set_adapter([], inference_mode=True)  # peft would put another one on in its place
                 layer.delete_adapter(adapter)
         getattr(self.module, "peft_config", {}).pop(adapter, None)
         self._switch([])

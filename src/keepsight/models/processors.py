@@ -8,7 +8,7 @@ from typing import Any
 
 from keepsight.types import KeepsightError
 
-__all__ = ["load_processor", "with_chat_template"]
+__all__ = ["completed", "load_processor"]
 
 
 def load_processor(
@@ -33,7 +33,7 @@ def load_processor(
         raise _unloadable(directory, error) from error
     if not hasattr(processor, "image_processor"):
         raise KeepsightError(f"{directory} has no image processor (preprocessor_config.json): is it a VLM?")
-    return with_chat_template(processor, chat_template, str(directory))
+    return completed(processor, chat_template, str(directory))
 
 
 def _without_films(directory: Path, options: dict[str, Any]) -> Any:
@@ -68,8 +68,11 @@ def _entry(path: Path, key: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
 
 
-def with_chat_template(processor: Any, chat_template: str | None, where: str) -> Any:
-    """Puts the user's template on, or takes the tokenizer's when the processor itself has none.
+def completed(processor: Any, chat_template: str | None, where: str) -> Any:
+    """Sees to it that a processor has a chat template and a padding token.
+
+    The template is the user's, else the processor's, else the tokenizer's. Padding is masked, so that the end token
+    serves where there is none.
 
     Raises:
         KeepsightError: there is none anywhere.
@@ -81,6 +84,8 @@ def with_chat_template(processor: Any, chat_template: str | None, where: str) ->
             "--model_args chat_template=FILE.jinja)"
         )
     processor.chat_template = template
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
 
 

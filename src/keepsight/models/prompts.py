@@ -25,6 +25,8 @@ __all__ = [
     "with_answers",
 ]
 
+_REFUSALS = (ValueError, TypeError, IndexError, ZeroDivisionError)  # what processors raise on odd pictures
+
 IMAGE_MARK = "<image>"  # LLaVA's mark for "a picture goes here" in a prompt
 
 
@@ -105,7 +107,7 @@ class Prepared:
 
 
 def prepare(processor: Any, texts: Sequence[str], samples: Sequence[Sample]) -> Prepared:
-    """Decodes the pictures of rendered samples and makes the tensors; a broken picture fails its own row alone."""
+    """Decodes the pictures of rendered samples and makes the tensors; a bad picture fails its own row alone."""
     images: dict[int, list[Image]] = {}
     failures: dict[int, str] = {}
     for row, sample in enumerate(samples):
@@ -113,8 +115,29 @@ def prepare(processor: Any, texts: Sequence[str], samples: Sequence[Sample]) -> 
             images[row] = pictures(sample)
         except KeepsightError as error:
             failures[row] = str(error)
-    asked = [texts[row] for row in images]
-    return Prepared(batch_inputs(processor, asked, list(images.values())) if asked else {}, failures)
+    if not images:
+        return Prepared({}, failures)
+    try:
+        inputs = batch_inputs(processor, [texts[row] for row in images], list(images.values()))
+    except _REFUSALS:
+        refused = {row: reason for row in images if (reason := _refusal(processor, texts[row], images[row]))}
+        failures.update((row, f"sample {samples[row].id}: {reason}") for row, reason in refused.items())
+        kept = [row for row in images if row not in refused]
+        if len(kept) == len(images):
+            raise  # each alone is fine: the fault is not in a picture
+        asked = [texts[row] for row in kept]
+        inputs = batch_inputs(processor, asked, [images[row] for row in kept]) if kept else {}
+    return Prepared(inputs, failures)
+
+
+def _refusal(processor: Any, text: str, images: Sequence[Image]) -> str | None:
+    """Why the processor cannot take these pictures (a family may refuse a shape), or None if it can."""
+    try:
+        batch_inputs(processor, [text], [images])
+    except _REFUSALS as error:
+        sizes = ", ".join("x".join(map(str, image.size)) for image in images) or "no picture"
+        return f"the model's processor refuses it ({sizes}): {' '.join(str(error).split())}"
+    return None
 
 
 def answer_ids(processor: Any, prompt_text: str, full_text: str) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.identity import files_digest, model_files, transformers_version
-from keepsight.models.processors import load_processor, with_chat_template
+from keepsight.models.processors import completed, load_processor
 from keepsight.types import KeepsightError, digest_of
 
 __all__ = [
@@ -150,7 +150,7 @@ class BuiltSource:
     def __init__(self, module: Any, processor: Any, chat_template: str | None = None) -> None:
         self.ref = f"built:{type(module).__name__}"
         self._module = module
-        self._processor = with_chat_template(processor, chat_template, self.ref)
+        self._processor = completed(processor, chat_template, self.ref)
 
     @property
     def weights_digest(self) -> str:
