@@ -131,7 +131,7 @@ def test_adjusted_p_values_are_holms_over_all_comparisons():
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(0, 25), min_size=3, max_size=3), min_size=1, max_size=4),
     st.sampled_from([0.8, 0.95, 0.99]),

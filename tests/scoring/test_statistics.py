@@ -199,7 +199,7 @@ def test_at_equality_zero_is_inside():
     assert result.low == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.sampled_from([0.0, 0.3, 0.5, 1.0])), max_size=25
@@ -234,7 +234,7 @@ def test_agreeing_agrees_and_touches_nothing_else(a, b, significant):
 # ---- sign flips ----
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 7), st.integers(0, 6))
 def test_flipping_single_pairs_is_mcnemar(lost, gained):
     result = sign_flip(*pair(lost, gained))

@@ -158,6 +158,7 @@ ANSWERS = {
         ("dog", "Let me think. It could be a cat. The final answer is dog.", "correct", "dog", ""),
         # negations
         ("ship", "This is not a ship.", "incorrect", "not ship", "negated"),
+        ("cat", "not a big ship", "no_answer", None, "negated"),
         ("cat", "This is not a ship.", "no_answer", None, "negated"),
         ("truck", "It is not a ship but a truck.", "correct", "truck", "negated"),
         ("truck", "It isn't a ship, it's a truck.", "correct", "truck", "negated"),
@@ -228,6 +229,7 @@ ANSWERS = {
         ("cat", "قطة", "incorrect", "قطة", "out_of_set"),
         # descriptions
         ("cat", "an animal with four legs", "extrinsic", "animal with four legs", "extra_description"),
+        ("cat", "next to a dog", "extrinsic", "next to a dog", "extra_description"),
         ("cat", "C'est un chat.", "extrinsic", "c'est un chat", "extra_description"),
         (
             "cat",

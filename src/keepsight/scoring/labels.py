@@ -324,8 +324,6 @@ def _without_parentheses(labels: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _variants(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Plural and singular of the last word; "potters wheel" for "potter's wheel"."""
-    if not words:
-        return
     for last in sorted(forms(words[-1])):
         yield (*words[:-1], last)
     if any(word.startswith("'") for word in words):

@@ -88,7 +88,7 @@ class Taxonomy:
         final = [part for part in parts if part.final and part.head]
         reading = _Reading(final[-1:] or parts, truth, answer_text)
         category, answer, flags = reading.verdict()
-        flags = [*flags, *dict.fromkeys(self._leaks(reading, category))]
+        flags = [*flags, *dict.fromkeys(self._leaks(reading))]
         if category != "correct" and self._contains(parts, answer_text, truth):
             flags.append("contains_truth")
         if repeated:
@@ -100,11 +100,10 @@ class Taxonomy:
         status: ScoreStatus = "unparsed" if category == "no_answer" else "ok"
         return Score(float(category == "correct"), answer, status, category, tuple(flags))
 
-    def _leaks(self, reading: _Reading, category: Category) -> Iterator[str]:
+    def _leaks(self, reading: _Reading) -> Iterator[str]:
         leaked = reading.contradiction or (() if reading.own else reading.head)
-        if category in ("incorrect", "intrinsic"):
-            for label in dict.fromkeys(mention.label for mention in leaked):
-                yield from (f"leak:{name}" for name in self.matcher.foreign_sets(label))
+        for label in dict.fromkeys(mention.label for mention in leaked):
+            yield from (f"leak:{name}" for name in self.matcher.foreign_sets(label))
 
     def _contains(self, parts: Sequence[Part], text: str, truth: frozenset[str]) -> bool:
         """Is a true label named anywhere, or hidden in a longer foreign one ("garbage truck")?"""
