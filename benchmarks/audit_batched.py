@@ -20,7 +20,7 @@ from keepsight.types import ResultMatrix, Task
 
 __all__ = ["audit_batched"]
 
-PICTURES = 50  # of each set
+PICTURES = 30  # of each set
 GOAL = 10
 
 

@@ -143,12 +143,12 @@ def test_eval_takes_what_lm_eval_takes(run, folder, monkeypatch):
         "--seed",
         "5",
     ]
-    argv += ["--device", "cpu", "--dtype", "float32", "--limit", "4", "--output_path", "out"]
+    argv += ["--device", "cpu", "--limit", "4", "--output_path", "out"]
     code, out, err = run(
-        "eval", "--model", "hf", "--model_args", "pretrained=a/b,peft=c,image_backend=pil", *argv
+        "eval", "--model", "hf", "--model_args", "pretrained=a/b,peft=c,dtype=float32", *argv
     )
     assert (code, err) == (0, "")
-    assert seen == {"ref": "hf:a/b+adapter:c", "device": "cpu", "dtype": "float32", "image_backend": "pil"}
+    assert seen == {"ref": "hf:a/b+adapter:c", "device": "cpu", "dtype": "float32"}
     run_path = out.strip().splitlines()[-1].partition(": ")[2]
     manifest = load_run(run_path).manifest
     assert manifest["inference"] == {"method": "ask", "max_new_tokens": 9, "seed": 5}

@@ -148,3 +148,18 @@ def test_a_crash_inside_opening_lets_the_next_writer_in(tmp_path):
         evaluate(FakeVLM(), make_task(), Store(tmp_path))
     (run.path / "manifest.json").write_bytes(manifest)
     assert evaluate(FakeVLM(), make_task(), Store(tmp_path)).headline.n == 10
+
+
+def test_a_full_disk_keeps_the_answers_and_lets_the_next_writer_in(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr("keepsight.store.runs.RunWriter.add_scores", full)
+        patch.setattr(
+            "keepsight.store.runs.RunWriter._set_status",
+            lambda self, status, error=None: status == "started" or full(),
+        )
+        evaluate(FakeVLM(), make_task(), Store(tmp_path))
+    model = FakeVLM()
+    assert evaluate(model, make_task(), Store(tmp_path)).headline.n == 10 and model.asked == []

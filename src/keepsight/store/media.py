@@ -8,7 +8,7 @@ from keepsight.store.files import replace_file
 from keepsight.store.schema import MediaRow
 from keepsight.types import KeepsightError, Media
 
-__all__ = ["media_of", "media_row", "put_media"]
+__all__ = ["StoredMedia", "media_of", "media_row", "put_media"]
 
 # First bytes of the encodings in use; the name's ending is for people and browsers, nothing reads it back.
 _ENDINGS: dict[bytes, str] = {
@@ -48,9 +48,21 @@ def media_row(root: Path, media: Media) -> MediaRow:
         return MediaRow(kind=media.kind, sha256=None, path=str(media.path))
 
 
+class StoredMedia(Media):
+    """A medium of the store. Its file is named by its content, so it need not be read to be identified."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the encoded bytes, 64 hex digits."""
+        assert self.path is not None
+        return self.path.stem
+
+
 def media_of(root: Path, row: MediaRow) -> Media:
     """The medium that `row` names, read from the store when asked for.
 
     What could not be read then cannot be read now: a run directory from elsewhere must not point outside its store.
     """
-    return Media(kind=row.kind, path=root / "media" / (row.file or f"unreadable-{Path(str(row.path)).name}"))
+    if row.file is None:
+        return Media(kind=row.kind, path=root / "media" / f"unreadable-{Path(str(row.path)).name}")
+    return StoredMedia(kind=row.kind, path=root / "media" / row.file)

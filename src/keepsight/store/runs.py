@@ -213,13 +213,15 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._outputs.close()
-        self._scores.close()
-        if isinstance(error, KeyboardInterrupt):
-            self._set_status("cancelled", "interrupted")
-        elif error is not None:
-            self._set_status("error", f"{type(error).__name__}: {error}")
-        self._lock.release()
+        try:
+            self._outputs.close()
+            self._scores.close()
+            if isinstance(error, KeyboardInterrupt):
+                self._set_status("cancelled", "interrupted")
+            elif error is not None:
+                self._set_status("error", f"{type(error).__name__}: {error}")
+        finally:  # a full disk must not keep the next writer out
+            self._lock.release()
 
     def _set_status(self, status: RunStatus, error: str | None = None) -> None:
         self._manifest = self._manifest.model_copy(

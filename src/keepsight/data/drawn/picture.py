@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from random import Random
 from typing import Any, Literal
 
@@ -45,7 +45,11 @@ class Picture:
 Drawing = tuple[NDArray[np.uint8], str, dict[str, Any]]  # pixels, label, facts
 
 
-@dataclass(frozen=True)
+# Several tasks ask about one picture, and an audit at every epoch asks again: about 8 kB each.
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, eq=False)
 class DrawnSet:
     """One picture set of the world that ships.
 
@@ -83,9 +87,11 @@ class DrawnSet:
             )
         return [self.picture(split, i, seed) for i in range(count)]
 
+    @lru_cache(maxsize=_REMEMBERED)  # noqa: B019 - the sets are constants
     def picture(self, split: Split, index: int, seed: int = 0) -> Picture:
         """The picture at `index`: it depends on the set, split, seed and index, on nothing drawn before it."""
         pixels, label, facts = self.draw(Random(f"{seed}/{self.name}/{split}/{index}"), split, index)
+        pixels.setflags(write=False)
         return Picture(f"{self.name}/{split}/{seed}/{index:05d}", label, pixels, facts)
 
 

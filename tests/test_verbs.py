@@ -1,0 +1,87 @@
+"""The verbs on a real (random) LLaVA: tune, audit every epoch, and do nothing the second time."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from keepsight import verbs
+from keepsight.store import load_matrix
+from keepsight.types import KeepsightError
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("blue", "red"):
+        for i in range(6):
+            path = tmp_path / "paints" / ("test", "train")[i % 2] / label / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20 + i), label).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def tune(tiny_llava):
+    def call(**changes) -> verbs.Tuned:
+        settings = {
+            "num_train_epochs": 2,
+            "learning_rate": 0.01,
+            "per_device_train_batch_size": 3,
+            "lora_r": 2,
+        }
+        return verbs.fine_tune(
+            f"hf:{tiny_llava}",
+            "emt:paints",
+            "out",
+            tasks=["emt:paints", "emt:letters"],
+            judges=["label", "taxonomy"],
+            limit=4,
+            **{**settings, **changes},
+        )
+
+    return call
+
+
+def test_tuning_audits_every_epoch_and_can_be_run_again(tune, folder):
+    tuned = tune(method="lora")
+    assert [path.name for path in tuned.checkpoints] == ["epoch-1", "epoch-2"]
+    matrix = load_matrix(folder / "out")
+    assert matrix.rows == ("llava", "out/epoch-1", "out/epoch-2") == tuned.matrix.rows
+    assert matrix.cols == ("emt:paints", "emt:letters")
+    assert matrix.meta["tuned_on"] == {"out/epoch-1": "emt:paints", "out/epoch-2": "emt:paints"}
+    assert len({run.manifest["checkpoint_digest"] for run in matrix.runs.values()}) == 3
+    assert (folder / "out" / "forgetting.html").exists()
+
+    before = {path: path.stat().st_mtime_ns for path in (folder / "out" / "runs").rglob("*")}
+    again = tune(method="lora")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "out" / "runs").rglob("*")} == before
+    assert again.matrix.runs.keys() == matrix.runs.keys()
+
+
+def test_a_checkpoint_of_another_base_fails_by_name_and_the_base_is_still_asked(
+    tune, folder, tmp_path_factory
+):
+    from tests.tiny_llava import make_tiny_llava
+
+    tuned = tune(method="linear", num_train_epochs=1)
+    other = make_tiny_llava(tmp_path_factory.mktemp("other") / "llava", seed=1)
+    matrix = verbs.audit(
+        [f"hf:{other}", *tuned.checkpoints], ["emt:paints"], "audit", judges=["label"], limit=2, report=False
+    )
+    assert list(matrix.runs) == [("llava", "emt:paints")]
+    (failed,) = matrix.meta["failed"]
+    assert failed["row"] == "out/epoch-1" and "was trained on" in failed["error"]
+    assert json.loads((folder / "audit" / "matrix.json").read_text())["values"][1] == [None]
+
+
+def test_prompts_are_shown_through_the_chat_template(tiny_llava, folder):
+    (prompt,) = verbs.rendered_prompts(f"hf:{tiny_llava}", 1, ["emt:paints"])
+    assert prompt.startswith("<s>USER: <image>") and prompt.endswith("ASSISTANT:")
+
+
+def test_tuning_needs_something_to_learn(tiny_llava, folder):
+    with pytest.raises(KeepsightError, match="no training split"):
+        verbs.fine_tune(f"hf:{tiny_llava}", "yesno:scenes", "out")
