@@ -196,7 +196,8 @@ class HFModel:
     def training_batch(self, samples: Sequence[Sample], *, max_length: int | None = None) -> dict[str, Any]:
         """Right-padded CPU tensors with `labels` [b, s]: the first target and the token that ends it, else -100.
 
-        Of a conversation (`meta["turns"]`, further `[question, answer]` pairs) every answer is learnt. An answer longer than `max_length` allows loses its tail; a prompt is never cut.
+        Of a conversation (`meta["turns"]`, further `[question, answer]` pairs) every answer is learnt. An answer longer
+        than `max_length` allows loses its tail; a prompt is never cut.
 
         Raises:
             KeepsightError: no target, an unreadable picture, or a prompt that leaves no room for an answer.

@@ -1,4 +1,4 @@
-"""What a training sample adds to its prompt: the answer, or in a conversation all answers and the questions between."""
+"""What a training sample adds to its prompt: the answer, or in a conversation every answer and question."""
 
 from __future__ import annotations
 
