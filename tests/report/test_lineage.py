@@ -38,8 +38,9 @@ def test_titles_lose_only_what_all_share():
     )
     assert row_titles([]) == []
     assert column_titles(["emt:digits", "emt:cards"]) == ["digits", "cards"]
-    assert column_titles(["emt:digits", "yesno:scenes"]) == ["emt:digits", "yesno:scenes"]
-    assert column_titles(["emt:", "emt:a"]) == ["emt:", "emt:a"]
+    assert column_titles(["emt:a", "emt:scenes", "yesno:scenes"]) == ["a", "scenes", "yesno:scenes"]
+    assert column_titles(["emt:", "emt:a", "a"]) == ["emt:", "emt:a", "a"], "else two are alike"
+    assert column_titles(["pope", "chair"]) == ["pope", "chair"]
 
 
 @pytest.mark.parametrize(

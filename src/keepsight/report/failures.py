@@ -106,8 +106,8 @@ def failures(audit: Audit) -> Failures | None:
     bars = []
     for row, title in enumerate(audit.rows):
         runs = [run for run in (audit.run(row, col) for col in cols) if run is not None]
-        records = [record for run in runs for record in run.records]
-        if not any("taxonomy" in record.scores for record in records):
+        records = [record for run in runs for record in run.records if "taxonomy" in record.scores]
+        if not records:
             continue
         categories: Counter[str] = Counter()
         for run in runs:

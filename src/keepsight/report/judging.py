@@ -65,14 +65,15 @@ class Judges:
 
 def judges(audit: Audit, most_disputed: int = 12) -> Judges | None:
     """Compares the judges checkpoint by checkpoint. None when there are not two of them."""
-    names = _names(audit)
-    if len(names) < 2:
+    cols = _judged(audit)
+    names = _names(audit, cols)
+    if not cols:
         return None
     pairs = list(combinations(names, 2))[:MOST_PAIRS]
     firsts = firsts_of_methods(audit)
     rows = []
     for row, title in enumerate(audit.rows):
-        pooled = _pooled(audit, row)
+        pooled = _pooled(audit, row, cols)
         if pooled is not None:
             rows.append(
                 JudgeRow(printable(title), row in firsts, _shares(pooled, names), _agreements(pooled, pairs))
@@ -85,24 +86,27 @@ def judges(audit: Audit, most_disputed: int = 12) -> Judges | None:
         tuple(rows),
         tuple(cases),
         note,
-        _hint(audit, names),
+        _hint(audit, names, cols),
     )
 
 
-def _names(audit: Audit) -> list[str]:
-    """The scorers that judge right or wrong, headline first; the taxonomy sorts failures and is no judge."""
-    names = [
-        name for run in audit.matrix.runs.values() for record in run.records[:50] for name in record.scores
-    ]
-    headlines = [run.manifest.get("scorer", "") for run in audit.matrix.runs.values()]
-    ordered = dict.fromkeys([*headlines, *names])
-    return [name for name in ordered if name in set(names) and name != TAXONOMY]
-
-
-def _pooled(audit: Audit, row: int) -> Run | None:
-    """One run that holds a checkpoint's records on all sets that no checkpoint was tuned on."""
+def _judged(audit: Audit) -> list[int]:
+    """The columns with at least two judges, those that any checkpoint was tuned on apart if others are left."""
+    several = [col for col in range(len(audit.cols)) if len(_names(audit, [col])) > 1]
     tuned = set(audit.tuned.values())
-    cols = [col for col in range(len(audit.cols)) if col not in tuned] or list(range(len(audit.cols)))
+    return [col for col in several if col not in tuned] or several
+
+
+def _names(audit: Audit, cols: Sequence[int]) -> list[str]:
+    """The scorers that judge right or wrong, headline first; the taxonomy sorts failures and is no judge."""
+    runs = [run for row in range(len(audit.rows)) for col in cols if (run := audit.run(row, col)) is not None]
+    names = {name for run in runs for record in run.records[:50] for name in record.scores}
+    ordered = [*(str(run.manifest.get("scorer", "")) for run in runs), *sorted(names)]
+    return [name for name in dict.fromkeys(ordered) if name in names and name != TAXONOMY]
+
+
+def _pooled(audit: Audit, row: int, cols: Sequence[int]) -> Run | None:
+    """One run that holds a checkpoint's records of several columns."""
     runs = [run for run in (audit.run(row, col) for col in cols) if run is not None]
     return replace(runs[0], records=tuple(record for run in runs for record in run.records)) if runs else None
 
@@ -185,9 +189,15 @@ def _case(audit: Audit, row: int, col: int, record: Record, names: Sequence[str]
     )
 
 
-def _hint(audit: Audit, names: Sequence[str]) -> str:
-    scope = "all sets but the tuned ones" if set(audit.tuned.values()) else "all sets"
+def _hint(audit: Audit, names: Sequence[str], cols: Sequence[int]) -> str:
+    sets = "1 set" if len(cols) == 1 else f"{len(cols)} sets"
+    left = (
+        " that no checkpoint was tuned on"
+        if audit.tuned and not set(cols) & set(audit.tuned.values())
+        else ""
+    )
     return (
-        f"A verdict depends on who reads the answers. Over {scope}: what each of {len(names)} judges calls right,"
-        " and how often two of them agree (Cohen's κ: 1 is perfect, 0 is chance). The matrix above follows the first."
+        f"A verdict depends on who reads the answers. Over {sets}{left}: what each of {len(names)} judges calls"
+        " right, and how often two of them agree (Cohen's κ: 1 is perfect, 0 is chance). The matrix above follows"
+        f" {names[0]}."
     )

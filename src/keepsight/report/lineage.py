@@ -7,6 +7,7 @@ their names agree up to the step.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,11 +56,11 @@ def row_titles(rows: Sequence[str]) -> list[str]:
 
 
 def column_titles(cols: Sequence[str]) -> list[str]:
-    """Column names without a shared task name: ("emt:digits", "emt:cards") -> ["digits", "cards"]."""
-    prefixes = {col.partition(":")[0] for col in cols}
-    if len(prefixes) != 1 or not all(col.partition(":")[2] for col in cols):
-        return list(cols)
-    return [col.partition(":")[2] for col in cols]
+    """Column names without the commonest task name, if they stay distinct: "emt:digits" -> "digits"."""
+    prefixes = Counter(col.partition(":")[0] for col in cols if col.partition(":")[2])
+    common = f"{prefixes.most_common(1)[0][0]}:" if prefixes else ""
+    titles = [col.removeprefix(common) for col in cols]
+    return titles if len(set(titles)) == len(set(cols)) else list(cols)
 
 
 def tuned_columns(matrix: ResultMatrix) -> dict[int, int]:

@@ -441,7 +441,7 @@ function cardOf(item, place, list) {
     compared ? el("span", { class: `said ${mark(valueOf(sample, item.other))}`, title: saidText(before) }, bdi(saidText(before))) : null,
     el("span", { class: `said ${mark(valueOf(sample, item.row))}`, title: saidText(now) }, bdi(saidText(now))),
     judges.length > 1 ? el("span", { class: "judges" }, judges.map(([name, score], i) => [i ? " " : "", el("span", { class: mark(score.value), title: score.status || "" }, name)])) : null,
-    el("span", { class: "where" }, bdi(colTitle(item.col)), " · ", bdi(rowTitle(item.row))));
+    el("span", { class: "where" }, nameOf(colTitle(item.col)), " · ", nameOf(rowTitle(item.row))));
 }
 
 function openCard(list, place) {

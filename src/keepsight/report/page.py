@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,7 +222,13 @@ def _environment() -> Any:
         trim_blocks=True,
     )
     environment.filters["island"] = _island
+    environment.filters["across"] = _across
     return environment
+
+
+def _across(charts: int, most: int = 7) -> int:
+    """How many charts stand side by side, so that all lines of charts are about equally long."""
+    return math.ceil(charts / math.ceil(charts / most))
 
 
 def _island(data: Any) -> Any:
