@@ -73,7 +73,7 @@ def test_scorers_read_right_and_wrong_answers():
     samples = task.test()
     right = task.score(samples, [Output(f"The object is a(n) {s.target[0]}.") for s in samples])
     assert [score.value for score in right] == [1.0] * 5
-    assert [m(samples, right).name for m in task.metrics][0] == "accuracy"
+    assert task.metrics[0](samples, right).name == "accuracy"
     silent = task.score(samples, [Output("") for _ in samples])
     assert [(score.value, score.status) for score in silent] == [(0.0, "unparsed")] * 5
 
@@ -115,7 +115,7 @@ def test_notes_of_the_reader_reach_the_description(tmp_path):
 
 
 def test_impossible_requests():
-    with pytest.raises(KeepsightError, match="both n=3 and share=0.5"):
+    with pytest.raises(KeepsightError, match=r"both n=3 and share=0\.5"):
         emt("digits", n=3, share=0.5).test()
     with pytest.raises(KeepsightError, match="emt:cifar10: CIFAR-10 does not come with the package"):
         emt("cifar10")

@@ -191,6 +191,7 @@ def test_hooks_are_called_in_order(model, samples, tmp_path):
 
         def penalty(self, model, batch, outputs):
             self.calls.append("penalty")
+            assert model.model.language_model.training and not model.model.vision_tower.training
             return outputs.logits.sum() * 0.0
 
         def edit_gradients(self, model):
