@@ -184,7 +184,7 @@ def test_many_classes(tmp_path):
     }
     path = write_html(small_audit(cells, labels, prompt=", ".join(labels)), tmp_path / "big.html")
     assert path.stat().st_size < 1_000_000
-    assert "The 24 most forgotten of 400 classes." in plain(path)
+    assert "The 30 most forgotten of 400 classes." in plain(path)
 
 
 def test_large_matrix_stays_a_page(tmp_path):

@@ -246,6 +246,11 @@ def test_links_lead_into_the_page(visit, demo_page):
     filtered = visit(demo_page, address="#checkpoint=lora%2Fepoch-3&set=emt%3Acards&class=spades&ref=best")
     assert set(filtered.locator("#cards .truth").all_inner_texts()) == {"spades"}
     assert filtered.locator("[value=best]").is_checked()
+    page.keyboard.press("Escape")
+    page.locator("#cards .card").nth(4).click()
+    title = page.locator("#card-title").inner_text()
+    shared = visit(demo_page, address=page.evaluate("location.hash"))
+    assert shared.locator("#card-title").inner_text() == title
     lost = visit(demo_page, address="#cell=gone&set=never&sample=none&ref=__proto__")
     assert lost.locator("#panel").is_hidden()
 

@@ -35,7 +35,7 @@ class Caps:
     answer_bytes: int = 1_400_000  # all that checkpoints and judges said of them, in characters
     text: int = 2_000  # characters of one answer
     rows: int = 12  # rows of one table in the detail panel
-    classes: int = 24  # classes per task in the overview
+    classes: int = 30  # classes per task in the overview
 
     @classmethod
     def for_matrix(cls, rows: int, cols: int) -> Caps:
@@ -49,7 +49,7 @@ class Caps:
             gained=max(1, round(6 * share)),
             disputed=max(1, round(6 * share)),
             rows=max(3, round(12 * share)),
-            classes=24 if cells <= 400 else 8,
+            classes=30 if cells <= 400 else 8,
         )
 
 

@@ -78,8 +78,8 @@ def judges(audit: Audit, most_disputed: int = 12) -> Judges | None:
             rows.append(
                 JudgeRow(printable(title), row in firsts, _shares(pooled, names), _agreements(pooled, pairs))
             )
-    cases, total = _disputed(audit, names, most_disputed)
-    note = f"{len(cases)} of {count(total)} answers on which judges differ, taken in turn from all cells."
+    cases, total = _disputed(audit, cols, names, most_disputed)
+    note = f"{len(cases)} of {count(total)} answers on which judges differ, taken in turn from all checkpoints and sets."
     return Judges(
         tuple(names),
         tuple(f"{a} · {b}" for a, b in pairs),
@@ -146,11 +146,13 @@ def _agreement(table: Agreement | None) -> Told:
     return Told(percent(table.share), printable(hint), kappa)
 
 
-def _disputed(audit: Audit, names: Sequence[str], most: int) -> tuple[list[Disputed], int]:
+def _disputed(
+    audit: Audit, cols: Sequence[int], names: Sequence[str], most: int
+) -> tuple[list[Disputed], int]:
     """Disagreements taken in turn from all cells, last checkpoints first, and how many there are in all."""
     queues = []
     for row in reversed(range(len(audit.rows))):
-        for col in range(len(audit.cols)):
+        for col in cols:
             run = audit.run(row, col)
             if run is not None:
                 queues.append([(row, col, record) for record in run.records if judges_disagree(record)])

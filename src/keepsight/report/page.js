@@ -553,6 +553,7 @@ function addressOf(parts) {
 
 function saveAddress() {
   const wanted = wantedNow();
+  const shown = state.card && state.card.list[state.card.place];
   const parts = {
     ref: state.reference === "base" ? "" : state.reference,
     cell: state.cell ? data.rows[state.cell[0]].name : "",
@@ -560,7 +561,8 @@ function saveAddress() {
     checkpoint: wanted.checkpoint === "" ? "" : data.rows[Number(wanted.checkpoint)].name,
     show: wanted.show === "lost" ? "" : wanted.show,
     class: wanted.class, tag: wanted.tag, q: wanted.q,
-    sample: state.card ? data.samples[state.card.list[state.card.place].col][state.card.list[state.card.place].place].id : "",
+    sample: shown ? data.samples[shown.col][shown.place].id : "",
+    of: shown ? data.cols[shown.col].name : "",
   };
   const address = addressOf(parts);
   if (address !== "#" || location.hash.includes("=")) history.replaceState(null, "", address === "#" ? location.pathname + location.search : address);
@@ -582,13 +584,18 @@ function readAddress() {
   showReference(usable ? reference : "base");
   if (cell >= 0 && col >= 0) openCell(cell, col);
   const sample = parts.get("sample");
-  if (sample) openSample(sample);
+  if (sample) openSample(sample, parts.get("of"));
   else if (cell < 0 && (parts.has("class") || parts.has("checkpoint") || parts.has("q") || parts.has("tag") || parts.has("show"))) byId("gallery").scrollIntoView();
 }
 
-function openSample(id) {
-  const place = found.findIndex((item) => data.samples[item.col][item.place].id === id);
-  if (place >= 0) openCard(found, place);
+function openSample(id, task) {
+  const same = (item) => data.samples[item.col][item.place].id === id && data.cols[item.col].name === task;
+  const place = found.findIndex(same);
+  if (place >= 0) return openCard(found, place);
+  // The filters hide it: show it alone, at its last checkpoint.
+  const all = Object.entries(data.samples).flatMap(([col, samples]) => samples.map((sample, at) => ({ col: Number(col), place: at, row: Math.max(...Object.keys(sample.said)), other: 0 })));
+  const hidden = all.find(same);
+  if (hidden && data.samples[hidden.col][hidden.place].said[0]) openCard([hidden], 0);
 }
 
 // ---- theme, help, keys -------------------------------------------------------------------------------------------
