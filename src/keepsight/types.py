@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 __all__ = [
+    "VLM",
     "Contrasts",
     "Embeds",
     "Inference",
@@ -37,7 +38,6 @@ __all__ = [
     "Task",
     "TextEmbedder",
     "Trainable",
-    "VLM",
     "digest_of",
 ]
 
