@@ -99,6 +99,11 @@ def test_independent_answers_in_clusters_keep_their_weight():
     assert effective_size(alternating, [index // 2 for index in range(200)]) == 200
 
 
+def test_effective_size_by_hand():
+    # share 1/2; totals off by 1, 1 and 0: variance 2 * 3/2 / 36 = 1/12, twice that of 6 independent answers
+    assert effective_size([1.0, 1.0, 0.0, 0.0, 1.0, 0.0], list("aabbcc")) == pytest.approx(3)
+
+
 def test_unanimous_clusters_count_once():
     assert effective_size([1.0] * 50, [index // 5 for index in range(50)]) == 10
     assert effective_size([1.0, 0.0, 1.0], ["one", "one", "one"]) == 1

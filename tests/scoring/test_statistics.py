@@ -340,7 +340,8 @@ def test_clustered_bootstrap_equals_a_plain_loop():
 
 
 @pytest.mark.parametrize(
-    "clusters", [None, [index // 2 for index in range(500)], [index // 3 for index in range(500)]]
+    "clusters",
+    [None, [index // 2 for index in range(500)], [index // 4 * 2 + (index % 4 > 0) for index in range(500)]],
 )
 def test_counting_and_indexing_draw_the_same_distribution(clusters):
     """Few distinct differences are counted, many are indexed: nearly equal data must give nearly equal answers."""
@@ -363,10 +364,16 @@ def test_a_handful_of_samples_proves_nothing():
 
 def test_rounding_dust_is_no_difference():
     result = paired_bootstrap([0.1 + 0.2] * 30, [0.3] * 30)
-    assert result.p == 1 or abs(result.difference) < 1e-15
-    mixed = paired_bootstrap([0.1 + 0.2, 0.3] * 15, [0.3, 0.1 + 0.2] * 15)
-    assert mixed.p == 1
-    assert not excludes_zero(mixed)
+    assert (result.difference, result.lost, result.p) == (0.0, 0, 1.0)
+
+
+@pytest.mark.parametrize("method", [paired_bootstrap, sign_flip])
+def test_differences_that_cancel_count_as_none(method):
+    """Tenths and whole numbers draw the same resamples; only whole numbers add up without rounding."""
+    tenths = method([0.1, 0.2, 0.7] * 5, [0.0, 0.0, 1.0] * 5, clusters=None)
+    whole = method([1, 2, 7] * 5, [0, 0, 10] * 5, clusters=None)
+    assert tenths.p == whole.p
+    assert (tenths.low, tenths.high) == pytest.approx((whole.low / 10, whole.high / 10))
 
 
 @pytest.mark.parametrize("method", [paired_bootstrap, sign_flip, paired_difference])

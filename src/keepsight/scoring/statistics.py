@@ -44,6 +44,8 @@ __all__ = [
     "wilson",
 ]
 
+_DUST = 1e-12  # relative size of what is only rounding
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Method = Literal["mcnemar", "sign flip", "bootstrap"]
 
@@ -278,11 +280,13 @@ class _Pairs:
     ) -> _Pairs:
         if len(reference) != len(current) or (clusters is not None and len(clusters) != len(reference)):
             raise KeepsightError("reference, current and clusters must have one entry per pair")
-        differences = np.asarray(reference, dtype=float) - np.asarray(current, dtype=float)  # [n]
+        scores = np.asarray([reference, current], dtype=float)  # [2, n]
+        differences = scores[0] - scores[1]  # [n]
         if not np.all(np.isfinite(differences)):
             raise KeepsightError(
                 "a paired comparison got a score that is nan or infinite: leave that pair out"
             )
+        differences[np.abs(differences) <= _DUST * np.abs(scores).max(axis=0)] = 0.0  # 0.1 + 0.2 is 0.3
         number: dict[Hashable, int] = {}
         labels = range(len(differences)) if clusters is None else clusters
         codes = np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.intp)
@@ -359,8 +363,8 @@ def _percentiles(replicates: Array, level: float) -> tuple[float, float, float]:
 
 
 def _cleaned(replicates: Array, sums: Array) -> Array:
-    """Replicates with rounding dust set to exactly zero, so that 0.1 + 0.2 - 0.3 counts as no difference."""
-    dust = 1e-12 * float(np.max(np.abs(sums), initial=0.0))
+    """Replicates with rounding dust set to exactly zero, so that differences that cancel count as none."""
+    dust = _DUST * float(np.max(np.abs(sums), initial=0.0))
     return np.where(np.abs(replicates) <= dust, 0.0, replicates)
 
 
