@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.audit_again import audit_again
-from benchmarks.audit_batched import audit_batched
-from benchmarks.bootstrap import bootstrap
-from benchmarks.help_start import help_start
+from benchmarks import audit_again, audit_batched, bootstrap, help_start
 from benchmarks.record import Record
 
 __all__ = ["BENCHMARKS", "Record"]
 
 # name -> function of the ref of the model to measure with (only the audits ask a model)
 BENCHMARKS: dict[str, Callable[[str], Record]] = {
-    "help_start": help_start,
-    "bootstrap": bootstrap,
-    "audit_batched": audit_batched,
-    "audit_again": audit_again,
+    "help_start": help_start.measure,
+    "bootstrap": bootstrap.measure,
+    "audit_batched": audit_batched.measure,
+    "audit_again": audit_again.measure,
 }

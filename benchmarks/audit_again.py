@@ -15,7 +15,7 @@ from keepsight.evaluate import audit
 from keepsight.store import Store
 from keepsight.types import VLM, Output, ResultMatrix, Sample
 
-__all__ = ["audit_again"]
+__all__ = ["measure"]
 
 PICTURES = 200  # of each set
 GOAL = 100
@@ -36,7 +36,7 @@ class Counted:
         return self.model.generate(samples, **settings)
 
 
-def audit_again(ref: str = "tiny") -> Record:
+def measure(ref: str = "tiny") -> Record:
     """Wall-clock time of both audits; the second must ask nothing and give the same figures."""
     with tempfile.TemporaryDirectory() as folder:
         refs = four_checkpoints(ref, Path(folder))

@@ -18,13 +18,13 @@ from keepsight.evaluate import audit
 from keepsight.store import Store
 from keepsight.types import ResultMatrix, Task
 
-__all__ = ["audit_batched"]
+__all__ = ["measure"]
 
 PICTURES = 30  # of each set
 GOAL = 10
 
 
-def audit_batched(ref: str = "tiny") -> Record:
+def measure(ref: str = "tiny") -> Record:
     """Wall-clock time of both ways, weights loaded from disk by both; the same texts are asserted."""
     tasks = all_sets(PICTURES)
     with tempfile.TemporaryDirectory() as folder:

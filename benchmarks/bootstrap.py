@@ -8,7 +8,7 @@ from random import Random
 from benchmarks.record import Record
 from keepsight.scoring.statistics import paired_bootstrap
 
-__all__ = ["bootstrap"]
+__all__ = ["measure"]
 
 SAMPLES = RESAMPLES = 10_000
 LOOPED = 100  # resamples the loop is given; its time for all of them is this many times less
@@ -16,7 +16,7 @@ GOAL = 20
 SECONDS = 1.0
 
 
-def bootstrap(ref: str = "tiny") -> Record:
+def measure(ref: str = "tiny") -> Record:
     """Both must give the same interval, up to the resampling noise of the loop's few resamples."""
     random = Random(0)
     reference = [random.random() for _ in range(SAMPLES)]

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from benchmarks.record import Record
 
-__all__ = ["help_start"]
+__all__ = ["measure"]
 
 RUNS = 15
 GOAL = 10  # at most
 
 
-def help_start(ref: str = "tiny") -> Record:
+def measure(ref: str = "tiny") -> Record:
     """Median of alternating runs, so that a busy moment hits both."""
     bare, full = [], []
     for _ in range(RUNS):

@@ -1,0 +1,70 @@
+"""The benchmarks run and say what they should; how fast anything is, is none of the tests' business."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import (
+    BENCHMARKS,
+    Record,
+    __main__,
+    audit_again,
+    audit_batched,
+    bootstrap,
+    checkpoints,
+    help_start,
+)
+from keepsight.data.drawn import SETS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_one_file_and_one_line_per_benchmark():
+    files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {
+        "__init__",
+        "__main__",
+        "record",
+        "checkpoints",
+    }
+    assert files == set(BENCHMARKS)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def call(*argv: str) -> int:
+        monkeypatch.setattr("sys.argv", ["benchmarks", *argv])
+        return __main__.main()
+
+    return call
+
+
+def test_records_are_printed_and_written(run, monkeypatch, tmp_path, capsys):
+    good, bad = Record("good", 12.5, 10, True, 3, "as told"), Record("bad", 1.0, 10, False, 3, "too slow")
+    monkeypatch.setattr(__main__, "BENCHMARKS", {"good": lambda ref: good, "bad": lambda ref: bad})
+    assert run("good") == 0 and capsys.readouterr().out == "ok   good: 12.5 (goal 10), as told\n"
+    assert run("--json", str(tmp_path / "b.json")) == 1
+    records = json.loads((tmp_path / "b.json").read_text())
+    assert [record["name"] for record in records] == ["good", "bad"]
+    assert list(records[0]) == ["name", "ratio", "goal", "ok", "n", "detail"]
+    with pytest.raises(SystemExit):
+        run("ugly")
+
+
+def test_start_and_bootstrap(monkeypatch):
+    monkeypatch.setattr(help_start, "RUNS", 1)
+    monkeypatch.setattr(bootstrap, "SAMPLES", 300)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 300)
+    for record in (help_start.measure(), bootstrap.measure()):
+        assert record.ratio > 0 and record.n in (1, 300)
+
+
+@pytest.mark.torch
+def test_both_audits_on_a_random_model(tiny_llava, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SETS", {name: SETS[name] for name in ("letters", "colours")})
+    monkeypatch.setattr(audit_batched, "PICTURES", 2)
+    monkeypatch.setattr(audit_again, "PICTURES", 2)
+    ref = f"hf:{tiny_llava}"
+    batched, again = audit_batched.measure(ref), audit_again.measure(ref)
+    assert batched.n == again.n == 4 * 2 * 2
+    assert "all the same" in batched.detail and "0 model calls" in again.detail
