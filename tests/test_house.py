@@ -20,7 +20,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the roof down: a room imports from lower lines only. A room is a folder or a file right below keepsight/.
 LAYERS = [
     ["cli"],
-    ["console", "demo", "doctor"],
+    ["console", "demo", "doctor", "options"],
     ["verbs", "shelves"],
     ["refs", "judging"],
     ["report"],

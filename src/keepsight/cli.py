@@ -19,6 +19,33 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from keepsight.options import (
+    JUDGES,
+    OUT,
+    BatchSize,
+    Device,
+    DryRun,
+    Dtype,
+    Embedder,
+    FailOnError,
+    GenKwargs,
+    IncludePath,
+    Judges,
+    Limit,
+    LLMJudge,
+    LogSamples,
+    ModelArgs,
+    OutputPath,
+    PrintPrompts,
+    Seed,
+    TaskArgs,
+    Tasks,
+    error_limit,
+    listed,
+    lm_eval_model,
+    settings_of,
+)
+
 if TYPE_CHECKING:
     from keepsight.types import ResultMatrix
 
@@ -34,52 +61,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},
 )
-
-Tasks = Annotated[
-    str, typer.Option("--tasks", help="Comma-separated names (keepsight ls tasks), or file.py:function.")
-]
-OutputPath = Annotated[
-    Path, typer.Option("--output_path", help="Where runs and reports go; rerun to resume.")
-]
-Limit = Annotated[
-    str | None, typer.Option("--limit", help="Samples per task: 10, a share 0.1, or a range 10-20.")
-]
-BatchSize = Annotated[int | None, typer.Option("--batch_size", min=1, help="Samples asked at once.")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda:0, mps or auto; default: the fastest.")
-]
-Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16; default: the model's.")
-]
-ModelArgs = Annotated[
-    str, typer.Option("--model_args", help="k=v,k=v for the model, e.g. image_backend=pil.")
-]
-GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="k=v,k=v for decoding, e.g. max_new_tokens=64.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of decoding.")]
-TaskArgs = Annotated[
-    str, typer.Option("--task_args", help="k=v,k=v for every task, e.g. split=train,share=0.2.")
-]
-IncludePath = Annotated[
-    Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")
-]
-Judges = Annotated[
-    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm (keepsight ls judges).")
-]
-LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that the llm judge asks.")]
-Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
-FailOnError = Annotated[
-    str | None, typer.Option("--fail_on_error", help="Stop at: true, a share 0.1, or a count 5.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry_run", help="Say how much would be asked and how long it may take.")
-]
-PrintPrompts = Annotated[
-    int, typer.Option("--print_prompts", help="Show the first N prompts as the model sees them.")
-]
-LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
-
-OUT = Path("keepsight-out")
-JUDGES = "label,embedding,taxonomy"
 
 
 class Shelf(str, Enum):
@@ -129,7 +110,7 @@ def audit(
     from keepsight import verbs
     from keepsight.console import progress_bar
 
-    settings = _settings(
+    settings = settings_of(
         tasks,
         judges,
         llm_judge,
@@ -153,7 +134,7 @@ def audit(
             output_path=output_path,
             batch_size=batch_size,
             tuned_on=tuned_on or None,
-            fail_on_error=_fail_on_error(fail_on_error),
+            fail_on_error=error_limit(fail_on_error),
             report=report,
             progress=progress,
             **settings,
@@ -191,8 +172,8 @@ def evaluate(
     from keepsight import verbs
     from keepsight.console import figures_table, progress_bar
 
-    ref, model_args = _lm_eval_model(model, model_args)
-    settings = _settings(
+    ref, model_args = lm_eval_model(model, model_args)
+    settings = settings_of(
         tasks,
         judges,
         llm_judge,
@@ -214,7 +195,7 @@ def evaluate(
             ref,
             output_path=output_path,
             batch_size=batch_size,
-            fail_on_error=_fail_on_error(fail_on_error),
+            fail_on_error=error_limit(fail_on_error),
             progress=progress,
             **settings,
         )
@@ -250,7 +231,7 @@ def score(
     from keepsight import verbs
     from keepsight.console import scorers_table
 
-    _print(scorers_table(verbs.rescore(runs, _listed(judges), llm_judge=llm_judge, embedder=embedder)))
+    _print(scorers_table(verbs.rescore(runs, listed(judges), llm_judge=llm_judge, embedder=embedder)))
 
 
 @app.command()
@@ -354,8 +335,8 @@ def tune(
             data,
             output_path,
             image_folder=image_folder,
-            tasks=_listed(tasks),
-            judges=_listed(judges),
+            tasks=listed(tasks),
+            judges=listed(judges),
             embedder=embedder,
             limit=limit,
             device=device,
@@ -418,84 +399,6 @@ def complete_app() -> typer.Typer:
     """The app with the options of `tune`, which come from its config: importing that would slow every `--help`."""
     tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
     return app
-
-
-def _settings(
-    tasks: str,
-    judges: str,
-    llm_judge: str | None,
-    embedder: str,
-    limit: str | None,
-    device: str | None,
-    dtype: str | None,
-    model_args: str,
-    gen_kwargs: str,
-    seed: int | None,
-    task_args: str,
-    include_path: Path | None,
-) -> dict[str, Any]:
-    """The arguments that audit and eval pass on as they are."""
-    return {
-        "tasks": [_included(name, include_path) for name in _listed(tasks)],
-        "task_args": _pairs("task_args", task_args),
-        "judges": _listed(judges),
-        "llm_judge": llm_judge,
-        "embedder": embedder,
-        "limit": limit,
-        "device": device,
-        "dtype": dtype,
-        "model_args": _pairs("model_args", model_args),
-        "gen_kwargs": {**_pairs("gen_kwargs", gen_kwargs), **({} if seed is None else {"seed": seed})},
-    }
-
-
-def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def _included(task: str, folder: Path | None) -> str:
-    return (
-        str(folder / task) if folder is not None and ".py:" in task and not Path(task).is_absolute() else task
-    )
-
-
-def _pairs(option: str, text: str) -> dict[str, Any]:
-    """ "a=1,b=x" as {"a": 1, "b": "x"}: numbers, true, false and null are read, everything else is text."""
-    pairs: dict[str, Any] = {}
-    for part in _listed(text):
-        name, sign, value = part.partition("=")
-        if not sign or not name:
-            raise typer.BadParameter(f"--{option} {part!r} is not of the form name=value")
-        try:
-            pairs[name] = json.loads(value.lower() if value in ("True", "False") else value)
-        except ValueError:
-            pairs[name] = value
-    return pairs
-
-
-def _lm_eval_model(model: str, model_args: str) -> tuple[str, str]:
-    """`--model hf --model_args pretrained=X,peft=Y` as `hf:X+adapter:Y`, the way lm-eval's users write it."""
-    if model != "hf":
-        return model, model_args
-    pairs = dict(part.partition("=")[::2] for part in _listed(model_args))
-    if "pretrained" not in pairs:
-        raise typer.BadParameter(
-            "--model hf needs --model_args pretrained=PATH-OR-HUB-ID (or --model hf:...)"
-        )
-    ref = f"hf:{pairs.pop('pretrained')}"
-    ref += f"+adapter:{pairs.pop('peft')}" if "peft" in pairs else ""
-    return ref, ",".join(f"{name}={value}" for name, value in pairs.items())
-
-
-def _fail_on_error(text: str | None) -> bool | float | None:
-    if text is None or text.lower() in ("true", "false"):
-        return None if text is None else text.lower() == "true"
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"--fail_on_error {text!r} is neither true, false, a share nor a count"
-        ) from error
 
 
 def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, prompts: int) -> None:

@@ -1,0 +1,160 @@
+"""Options that several verbs share, and how their text is read. Names are those of lm-eval and lmms-eval."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "JUDGES",
+    "OUT",
+    "BatchSize",
+    "Device",
+    "DryRun",
+    "Dtype",
+    "Embedder",
+    "FailOnError",
+    "GenKwargs",
+    "IncludePath",
+    "Judges",
+    "LLMJudge",
+    "Limit",
+    "LogSamples",
+    "ModelArgs",
+    "OutputPath",
+    "PrintPrompts",
+    "Seed",
+    "TaskArgs",
+    "Tasks",
+    "error_limit",
+    "listed",
+    "lm_eval_model",
+    "settings_of",
+]
+
+Tasks = Annotated[
+    str, typer.Option("--tasks", help="Comma-separated names (keepsight ls tasks), or file.py:function.")
+]
+OutputPath = Annotated[
+    Path, typer.Option("--output_path", help="Where runs and reports go; rerun to resume.")
+]
+Limit = Annotated[
+    str | None, typer.Option("--limit", help="Samples per task: 10, a share 0.1, or a range 10-20.")
+]
+BatchSize = Annotated[int | None, typer.Option("--batch_size", min=1, help="Samples asked at once.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda:0, mps or auto; default: the fastest.")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16; default: the model's.")
+]
+ModelArgs = Annotated[
+    str, typer.Option("--model_args", help="k=v,k=v for the model, e.g. image_backend=pil.")
+]
+GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="k=v,k=v for decoding, e.g. max_new_tokens=64.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of decoding.")]
+TaskArgs = Annotated[
+    str, typer.Option("--task_args", help="k=v,k=v for every task, e.g. split=train,share=0.2.")
+]
+IncludePath = Annotated[
+    Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")
+]
+Judges = Annotated[
+    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm (keepsight ls judges).")
+]
+LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that the llm judge asks.")]
+Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
+FailOnError = Annotated[
+    str | None, typer.Option("--fail_on_error", help="Stop at: true, a share 0.1, or a count 5.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry_run", help="Say how much would be asked and how long it may take.")
+]
+PrintPrompts = Annotated[
+    int, typer.Option("--print_prompts", help="Show the first N prompts as the model sees them.")
+]
+LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
+
+OUT = Path("keepsight-out")
+JUDGES = "label,embedding,taxonomy"
+
+
+def settings_of(
+    tasks: str,
+    judges: str,
+    llm_judge: str | None,
+    embedder: str,
+    limit: str | None,
+    device: str | None,
+    dtype: str | None,
+    model_args: str,
+    gen_kwargs: str,
+    seed: int | None,
+    task_args: str,
+    include_path: Path | None,
+) -> dict[str, Any]:
+    """The arguments that audit and eval pass on as they are."""
+    return {
+        "tasks": [_included(name, include_path) for name in listed(tasks)],
+        "task_args": _pairs("task_args", task_args),
+        "judges": listed(judges),
+        "llm_judge": llm_judge,
+        "embedder": embedder,
+        "limit": limit,
+        "device": device,
+        "dtype": dtype,
+        "model_args": _pairs("model_args", model_args),
+        "gen_kwargs": {**_pairs("gen_kwargs", gen_kwargs), **({} if seed is None else {"seed": seed})},
+    }
+
+
+def listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _included(task: str, folder: Path | None) -> str:
+    return (
+        str(folder / task) if folder is not None and ".py:" in task and not Path(task).is_absolute() else task
+    )
+
+
+def _pairs(option: str, text: str) -> dict[str, Any]:
+    """ "a=1,b=x" as {"a": 1, "b": "x"}: numbers, true, false and null are read, everything else is text."""
+    pairs: dict[str, Any] = {}
+    for part in listed(text):
+        name, sign, value = part.partition("=")
+        if not sign or not name:
+            raise typer.BadParameter(f"--{option} {part!r} is not of the form name=value")
+        try:
+            pairs[name] = json.loads(value.lower() if value in ("True", "False") else value)
+        except ValueError:
+            pairs[name] = value
+    return pairs
+
+
+def lm_eval_model(model: str, model_args: str) -> tuple[str, str]:
+    """`--model hf --model_args pretrained=X,peft=Y` as `hf:X+adapter:Y`, the way lm-eval's users write it."""
+    if model != "hf":
+        return model, model_args
+    pairs = dict(part.partition("=")[::2] for part in listed(model_args))
+    if "pretrained" not in pairs:
+        raise typer.BadParameter(
+            "--model hf needs --model_args pretrained=PATH-OR-HUB-ID (or --model hf:...)"
+        )
+    ref = f"hf:{pairs.pop('pretrained')}"
+    ref += f"+adapter:{pairs.pop('peft')}" if "peft" in pairs else ""
+    return ref, ",".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def error_limit(text: str | None) -> bool | float | None:
+    if text is None or text.lower() in ("true", "false"):
+        return None if text is None else text.lower() == "true"
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--fail_on_error {text!r} is neither true, false, a share nor a count"
+        ) from error
