@@ -356,3 +356,16 @@ def test_progress_covers_all_cells_and_never_goes_back(store):
     done = [event[1] for event in seen]
     assert done == sorted(done)
     assert "e1 emt:other" in {what for what, _, _ in seen}
+
+
+def test_an_unfinished_run_shows_no_score_of_an_earlier_answer(store):
+    class Dying(Exact):
+        def __call__(self, samples, outputs):
+            raise MemoryError
+
+    evaluate(FakeVLM(broken=frozenset({"s001"})), make_task(), store)
+    with pytest.raises(MemoryError):
+        evaluate(FakeVLM(), make_task(score=Dying()), store)
+    records = load_run(store.runs()[0]).records
+    assert records[1].output.text == "cat" and records[1].scores == {}
+    assert records[2].scores["exact"].value == 1.0

@@ -246,3 +246,12 @@ def test_every_part_of_the_identity_counts(finished, changed):
     other = dataclasses.replace(same, **changed)
     assert store.find_run(same) is not None and store.find_run(other) is None
     assert other.fingerprint != same.fingerprint
+
+
+def test_a_directory_whose_short_name_collides_is_not_mistaken(finished):
+    store, same = Store(finished.parents[2]), identity_of([r.sample for r in load_run(finished).records])
+    other = dataclasses.replace(same, task_version="2")
+    finished.rename(store.run_dir(other))
+    assert store.find_run(other) is None
+    with pytest.raises(KeepsightError, match="holds another run"), store.open_run(other, {"judge": "1"}, {}):
+        pass
