@@ -92,3 +92,18 @@ def test_cells_carry_all_metrics_and_counts(demo, tmp_path):
     drop = data["drops"]["base"]["6.2"]
     assert drop["lost"] - drop["gained"] == round(drop["difference"] * drop["n"])
     assert data["lost_by_any"]["base"][2] >= drop["lost"]
+
+
+def test_sets_without_taxonomy_or_judges_stay_out_of_those_tables():
+    cells = {("base", "emt:x"): ["cat", "dog", "ship"] * 4, ("base", "yesno:y"): ["yes", "no", "no"] * 4}
+    cells |= {("a", "emt:x"): ["cat", "3", "3"] * 4, ("a", "yesno:y"): ["yes", "yes", "no"] * 4}
+    matrix = small_audit(cells)
+    for row in matrix.rows:
+        for record in matrix[row, "yesno:y"].records:
+            del record.scores["taxonomy"], record.scores["embedding"], record.scores["llm"]
+    audit = read_audit(matrix)
+    assert [bar.n for bar in failures(audit).rows] == [12, 12]
+    assert sum(failures(audit).rows[0].counts) == 12
+    assert judges(audit).names == ("label", "embedding", "llm")
+    assert "12 of 12" in judges(audit).rows[0].shares[0].hint
+    assert {case.set for case in judges(audit).disputed} <= {"emt:x", "x"}
