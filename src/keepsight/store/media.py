@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from keepsight.store.files import replace_file
 from keepsight.store.schema import MediaRow
-from keepsight.types import KeepsightError, Media
+from keepsight.types import KeepsightError, Media, MediaKind
 
 __all__ = ["StoredMedia", "media_of", "media_row", "put_media"]
 
@@ -51,7 +52,7 @@ def media_row(root: Path, media: Media) -> MediaRow:
 class StoredMedia(Media):
     """A medium of the store. Its file is named by its content, so it need not be read to be identified."""
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 of the encoded bytes, 64 hex digits."""
         assert self.path is not None
@@ -65,4 +66,9 @@ def media_of(root: Path, row: MediaRow) -> Media:
     """
     if row.file is None:
         return Media(kind=row.kind, path=root / "media" / f"unreadable-{Path(str(row.path)).name}")
-    return StoredMedia(kind=row.kind, path=root / "media" / row.file)
+    return _stored(root, row.kind, row.file)
+
+
+@lru_cache(maxsize=65536)  # all checkpoints of an audit are asked about the same pictures
+def _stored(root: Path, kind: MediaKind, file: str) -> StoredMedia:
+    return StoredMedia(kind=kind, path=root / "media" / file)
