@@ -123,8 +123,6 @@ def prepare(processor: Any, texts: Sequence[str], samples: Sequence[Sample]) -> 
         refused = {row: reason for row in images if (reason := _refusal(processor, texts[row], images[row]))}
         failures.update((row, f"sample {samples[row].id}: {reason}") for row, reason in refused.items())
         kept = [row for row in images if row not in refused]
-        if len(kept) == len(images):
-            raise  # each alone is fine: the fault is not in a picture
         asked = [texts[row] for row in kept]
         inputs = batch_inputs(processor, asked, [images[row] for row in kept]) if kept else {}
     return Prepared(inputs, failures)
