@@ -196,6 +196,11 @@ def test_number_words_are_words_elsewhere():
         ("It is an I.", "I"),
         ("The letter I", "I"),
         ("The letter I think is B", "B?"),
+        ("The letter A drawn in red", "A"),
+        ("Option I seems right", "I?"),
+        ("I'd pick 'b' there", "B"),
+        ("they wrote “q”", "Q"),
+        ("they wrote q", ""),
         ("I", "I"),
         ("the letter is a.", ""),
         ("the letter is b.", "B"),
@@ -254,6 +259,7 @@ def test_letters_that_differ_in_case_only():
         ("café", "cafe\u0301"),
         ("猫", "这是一只猫。"),
         ("飞机", "飞机"),
+        ("猫", "猫-犬"),
         ("кошка", "КОШКА!"),
         ("बिल्ली", "यह बिल्ली है"),
         ("♥", "the ♥ card"),
@@ -351,6 +357,7 @@ def test_foreign_labels_carry_their_set():
         ("heart", None),
         ("lion", "mini"),
     ]
+    assert matcher.canonical("lion") is None
     assert matcher.foreign_sets("lion") == ("mini", "cards")
     assert matcher.foreign_sets("heart") == ("cards",)
     assert matcher.foreign_sets("dog") == ()

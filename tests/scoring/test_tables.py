@@ -204,6 +204,19 @@ def test_per_class_pairs_and_corrects_class_by_class():
     assert dog.low < 0 < dog.high
 
 
+def test_more_classes_need_stronger_evidence():
+    def changes(classes):
+        targets = [f"c{k}" for k in range(classes) for _ in range(20)]
+        return per_class(
+            make_run([1] * 20 * classes, targets=targets),
+            make_run(([0] * 7 + [1] * 13) * classes, targets=targets),
+        )
+
+    assert {change.verdict for change in changes(2)} == {"forgotten"}
+    assert {change.verdict for change in changes(9)} == {"no evidence"}
+    assert changes(9)[0].p_adjusted == pytest.approx(9 * changes(9)[0].p)
+
+
 def test_per_class_counts_what_cannot_be_paired():
     before = make_run([1, NAN, 1], ids=["a", "b", "c"], targets=["cat", "cat", "dog"])
     after = make_run([1, 1, 0], ids=["a", "b", "d"], targets=["cat", "cat", "owl"])

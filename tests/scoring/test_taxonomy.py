@@ -125,6 +125,12 @@ ANSWERS = {
         ("frog", "A frog, sitting on a leaf, is green", "correct", "frog", "extra_description"),
         ("cat", "a cat, and the background is a truck", "correct", "cat", "extra_description"),
         ("ship", "This is a ship. It has a truck on it.", "correct", "ship", "extra_description"),
+        ("cat", "The furry thing on the sofa is a cat.", "correct", "cat", "extra_description"),
+        ("dog", "the dog's truck", "correct", "dog", "extra_description"),
+        ("cat", "a cat who likes a dog", "correct", "cat", "extra_description"),
+        ("dog", "a dog chasing cats", "correct", "dog", "extra_description"),
+        ("cat", "The painting shows a cat.", "correct", "cat", ""),
+        ("cat", "a building, a cat", "correct", "cat", "extra_description"),
         # broken grammar of small tuned models
         ("dog", "The object is a dog. The object is a dog.", "correct", "dog", "repeated"),
         ("dog", "dog dog dog dog", "correct", "dog", ""),
@@ -229,6 +235,14 @@ ANSWERS = {
         ("cat", "قطة", "incorrect", "قطة", "out_of_set"),
         # descriptions
         ("cat", "an animal with four legs", "extrinsic", "animal with four legs", "extra_description"),
+        (
+            "cat",
+            "a person is riding a bicycle",
+            "extrinsic",
+            "person is riding a bicycle",
+            "extra_description",
+        ),
+        ("dog", "It is chasing cats", "extrinsic", "chasing cats", "extra_description"),
         ("cat", "next to a dog", "extrinsic", "next to a dog", "extra_description"),
         ("cat", "C'est un chat.", "extrinsic", "c'est un chat", "extra_description"),
         (

@@ -83,6 +83,10 @@ def test_a_refusal_is_no_no(text):
     assert math.isnan(refused.value)
 
 
+def test_an_answer_with_an_apology_is_an_answer():
+    assert score("yes", "Yes, but I cannot see the image well.").value == 1
+
+
 def test_a_failed_output_is_an_error():
     assert score("no", "no", error="broken").status == "error"
 

@@ -55,7 +55,7 @@ _SHOWN = word_set(
     "shown depicted pictured displayed visible present seen classified identified labelled labeled"
 )
 # Words for the picture or for whatever is in it: they never add to an answer.
-_IMAGE = word_set("image picture photo photograph scene")
+_IMAGE = word_set("image picture photo photograph scene painting drawing sketch illustration rendering")
 _PICTURE = _IMAGE | word_set(
     "images pictures photos object objects close up closeup view shot type kind sort single main depiction final correct"
 )
@@ -64,10 +64,6 @@ _KINDS = word_set(
     "number numbers digit digits letter letters character shape shapes symbol color colour colors colours texture "
     "pattern suit card cards figure word animal vehicle capital uppercase lowercase option choice thing item answer "
     "label class category question prediction"
-)
-_NOUNS_IN_ING = word_set(
-    "thing something anything nothing everything painting drawing building ceiling clothing king ring string wing "
-    "evening morning wedding spring interesting amazing"
 )
 _COLOURS = word_set(
     "red green blue yellow orange purple pink brown black white grey gray cyan magenta violet turquoise gold silver "
@@ -212,9 +208,11 @@ class _Sentence:
         word = self.words[index]
         if word in _PREPOSITIONS or word in _RELATIVES or word in _VERBS:
             return True
-        if not word.endswith("ing") or len(word) < 5 or word in _NOUNS_IN_ING:
+        if not word.endswith("ing") or len(word) < 5:
             return False
         following = self.words[index + 1] if index + 1 < len(self.words) else ""
+        if following and ends_clause(self.tokens[index + 1].gap):
+            following = ","
         # "standing in", "riding a horse", "a dog running" are verbs; "a flying bird" is not
         after_label = index - 1 in self.labelled and index > start
         return index == start or after_label or following in _ARTICLES | _PREPOSITIONS | {""}

@@ -239,7 +239,7 @@ def per_class(before: Run, after: Run, level: float = 0.95) -> list[ClassChange]
 def failure_counts(run: Run) -> FailureCounts:
     """Taxonomy categories and flags of a run, and the statuses of its headline scorer. All categories are listed."""
     scores = [record.scores["taxonomy"] for record in run.records if "taxonomy" in record.scores]
-    categories = Counter(score.explanation for score in scores if score.scored or score.status == "refused")
+    categories = Counter(score.explanation for score in scores)
     flags = Counter(tag for score in scores for tag in score.tags)
     statuses: Counter[str] = Counter(
         str(record.scores[run.scorer].status) for record in run.records if run.scorer in record.scores
