@@ -233,6 +233,7 @@ def test_ls(run, shelf):
             1,
             "tuned_on names 'emt:x', which is not audited",
         ),
+        ([*AUDIT[:4], "--tasks", ","], 1, "keepsight: no tasks given"),
         (["compare", "nowhere", "here"], 1, "keepsight: nowhere/manifest.json: No such file"),
         (["report", "nowhere"], 1, "keepsight: nowhere"),
         (["tune", "replay:base.jsonl", "--data", "x.json"], 1, "replay:base.jsonl has no weights to tune"),
@@ -326,6 +327,7 @@ def test_tune_passes_its_settings_on(run, monkeypatch):
 @pytest.mark.parametrize(
     ("refs", "names"),
     [
+        ([], []),
         (["tiny"], ["tiny"]),
         (
             ["tiny", "tiny+adapter:out/linear/epoch-1", "tiny+adapter:out/lora/epoch-1"],

@@ -118,6 +118,14 @@ def test_failed_samples_are_counted_and_asked_again(store):
     assert load_run(run.path).headline.n == 10
 
 
+def test_a_resumed_run_remembers_when_it_was_begun(store):
+    run = evaluate(FakeVLM(broken=frozenset({"s001"})), make_task(), store)
+    manifest = run.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(run.manifest["created"], "2020-01-01T00:00:00+00:00"))
+    resumed = evaluate(FakeVLM(), make_task(), store).manifest
+    assert resumed["created"] == "2020-01-01T00:00:00+00:00" < resumed["updated"]
+
+
 def test_an_answer_is_not_lost_to_a_later_failure(store):
     evaluate(FakeVLM(broken=frozenset({"s001"})), make_task(), store)
     run = evaluate(FakeVLM(broken=frozenset({"s001", "s002"})), make_task(), store)
@@ -345,6 +353,10 @@ def test_names_must_differ(store):
         audit([FakeVLM("base"), FakeVLM("base", "w1")], two_tasks(), store)
     with pytest.raises(KeepsightError, match="two tasks are named 'emt:pets'"):
         audit([FakeVLM("base")], [make_task(), make_task()], store)
+    with pytest.raises(KeepsightError, match="no checkpoints given"):
+        audit([], two_tasks(), store)
+    with pytest.raises(KeepsightError, match="no tasks given"):
+        audit([FakeVLM("base")], [], store)
     models = [FakeVLM("base"), FakeVLM("base", "w1")]
     assert audit(models, two_tasks(), store, rows=["a", "b"]).rows == ("a", "b")
 

@@ -371,7 +371,7 @@ def evaluate_all(
         progress: called as `(what, done, total)` over the samples of all cells.
 
     Raises:
-        KeepsightError: two rows or two tasks have one name, or a task cannot make its samples.
+        KeepsightError: no model or task, two of one name, or a task that cannot make its samples.
     """
     rows = tuple(rows or (model.name for model in models))
     cols = tuple(task.name for task in tasks)
@@ -402,6 +402,8 @@ def evaluate_all(
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:
+    if not names:
+        raise KeepsightError(f"no {what} given; keepsight audit --help shows how to name them")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise KeepsightError(f"two {what} are named {twice[0]!r}; give each its own name")

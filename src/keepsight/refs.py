@@ -14,6 +14,8 @@ __all__ = ["checkpoint_refs", "row_names"]
 
 def checkpoint_refs(refs: Sequence[Any]) -> list[Any]:
     """Refs with checkpoint directories put on the base (the first ref), and parents of epochs replaced by them."""
+    if not refs:
+        return []
     base, *others = refs
     expanded = [part for ref in others for part in _epochs(ref)]
     return [base, *(_on_base(base, ref) for ref in expanded)]
@@ -48,7 +50,8 @@ def row_names(refs: Sequence[Any]) -> list[str]:
     """Short, unique names of refs: the last parts of their paths, as many as tell them apart."""
     parts = [_name_parts(ref) for ref in refs]
     depth = [2 if "+adapter:" in str(ref) else 1 for ref in refs]
-    for _ in range(max(map(len, parts))):
+    names: list[str] = []
+    for _ in range(max(map(len, parts), default=0)):
         names = ["/".join(part[-n:]) for part, n in zip(parts, depth)]
         depth = [n + (names.count(name) > 1) for name, n in zip(names, depth)]
     return [
