@@ -123,6 +123,17 @@ def test_batch_one_times_eight_learns_what_batch_eight_learns(model, samples, tm
         torch.testing.assert_close(value, learnt[1][name], rtol=1e-3, atol=2e-5)
 
 
+def test_the_loss_is_the_models_own(model, samples, tmp_path):
+    import torch
+
+    config = replace(QUICK, num_train_epochs=1, per_device_train_batch_size=16, lora_dropout=0.0)
+    seen = []
+    sft(model, samples, config, tmp_path, progress=seen.append)
+    with torch.inference_mode():
+        theirs = model.module(**model.training_batch(samples)).loss.item()
+    assert seen[0].loss == pytest.approx(theirs, rel=1e-5)
+
+
 def test_a_checkpoint_answers_as_the_trained_module_did(base, model, samples, tmp_path):
     import torch
 
@@ -171,6 +182,9 @@ def test_two_processes_learn_what_one_does(base, model, samples, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, str(base), str(tmp_path / "two")], env=environment, cwd=ROOT, timeout=200, check=True)
+    rows = [(tmp_path / name / "train_log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    figures = [[json.loads(row)[name] for row in log for name in ("loss", "grad_norm")] for log in rows]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-4)  # AdamW itself would not notice doubled gradients
     two = tmp_path / "two" / "epoch-1"
     for name, value in tensors(one).items():
         torch.testing.assert_close(value, tensors(two)[name], rtol=1e-3, atol=2e-5)
