@@ -4,7 +4,8 @@
 2. ssl       a vision-only encoder on the same pictures, without any text (ssl.py)
 3. text      the language model alone learns matching and recall in plain text (text.py)
 4. language  projector alignment on captions, then the instruction mixture, the tower frozen (mixture.py)
-5. pack      the shipped files, measured through the same tasks a user runs, written to claims.json and index.html
+5. binding   a short last cosine on polls in which colour and kind must belong to one object
+6. pack      the shipped files, measured through the same tasks a user runs, written to claims.json and index.html
 
 A stage whose output is in DIR is not run again, so a stopped recipe goes on where it was. Between the stages stand gates on
 accuracy, not step counts. One torch thread by default: small matrices gain little from a second.
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a few steps of every stage, to see that it runs")
     parser.add_argument("--output_path", type=Path, default=Path("out/tiny_world"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--stages", default="tower,ssl,text,language,pack")
+    parser.add_argument("--stages", default="tower,ssl,text,language,binding,pack")
     parser.add_argument("--install", action="store_true", help="copy DIR's packed model into the package")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
@@ -57,7 +58,7 @@ def run(output: Path, settings: Settings, stages: list[str], log: Callable[[str]
     """The stages asked for, in order, each only if its output is not there yet."""
     from transformers import CLIPModel
 
-    from recipes.tiny_world.language import build_llava, build_text
+    from recipes.tiny_world.language import build_binding, build_llava, build_text
     from recipes.tiny_world.pack import pack
     from recipes.tiny_world.ssl import build_ssl
     from recipes.tiny_world.tower import build_clip
@@ -80,10 +81,12 @@ def run(output: Path, settings: Settings, stages: list[str], log: Callable[[str]
     if "text" in stages and not (output / "text.safetensors").exists():
         clip = make_clip(make_text_tokenizer(tokenizer))  # untrained: this stage sees no picture
         build_text(clip, tokenizer, world.pictures[world.rows["scenes"].start :], settings, output, log)
-    if due("language", "llava"):
+    if due("language", "mixed"):
         build_llava(
             CLIPModel.from_pretrained(output / "clip"), tokenizer, processor, world, settings, output, log
         )
+    if due("binding", "llava"):
+        build_binding(processor, world, settings, output, log)
     for folder in ("clip", "ssl"):
         (output / folder).mkdir(exist_ok=True)
         processor.image_processor.save_pretrained(output / folder)

@@ -12,14 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from keepsight.data.drawn import SETS, Picture
-from recipes.tiny_world.mixture import caption_turns, closed_prompt, picture_turns, train_mix
+from recipes.tiny_world.mixture import (
+    BINDING_SHARES,
+    binding_turns,
+    caption_turns,
+    closed_prompt,
+    picture_turns,
+    presence_turns,
+    train_mix,
+)
 from recipes.tiny_world.packing import Packer
 from recipes.tiny_world.settings import Settings
 from recipes.tiny_world.text import train_text
 from recipes.tiny_world.vision import augment_digits, pixel_values
 from recipes.tiny_world.world import World
 
-__all__ = ["build_llava", "build_text", "encode", "make_llava"]
+__all__ = ["build_binding", "build_llava", "build_text", "encode", "make_llava"]
 
 WIDTH = 128
 
@@ -97,16 +105,7 @@ def build_llava(
     model = make_llava(clip, tokenizer, settings.seed)
     model.model.language_model.load_state_dict(load_file(output / "text.safetensors"))
     assert model.lm_head.weight is model.get_input_embeddings().weight
-    features = encode(model, world.pixels)
-    digits = world.rows["digits"]
-    generator = torch.Generator().manual_seed(settings.seed)
-    extra = torch.stack(
-        [
-            encode(model, world.pixels[digits.start : digits.stop], generator)
-            for _ in range(settings.digit_views)
-        ]
-    )
-    log(f"encoded {len(features)} pictures and {settings.digit_views} views of each digit")
+    features, extra = _encode_all(model, world, settings, log)
     train_mix(
         model,
         packer,
@@ -120,11 +119,7 @@ def build_llava(
         steps=settings.align_steps,
     )
 
-    def check() -> dict[str, float]:
-        found = check_language(model, processor, settings.check)
-        log("language " + " ".join(f"{k} {v:.3f}" for k, v in found.items()))
-        return found
-
+    check = _logged_check(model, processor, settings, log)
     train_mix(
         model,
         packer,
@@ -139,14 +134,75 @@ def build_llava(
         judged=8,
         minutes=settings.mix_minutes,
     )
-    found = check()
-    log(f"language gate: worst {min(found.values()):.3f}, asked {settings.mix_gate}")
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = (
-        tokenizer.eos_token_id,
-        tokenizer.pad_token_id,
+    check()
+    _save(model, processor, output / "mixed")
+
+
+def build_binding(
+    processor: Any, world: World, settings: Settings, output: Path, log: Callable[[str], None]
+) -> None:
+    """A short last cosine on polls that need a colour and a kind to belong together; saves the LLaVA that is packed."""
+    from transformers import LlavaForConditionalGeneration
+
+    torch.manual_seed(settings.seed)
+    model = LlavaForConditionalGeneration.from_pretrained(output / "mixed")
+    model.model.vision_tower.requires_grad_(False)
+    packer = Packer(processor.tokenizer)
+    features, extra = _encode_all(model, world, settings, log)
+    check = _logged_check(model, processor, settings, log)
+    train_mix(
+        model,
+        packer,
+        world,
+        features,
+        extra,
+        parameters=list(all_parameters(model)),
+        turns=lambda picture, rng: binding_turns(picture, rng, packer, 105),
+        seed=settings.seed + 1,
+        log=log,
+        check=check,
+        checks=3,
+        judged=8,
+        minutes=settings.binding_minutes,
+        lr=settings.binding_lr,
+        shares=BINDING_SHARES,
     )
-    model.save_pretrained(output / "llava")
-    processor.save_pretrained(output / "llava")
+    worst = min(value for name, value in check().items() if name != "yes ratio")
+    log(f"language gate: worst {worst:.3f}, asked {settings.mix_gate}")
+    _save(model, processor, output / "llava")
+
+
+def _encode_all(
+    model: Any, world: World, settings: Settings, log: Callable[[str], None]
+) -> tuple[Tensor, Tensor]:
+    """Features of every picture [n, 16, d], and of `digit_views` variants of every digit [k, m, 16, d]."""
+    digits = world.rows["digits"]
+    generator = torch.Generator().manual_seed(settings.seed)
+    views = [
+        encode(model, world.pixels[digits.start : digits.stop], generator)
+        for _ in range(settings.digit_views)
+    ]
+    log(f"encoded {len(world.pictures)} pictures and {settings.digit_views} views of each digit")
+    return encode(model, world.pixels), torch.stack(views)
+
+
+def _logged_check(
+    model: Any, processor: Any, settings: Settings, log: Callable[[str], None]
+) -> Callable[[], dict[str, float]]:
+    def check() -> dict[str, float]:
+        found = check_language(model, processor, settings.check)
+        log("language " + " ".join(f"{k} {v:.3f}" for k, v in found.items()))
+        return found
+
+    return check
+
+
+def _save(model: Any, processor: Any, directory: Path) -> None:
+    tokenizer = processor.tokenizer
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
 
 
 def all_parameters(model: Any) -> Iterator[nn.Parameter]:
@@ -172,12 +228,12 @@ def check_language(model: Any, processor: Any, count: int) -> dict[str, float]:
         outputs = [output for _, output in sorted(asked.generate(samples, max_new_tokens=8, batch_size=100))]
         found[name] = float(np.mean([s.value for s in LabelMatch(drawn.labels)(samples, outputs)]))
     rng = Random("check")
-    polls = [(p, q) for p in shown["scenes"] for q in SETS["scenes"].questions(p, rng)[:4]]
-    samples = [Sample(f"{i}", q.prompt, (p.media,), (q.answer,)) for i, (p, q) in enumerate(polls)]
+    polls = [(p, turn) for p in shown["scenes"] for turn in presence_turns(p, rng)]
+    samples = [Sample(f"{i}", turn.question, (p.media,), (turn.answer,)) for i, (p, turn) in enumerate(polls)]
     outputs = [output for _, output in sorted(asked.generate(samples, max_new_tokens=3, batch_size=100))]
-    found["yes/no"] = float(
-        np.mean([output.text.strip() == q.answer for output, (_, q) in zip(outputs, polls)])
-    )
+    said = [output.text.strip() for output in outputs]
+    found["yes/no"] = float(np.mean([text == turn.answer for text, (_, turn) in zip(said, polls)]))
+    found["yes ratio"] = said.count("Yes") / len(said)
     samples = [Sample(p.id, "Describe the image.", (p.media,)) for p in shown["scenes"]]
     named = [
         set(output.text.replace(",", " ").split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -12,11 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from keepsight.data.drawn import SETS, Picture
+from keepsight.data.drawn.phrases import a, presence
 from keepsight.data.drawn.picture import pick
 from recipes.tiny_world.packing import Packer, Turn, answers_loss, optimiser_of
 from recipes.tiny_world.world import SHARES, World, set_of
 
-__all__ = ["caption_turns", "closed_prompt", "judge_turn", "picture_turns", "train_mix"]
+__all__ = [
+    "BINDING_SHARES",
+    "binding_turns",
+    "caption_turns",
+    "closed_prompt",
+    "judge_turn",
+    "picture_turns",
+    "presence_turns",
+    "train_mix",
+]
+
+# Of the last cosine: half scenes, and something of everything else, so that nothing is forgotten.
+BINDING_SHARES = {
+    **{name: share * 0.5 / (1 - SHARES["scenes"]) for name, share in SHARES.items()},
+    "scenes": 0.5,
+}
 
 
 def closed_prompt(name: str) -> str:
@@ -67,6 +83,39 @@ def picture_turns(picture: Picture, rng: Random, packer: Packer, budget: int, cl
     return turns
 
 
+def binding_turns(picture: Picture, rng: Random, packer: Packer, budget: int) -> list[Turn]:
+    """Mostly: whose colour is it? Presence of pairs, of which the absent ones are made of what is there on different objects.
+
+    Such polls are the last thing the mixture learns, since few of its questions need them. Every other picture keeps its mixture.
+    """
+    pairs, crossed = _pairs(picture)
+    if not crossed or rng.random() < 0.3:
+        return picture_turns(picture, rng, packer, budget, 0.5)
+    turns: list[Turn] = []
+    for _ in range(4):
+        turns += [_poll(pick(rng, pairs), True), _poll(pick(rng, crossed), False)]
+    turns = sorted(set(turns), key=lambda turn: turn.question)
+    return turns[: max(1, budget // packer.length(turns[0]))]
+
+
+def presence_turns(picture: Picture, rng: Random) -> list[Turn]:
+    """Polls for a gate: a kind and a pair that are there, a kind and a pair that are not; the pair is a crossed one if it can be."""
+    drawn = [Turn(q.prompt, q.answer) for q in SETS["scenes"].questions(picture, rng)[:4]]
+    _, crossed = _pairs(picture)
+    return [*drawn[:3], _poll(pick(rng, crossed), False) if crossed else drawn[3]]
+
+
+def _pairs(picture: Picture) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(colour, kind) of the objects, and those made of two different objects."""
+    pairs = list(dict.fromkeys((o["colour"], o["kind"]) for o in picture.facts.get("objects", ())))
+    return pairs, [(c, k) for c, _ in pairs for _, k in pairs if (c, k) not in pairs]
+
+
+def _poll(pair: tuple[str, str], there: bool) -> Turn:
+    question = presence(a(" ".join(pair)), there)
+    return Turn(question.prompt, question.answer)
+
+
 # The forms in which tuned models give their answers, for the judge's turns; the last names both and is right about neither.
 ANSWER_FORMS = (
     "{x}",
@@ -115,6 +164,7 @@ def train_mix(
     lr: float = 2e-3,
     batch: int = 32,
     judged: int = 0,
+    shares: Mapping[str, float] = SHARES,
     minutes: float = 0.0,
     steps: int | None = None,
 ) -> None:
@@ -127,11 +177,11 @@ def train_mix(
     started, done, last = time.process_time(), 0.0, 0
     first_digit = world.rows["digits"].start
     running: dict[str, float] = {}
-    names = list(SHARES)
+    names = list(shares)
     step = 0
     while done < 1:
         rows = [
-            pick(rng, world.rows[name]) for name in rng.choices(names, [SHARES[n] for n in names], k=batch)
+            pick(rng, world.rows[name]) for name in rng.choices(names, [shares[n] for n in names], k=batch)
         ]
         pictures = [world.pictures[i] for i in rows]
         seen = torch.stack([

@@ -22,6 +22,8 @@ class Settings:
     digit_views: int = 12  # varied encodings of each handwritten digit
     align_steps: int = 150
     mix_minutes: float = 45.0  # of one long cosine; the clock decides, the gate judges
+    binding_minutes: float = 14.0  # a last, slower cosine on which colour belongs to which object
+    binding_lr: float = 1e-3
     mix_gate: float = 0.85
     check: int = 300  # held-out pictures per set at a gate
     seed: int = 0
@@ -29,5 +31,5 @@ class Settings:
 
 FULL = Settings()
 TINY = Settings(
-    per_set=40, clip_steps=4, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=2, ssl_steps=3, text_steps=4, text_gate=0.0, align_steps=2, mix_minutes=0.05, mix_gate=0.0, check=4,
+    per_set=40, clip_steps=4, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=2, ssl_steps=3, text_steps=4, text_gate=0.0, align_steps=2, mix_minutes=0.05, binding_minutes=0.05, mix_gate=0.0, check=4,
 )  # fmt: skip
