@@ -333,6 +333,7 @@ def test_tune_passes_its_settings_on(run, monkeypatch):
             ["tiny", "tiny+adapter:out/linear/epoch-1", "tiny+adapter:out/lora/epoch-1"],
             ["tiny", "linear/epoch-1", "lora/epoch-1"],
         ),
+        (["tiny", "tiny+adapter:out/lora/epoch-1"], ["tiny", "lora/epoch-1"]),
         (["hf:org/model", "hf:other/model"], ["org/model", "other/model"]),
         (["tiny+adapter:a/x/epoch-1", "tiny+adapter:b/x/epoch-1"], ["a/x/epoch-1", "b/x/epoch-1"]),
         (["tiny", "tiny"], ["tiny#1", "tiny#2"]),
@@ -404,3 +405,14 @@ def test_help_names_every_verb_and_is_quick():
     for verb in ("demo", "audit", "eval", "compare", "score", "tune", "report", "ls", "doctor"):
         assert f"\n  {verb} " in done.stdout
     assert "..." not in done.stdout.partition("Commands:")[2]
+
+
+def test_a_tasks_own_judge_is_kept_because_it_knows_the_foreign_labels(folder):
+    from keepsight import tasks
+
+    ids = [sample.id for sample in tasks.get("emt:paints").test()]
+    write_replay(folder / "leaky.jsonl", dict.fromkeys(ids, "The object is a triangle."))
+    names = ["emt:paints", "emt:shapes"]
+    matrix = verbs.evaluate_tasks("replay:leaky.jsonl", names, "out", judges=["taxonomy"], limit=3)
+    record = matrix.runs["leaky.jsonl", "emt:paints"].records[0]
+    assert "leak:shapes" in record.scores["taxonomy"].tags

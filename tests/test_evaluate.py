@@ -143,6 +143,19 @@ def test_a_missing_picture_is_one_counted_error(store, tmp_path):
     assert ask_again(store, make_task(given)) == ["s003"]
 
 
+def test_a_model_is_not_asked_when_no_picture_can_be_read(store, tmp_path):
+    lost = [replace(sample, media=(Media(path=tmp_path / "gone.png"),)) for sample in samples()]
+    model = FakeVLM()
+    assert evaluate(model, make_task(lost), store).headline.n == 0 and model.loads == 0
+
+
+def test_another_headline_scorer_makes_another_headline(store):
+    strict = Exact("strict", fails=frozenset())
+    first = evaluate(FakeVLM(), make_task(judges=(strict,)), store)
+    second = evaluate(FakeVLM(), make_task(score=strict, judges=(Exact(),)), store)
+    assert (first.scorer, second.scorer) == ("exact", "strict")
+
+
 class Forgetful(FakeVLM):
     def generate(self, samples, **settings):
         yield from list(super().generate(samples, **settings))[:-1]
@@ -243,10 +256,11 @@ def test_a_scorer_that_miscounts_is_refused(store):
         evaluate(FakeVLM(), make_task(score=Short()), store)
 
 
-def test_a_repaired_metric_replaces_the_old_figure(store):
-    def halved(given, scores):
-        return replace(share(given, scores), value=0.5)
+def halved(given, scores):
+    return replace(share(given, scores), value=0.5)
 
+
+def test_a_repaired_metric_replaces_the_old_figure(store):
     evaluate(FakeVLM(), make_task(), store)
     run = evaluate(FakeVLM(), make_task(metrics=(halved,)), store)
     assert run.headline.value == 0.5 and load_run(run.path).headline.value == 0.5
@@ -254,7 +268,7 @@ def test_a_repaired_metric_replaces_the_old_figure(store):
 
 def test_rescoring_generates_nothing(store):
     run = evaluate(FakeVLM(answers={"s000": "cow"}), make_task(), store)
-    run = rescore(run, Exact("strict"), store, metrics=(share,))
+    run = rescore(run, Exact("strict"), store, metrics=(halved,))
     assert set(run.records[0].scores) == {"exact", "strict"}
     assert run.scorer == "exact" and run.manifest["scorers"] == {"exact": "1", "strict": "1"}
     assert run.headline.value == 0.9

@@ -246,6 +246,8 @@ def test_every_part_of_the_identity_counts(finished, changed):
     other = dataclasses.replace(same, **changed)
     assert store.find_run(same) is not None and store.find_run(other) is None
     assert other.fingerprint != same.fingerprint
+    changes_answers = changed.keys() & {"checkpoint_digest", "inference"}
+    assert (other.request_hash("p") != same.request_hash("p")) == bool(changes_answers)
 
 
 def test_a_directory_whose_short_name_collides_is_not_mistaken(finished):
