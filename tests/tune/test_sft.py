@@ -12,7 +12,7 @@ import pytest
 
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods import METHODS, Method
-from keepsight.tune.sft import sft
+from keepsight.tune.sft import _Ahead, sft
 from keepsight.types import KeepsightError
 
 pytestmark = pytest.mark.torch
@@ -277,6 +277,20 @@ def test_conversations_and_rows_without_pictures_are_learnt_together(model, samp
     config = replace(QUICK, method="lora", num_train_epochs=1, per_device_train_batch_size=2)
     sft(model, [talk, words, samples[2]], config, tmp_path, progress=lambda now: losses.append(now.loss))
     assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_batches_come_in_order_and_errors_with_their_step(ahead):
+    def prepare(step):
+        if step == 4:
+            raise KeepsightError("step 4 is broken")
+        return [{"step": step}]
+
+    prepared = _Ahead(prepare, ahead=ahead)
+    assert [prepared.take(step, last=False)[0]["step"] for step in (1, 2, 3)] == [1, 2, 3]
+    prepared.wait()
+    with pytest.raises(KeepsightError, match="step 4"):
+        prepared.take(4, last=True)
 
 
 def test_no_samples_is_an_error(model, tmp_path):

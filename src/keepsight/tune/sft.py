@@ -125,7 +125,10 @@ class _Run:
         self.method.load_state_dict(extra)
         accelerator.wait_for_everyone()  # everybody has read the state before somebody writes the next
         log = TrainLog(self.directory / "train_log.jsonl", start) if accelerator.is_main_process else None
-        prepared = _Ahead(lambda step: self._batches(plan, step, accelerator.process_index))
+        prepared = _Ahead(
+            lambda step: self._batches(plan, step, accelerator.process_index),
+            ahead=accelerator.device.type != "cpu",
+        )
         clock = Clock()
         _training_mode(module, config)
         for step in range(start + 1, plan.total_steps + 1):
@@ -232,18 +235,21 @@ class _Run:
 
 
 class _Ahead:
-    """Prepares the next step's batches in a thread while this step computes: decoding pictures takes about a fifth
-    of a small model's step."""
+    """Prepares the next step's batches in a thread while an accelerator computes this one.
 
-    def __init__(self, prepare: Callable[[int], list[Batch]]) -> None:
+    Not on a CPU: there the thread would take a core from the step, whose other threads would wait for it.
+    """
+
+    def __init__(self, prepare: Callable[[int], list[Batch]], *, ahead: bool) -> None:
         self._prepare = prepare
+        self._ahead = ahead
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._next: Future[list[Batch]] | None = None
 
     def take(self, step: int, *, last: bool) -> list[Batch]:
         """The batches of `step`, which follows the one taken before; what failed in preparing them is raised here."""
         ready = self._next.result() if self._next is not None else self._prepare(step)
-        self._next = None if last else self._pool.submit(self._prepare, step + 1)
+        self._next = self._pool.submit(self._prepare, step + 1) if self._ahead and not last else None
         return ready
 
     def wait(self) -> None:
