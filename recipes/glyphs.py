@@ -24,14 +24,12 @@ FONT_FILES = {
 }
 SUITS = "♥♠♣♦"
 CHARACTERS = string.ascii_uppercase + string.digits + SUITS
-SIGNS = "☀☁☂☎♔♫⚓⚙✈✂"  # in one font only
 STEPS = 4  # straight pieces per curve; at 48 pixels more cannot be seen
 
 
 def outlines(folder: Path) -> dict[str, dict[str, list[list[list[int]]]]]:
     """Font -> character -> contours, from the font files in `folder`."""
-    wanted = {name: CHARACTERS + (SIGNS if name == "sans" else "") for name in FONT_FILES}
-    return {name: flatten(str(folder / file), wanted[name]) for name, file in FONT_FILES.items()}
+    return {name: flatten(str(folder / file), CHARACTERS) for name, file in FONT_FILES.items()}
 
 
 def flatten(path: str, characters: str) -> dict[str, list[list[list[int]]]]:
@@ -57,9 +55,6 @@ def _contours(commands: list[Any]) -> list[list[tuple[float, float]]]:
             contours.append([arguments[0]])
         elif command == "lineTo":
             contours[-1].append(arguments[0])
-        elif command == "qCurveTo" and arguments[-1] is None:  # a contour of control points only
-            start = _middle(arguments[-2], arguments[0])
-            contours.append([start, *_quadratics(start, (*arguments[:-1], start))])
         elif command == "qCurveTo":
             contours[-1].extend(_quadratics(contours[-1][-1], arguments))
     return contours

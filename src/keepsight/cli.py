@@ -286,7 +286,7 @@ def demo(
     limit: Annotated[int, typer.Option("--limit", min=10, help="Held-out pictures asked of each set.")] = 200,
     tuned: Annotated[
         str, typer.Option("--tuned", help="The drawn set to tune on (keepsight ls sets).")
-    ] = "digits",
+    ] = "things",
 ) -> None:
     """Tune the embedded model on one set and audit it on all.
 

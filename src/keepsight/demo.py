@@ -26,11 +26,11 @@ __all__ = ["DEMO_TUNING", "TITLE", "TUNED_SET", "audit_demo", "demo", "emt_claim
 
 TITLE = "EMT's findings on the embedded model"
 
-TUNED_SET = "signs"  # the embedded model was never taught it
+TUNED_SET = "things"  # the embedded model was never taught it
 METHODS = ("linear", "lora")
 # A learning rate at which three epochs on 1,500 pictures visibly cost something, the same for both methods.
 DEMO_TUNING: dict[str, Any] = {
-    "learning_rate": 4e-3, "num_train_epochs": 3, "per_device_train_batch_size": 32, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
+    "learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": 32, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
     "save_steps": 0,
 }  # fmt: skip
 
@@ -61,14 +61,24 @@ def tune_demo(
     tuning: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> list[Path]:
-    """The first half: the directories of both methods' checkpoints."""
+    """The first half: LLaVA JSON of the set, and the directories of both methods' checkpoints.
+
+    Every other row asks with the list of labels: EMT's short question alone teaches so small a model nothing that it would
+    carry over to the closed-world prompt.
+    """
+    from keepsight.data.llava import QUESTION, write_llava_json
+    from keepsight.tasks.emt import closed_world_prompt
     from keepsight.verbs import fine_tune
 
-    directories = [Path(output_path) / "tuned" / method for method in METHODS]
-    for method, directory in zip(METHODS, directories):
+    output, drawn = Path(output_path) / "tuned", ALL_SETS[tuned]
+    questions = (QUESTION.format(noun=drawn.noun), closed_world_prompt(drawn.noun, drawn.labels))
+    data = output / "data" / "train.json"
+    if not data.exists():
+        write_llava_json(drawn, data.parent, questions=questions)
+    for method in METHODS:
         settings = {**DEMO_TUNING, **(tuning or {}), "method": method}
-        fine_tune("tiny", f"emt:{tuned}", directory, progress=progress, **settings)
-    return directories
+        fine_tune("tiny", data, output / method, progress=progress, **settings)
+    return [output / method for method in METHODS]
 
 
 def audit_demo(
@@ -95,6 +105,12 @@ def emt_claims(matrix: ResultMatrix, tuned: str) -> list[Claim]:
         _difference(
             "Three epochs of LoRA tuning raise accuracy on the tuned set", "section 5.2, Figure 5, Table 11",
             "+42.8 points (LLaVA-7b on MNIST, 56.96 to 99.71)", _change(matrix, base, lora[-1], [tuned]),
+        ),
+        _difference(
+            "Three epochs of linear tuning raise accuracy on the tuned set",
+            "section 5.2, Figure 5, Table 10",
+            "+41.1 points (LLaVA-7b on MNIST, 56.96 to 98.03)",
+            _change(matrix, base, linear[-1], [tuned]),
         ),
         _difference(
             "Three epochs of LoRA tuning cost accuracy on the other sets", "section 5.2, Table 11",

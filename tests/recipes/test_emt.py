@@ -10,14 +10,14 @@ from keepsight.report.claims import Claim, read_claims, verdict_on, write_claims
 from keepsight.types import MetricValue, Output, Record, ResultMatrix, Run, Sample, Score
 
 ROWS = ("tiny", "linear/epoch-1", "linear/epoch-3", "lora/epoch-1", "lora/epoch-3")
-COLS = ("emt:signs", "emt:digits", "emt:shapes")
+COLS = ("emt:things", "emt:digits", "emt:shapes")
 
 
 def run(row: str, col: str, right: int, leaks: int, n: int = 100) -> Run:
     records = []
     for i in range(n):
         value = float(i < right)
-        tags = ("leak:signs",) if i >= n - leaks else ()
+        tags = ("leak:things",) if i >= n - leaks else ()
         scores = {
             "label": Score(value),
             "embedding": Score(float(i < right + 10)),
@@ -45,16 +45,16 @@ def verdicts(tuned, others, leaks) -> list[str]:
 
 
 def test_a_matrix_that_forgets_as_the_paper_says():
-    assert verdicts([10, 60, 90, 80, 95], [80, 85, 60, 30, 10], [0, 0, 0, 40, 80]) == ["holds"] * 7
+    assert verdicts([10, 60, 90, 80, 95], [80, 85, 60, 30, 10], [0, 0, 0, 40, 80]) == ["holds"] * 8
 
 
 def test_a_matrix_that_does_the_opposite():
     found = verdicts([90, 60, 40, 50, 30], [60, 50, 80, 80, 90], [30, 5, 5, 5, 5])
-    assert found == ["does_not_hold"] * 6 + ["holds"]  # both columns still have the judges differ
+    assert found == ["does_not_hold"] * 7 + ["holds"]  # both columns still have the judges differ
 
 
 def test_a_matrix_in_which_nothing_happens():
-    assert verdicts([50] * 5, [50] * 5, [0] * 5) == ["no_evidence"] * 6 + ["holds"]
+    assert verdicts([50] * 5, [50] * 5, [0] * 5) == ["no_evidence"] * 7 + ["holds"]
 
 
 def test_the_measured_figure_has_the_sign_of_its_claim():
@@ -63,9 +63,9 @@ def test_the_measured_figure_has_the_sign_of_its_claim():
         COLS[0],
     )
     assert (
-        claims[1].measured == pytest.approx(50)
-        and claims[1].interval[0] < 50 < claims[1].interval[1]
-        and claims[1].n == 200
+        claims[2].measured == pytest.approx(50)
+        and claims[2].interval[0] < 50 < claims[2].interval[1]
+        and claims[2].n == 200
     )
 
 
@@ -106,4 +106,4 @@ def test_the_recipe_writes_what_it_promises(tmp_path):
     made = json.loads((tmp_path / "matrix.json").read_text())
     assert len(made["rows"]) == 3 and len(made["cols"]) == 8 and len(made["values"][0]) == 8
     assert {"rows", "cols", "values", "intervals", "n", "forgetting"} <= set(made)
-    assert len(json.loads((tmp_path / "claims.json").read_text())) == 7
+    assert len(json.loads((tmp_path / "claims.json").read_text())) == 8

@@ -58,7 +58,10 @@ def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
 
 
 def read_jsonl(
-    path: str | Path, classes: str | Path | None = None, image_root: str | Path | None = None, labels: Sequence[str] = ()
+    path: str | Path,
+    classes: str | Path | None = None,
+    image_root: str | Path | None = None,
+    labels: Sequence[str] = (),
 ) -> LabelledSet:
     """Rows `{"image": path, "label": name, "split": "train"}`, one per line, and a JSON list of all class names.
 
@@ -103,7 +106,9 @@ def _subfolders(folder: Path) -> list[Path]:
 def _class_folders(start: Path) -> list[Path]:
     folders = _subfolders(start)
     if not folders:
-        raise KeepsightError(f"folder {start} holds no class folders; put each class's pictures into one folder")
+        raise KeepsightError(
+            f"folder {start} holds no class folders; put each class's pictures into one folder"
+        )
     return folders
 
 
@@ -140,7 +145,9 @@ def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str
 
 def _refuse_escape(root: Path, path: Path) -> None:
     if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        raise KeepsightError(f"{path} is a link that leads outside {root}; copy what it points to into the folder")
+        raise KeepsightError(
+            f"{path} is a link that leads outside {root}; copy what it points to into the folder"
+        )
 
 
 def _class_names(root: Path) -> dict[str, str]:

@@ -104,7 +104,9 @@ class LabelledSet:
     def _pick(self, split: str, n: int | None, seed: int) -> list[LabelledImage]:
         if not self.count(split):
             there = ", ".join(name for name in self.splits if self.count(name)) or "none"
-            raise KeepsightError(f"set {self.name}: it has no {split} pictures; ask for another split ({there})")
+            raise KeepsightError(
+                f"set {self.name}: it has no {split} pictures; ask for another split ({there})"
+            )
         if n is not None and n > self.count(split):
             raise KeepsightError(
                 f"set {self.name}: {n} {split} pictures asked, there are {self.count(split)}; ask for fewer"
@@ -135,7 +137,9 @@ def choose(
     _check_choice(pictures.name, split, n, share)
     if split != "all" and share is None:
         return list(_read(pictures, split, n, seed))
-    if split != "all" and isinstance(pictures, LabelledSet):  # counts without reading pictures it will not need
+    if split != "all" and isinstance(
+        pictures, LabelledSet
+    ):  # counts without reading pictures it will not need
         return list(_read(pictures, split, _part(share, pictures.count(split)), seed))
     everything = [p for part in _parts(pictures, split) for p in _read(pictures, part, None, 0)]
     wanted = n if n is not None else _part(share, len(everything))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +86,26 @@ def fine_tuning_answer(noun: str, label: str) -> str:
 
 
 def write_llava_json(
-    pictures: PictureSet, directory: str | Path, *, n: int | None = None, share: float | None = None, seed: int = 0
+    pictures: PictureSet,
+    directory: str | Path,
+    *,
+    n: int | None = None,
+    share: float | None = None,
+    seed: int = 0,
+    questions: Sequence[str] = (),
 ) -> Path:
-    """Writes the training split as picture files (`<label>/<id>.png`) and `train.json`; returns the JSON's path."""
+    """Writes the training split as picture files (`<label>/<id>.png`) and `train.json`; returns the JSON's path.
+
+    The rows ask `questions` in turn; by default all ask EMT's one, `What is the object in the image?`.
+    """
+    asked = questions or (QUESTION.format(noun=pictures.noun),)
     directory = Path(directory)
     rows = []
     for index, picture in enumerate(choose(pictures, "train", n=n, share=share, seed=seed)):
         image = f"{_slug(picture.label)}/{index:06d}{suffix_of(picture.media)}"
         (directory / image).parent.mkdir(parents=True, exist_ok=True)
         (directory / image).write_bytes(picture.media.read())
-        question = f"{QUESTION.format(noun=pictures.noun)} {IMAGE_MARK}"
+        question = f"{asked[index % len(asked)]} {IMAGE_MARK}"
         answer = fine_tuning_answer(pictures.noun, picture.label)
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
         rows.append({"id": picture.id, "image": image, "conversations": turns})
@@ -131,7 +141,9 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise KeepsightError(f"cannot read {path}: not JSON ({error}); JSON lines need the suffix .jsonl") from error
+        raise KeepsightError(
+            f"cannot read {path}: not JSON ({error}); JSON lines need the suffix .jsonl"
+        ) from error
     if not isinstance(rows, list):
         raise KeepsightError(f"cannot read {path}: a {type(rows).__name__}, not a list of LLaVA rows")
     yield from ((f"row {i}", row) for i, row in enumerate(rows))

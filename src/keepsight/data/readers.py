@@ -32,7 +32,9 @@ def read_set(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
         return read_dataset(text, labels)
     path = Path(text).expanduser()
     if not path.exists():
-        hint = f"; for a data set on the hub write hf:{text}" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
+        hint = (
+            f"; for a data set on the hub write hf:{text}" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
+        )
         raise KeepsightError(f"no file or folder {text}{hint or '; check the path'}")
     if path.is_file():
         return _read_file(path, labels)

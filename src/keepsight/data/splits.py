@@ -29,7 +29,9 @@ def settle(name: str, parts: Mapping[str, Rows]) -> tuple[dict[str, Rows], list[
     """Training and test rows out of parts named train, val, test and all, and notes on any choice made here."""
     filled = {part: rows for part, rows in parts.items() if rows.ids}
     if not filled:
-        raise KeepsightError(f"set {name}: no labelled pictures found; expected one folder (or label) per class")
+        raise KeepsightError(
+            f"set {name}: no labelled pictures found; expected one folder (or label) per class"
+        )
     if "test" in filled:
         return _known(filled, "test")
     if "val" in filled:

@@ -106,7 +106,9 @@ def _joined(tables: Sequence[_Table], order: Sequence[str]) -> tuple[Rows, int]:
             table, row = places[kept[k]]
             wanted[table].append(row)
         cells = {(t, i): cell for t, rows in wanted.items() for i, cell in zip(rows, tables[t].cells(rows))}
-        return [_media(tables[places[kept[k]][0]], places[kept[k]][1], cells[places[kept[k]]]) for k in chosen]
+        return [
+            _media(tables[places[kept[k]][0]], places[kept[k]][1], cells[places[kept[k]]]) for k in chosen
+        ]
 
     ids = tuple(f"{tables[places[k][0]].prefix}/{places[k][1]:06d}" for k in kept)
     return Rows(ids, tuple(str(names[k]) for k in kept), fetch), len(places) - len(kept)
@@ -120,7 +122,9 @@ def _label(table: _Table, row: int, order: Sequence[str]) -> str | None:
         return label_text(value)
     names = table.names or order
     if not 0 <= value < len(names):
-        raise KeepsightError(f"{table.prefix}, row {row}: class number {value}, but there are {len(names)} labels")
+        raise KeepsightError(
+            f"{table.prefix}, row {row}: class number {value}, but there are {len(names)} labels"
+        )
     name = label_text(names[value])
     # A known set's own spelling wins over the table's (the hub's CIFAR-100 says "cra" for crab), place by place.
     return name if name in order or len(names) != len(order) else order[value]
@@ -149,7 +153,9 @@ def _check_labels(source: str, values: Sequence[Any], names: Sequence[str], labe
     if isinstance(first, bool) or not isinstance(first, (str, int, type(None))):
         raise KeepsightError(f"{source}: labels are {type(first).__name__}, not class numbers or names")
     if isinstance(first, int) and not names and not labels:
-        raise KeepsightError(f"{source}: the labels are numbers without names; store the names as strings instead")
+        raise KeepsightError(
+            f"{source}: the labels are numbers without names; store the names as strings instead"
+        )
 
 
 def _parquet_table(file: Path, relative: str, labels: Sequence[str]) -> _Table:
@@ -180,7 +186,11 @@ def _parquet_cells(file: Path, column: str, rows: Sequence[int]) -> list[Any]:
         stop = start + parquet.metadata.row_group(group).num_rows
         inside = sorted(row for row in wanted if start <= row < stop)
         if inside:
-            taken = parquet.read_row_group(group, columns=[column]).column(column).take([r - start for r in inside])
+            taken = (
+                parquet.read_row_group(group, columns=[column])
+                .column(column)
+                .take([r - start for r in inside])
+            )
             cells.update(zip(inside, taken.to_pylist()))
         start = stop
     return [cells[row] for row in rows]
@@ -205,7 +215,9 @@ def _dataset_table(source: str, split: str, data: Any, labels: Sequence[str], ro
     try:
         encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise KeepsightError(f"{source}: column {image!r} does not hold encoded pictures ({error})") from error
+        raise KeepsightError(
+            f"{source}: column {image!r} does not hold encoded pictures ({error})"
+        ) from error
     return _Table(split, values, names, lambda rows: list(encoded.select(list(rows))[image]), root)
 
 

@@ -19,7 +19,7 @@ GOLDEN = {
     "textures": "1f58d99ed3fb4e67",
     "cards": "7ba4e77986e8eaa7",
     "colours": "e54157bfd9f5c17e",
-    "signs": "0486618a424b9570",
+    "things": "c2baa67b6c20f156",
     "scenes": "adb6c1b46184e445",
 }
 every_set = pytest.mark.parametrize("name", ALL_SETS)

@@ -13,8 +13,8 @@ from keepsight.data.drawn.picture import DrawnSet, Picture, Question
 from keepsight.data.drawn.raster import SIDE
 from keepsight.data.drawn.scenes import SCENES
 from keepsight.data.drawn.shapes import SHAPES
-from keepsight.data.drawn.signs import SIGNS
 from keepsight.data.drawn.textures import TEXTURES
+from keepsight.data.drawn.things import THINGS
 
 __all__ = ["ALL_SETS", "SETS", "SIDE", "UNTAUGHT", "DrawnSet", "Picture", "Question"]
 
@@ -27,5 +27,5 @@ SETS: dict[str, DrawnSet] = {
     "colours": BLOTS,
     "scenes": SCENES,
 }
-UNTAUGHT: dict[str, DrawnSet] = {"signs": SIGNS}
+UNTAUGHT: dict[str, DrawnSet] = {"things": THINGS}
 ALL_SETS: dict[str, DrawnSet] = {**SETS, **UNTAUGHT}
