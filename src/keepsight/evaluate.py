@@ -6,11 +6,13 @@ makes no model call and does not even load weights, because a model's `name` and
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from keepsight.scoring.forgetting import forgetting
@@ -101,15 +103,59 @@ def evaluate(
     Raises:
         KeepsightError: too many samples failed; another process writes this run; sample ids repeat.
     """
-    samples = select(task.test(), limit)
-    identity = _identity(model, task, samples)
-    report = progress or _silent
+    questions = _Questions.of(task, limit)
+    return _ask(model, questions, store, batch_size, progress or _silent, fail_on_error)
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """The chosen samples of a task and what they are; made once for all models of an audit."""
+
+    task: Task
+    limit: Limit
+    samples: tuple[Sample, ...]
+    hashes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, task: Task, limit: Limit) -> _Questions:
+        samples = tuple(select(task.test(), limit))
+        seen: set[str] = set()
+        for sample in samples:
+            if sample.id in seen:
+                raise KeepsightError(
+                    f"task {task.name} has two samples with id {sample.id!r}; ids must be unique"
+                )
+            seen.add(sample.id)
+        return cls(task, limit, samples, tuple(sample_hash(sample) for sample in samples))
+
+    def asked_of(self, model: VLM) -> Identity:
+        """What a run of these questions on `model` is."""
+        return Identity(
+            checkpoint=model.name,
+            checkpoint_digest=model.digest,
+            task=self.task.name,
+            task_version=self.task.version,
+            sample_hashes=self.hashes,
+            inference=dict(self.task.infer.settings),
+        )
+
+
+def _ask(
+    model: VLM,
+    questions: _Questions,
+    store: Store,
+    batch_size: int | None,
+    report: Progress,
+    fail_on_error: bool | float | None,
+) -> Run:
+    task, samples = questions.task, questions.samples
+    identity = questions.asked_of(model)
     done = store.find_run(identity)
     if done is not None and _nothing_left(done, task):
         report(task.name, len(samples), len(samples))
         return done
     versions = {scorer.name: scorer.version for scorer in _scorers(task)}
-    settings = {"limit": limit, "batch_size": batch_size}
+    settings = {"limit": questions.limit, "batch_size": batch_size}
     with store.open_run(identity, versions, settings, task.labels) as writer:
         allowed = _allowed_errors(fail_on_error, len(samples))
         _generate(model, task, samples, writer, batch_size, partial(report, task.name), allowed)
@@ -121,32 +167,14 @@ def evaluate(
 
 def unanswered(model: VLM, task: Task, store: Store, *, limit: Limit = None) -> list[Sample]:
     """The samples that `evaluate` would ask now; loads no weights and writes nothing."""
-    samples = select(task.test(), limit)
-    identity = _identity(model, task, samples)
+    questions = _Questions.of(task, limit)
+    identity = questions.asked_of(model)
     known = store.answers(identity)
-    return [sample for sample in samples if (sample.id, identity.request_of(sample)) not in known]
+    return [sample for sample in questions.samples if (sample.id, identity.request_of(sample)) not in known]
 
 
 def _silent(what: str, done: int, total: int) -> None:
     return None
-
-
-def _identity(model: VLM, task: Task, samples: Sequence[Sample]) -> Identity:
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise KeepsightError(
-                f"task {task.name} has two samples with id {sample.id!r}; ids must be unique"
-            )
-        seen.add(sample.id)
-    return Identity(
-        checkpoint=model.name,
-        checkpoint_digest=model.digest,
-        task=task.name,
-        task_version=task.version,
-        sample_hashes=tuple(sample_hash(sample) for sample in samples),
-        inference=dict(task.infer.settings),
-    )
 
 
 def _scorers(task: Task) -> tuple[Scorer, ...]:
@@ -377,28 +405,30 @@ def evaluate_all(
     cols = tuple(task.name for task in tasks)
     _check_names("checkpoints", rows)
     _check_names("tasks", cols)
-    tasks = [replace(task, test=cache(task.test)) for task in tasks]  # read and drawn once for all models
-    sizes = [len(select(task.test(), limit)) for task in tasks]
+    asked = [_Questions.of(task, limit) for task in tasks]
     runs: dict[tuple[str, str], Run] = {}
     failed: list[dict[str, str]] = []
-    before, total = 0, len(rows) * sum(sizes)
-    for row, model in zip(rows, models):
-        for task, size in zip(tasks, sizes):
-            report = _shifted(progress or _silent, row, task.name, before, total)
-            try:
-                runs[row, task.name] = evaluate(
-                    model,
-                    task,
-                    store,
-                    limit=limit,
-                    batch_size=batch_size,
-                    progress=report,
-                    fail_on_error=fail_on_error,
-                )
-            except Exception as error:  # whatever it is, it must not cost the other cells
-                failed.append({"row": row, "col": task.name, "error": _one_line(error)})
-            before += size
+    before, total = 0, len(rows) * sum(len(questions.samples) for questions in asked)
+    with _old_objects_left_alone():
+        for row, model in zip(rows, models):
+            for col, questions in zip(cols, asked):
+                report = _shifted(progress or _silent, row, col, before, total)
+                try:
+                    runs[row, col] = _ask(model, questions, store, batch_size, report, fail_on_error)
+                except Exception as error:  # whatever it is, it must not cost the other cells
+                    failed.append({"row": row, "col": col, "error": _one_line(error)})
+                before += len(questions.samples)
     return ResultMatrix(rows, cols, runs, {**(meta or {}), **({"failed": failed} if failed else {})})
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Each full garbage collection walks all of torch and transformers for nothing; reading runs back causes many."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:

@@ -71,7 +71,11 @@ def test_later_exchanges_are_kept_in_order(saved):
     talk = row()
     talk["conversations"] += [{"from": "human", "value": "Sure?"}, {"from": "gpt", "value": "Yes."}]
     (sample,) = read_llava_json(saved(talk))
-    assert (sample.prompt, sample.target, sample.meta["turns"]) == ("What is it?", ("A cat.",), [["Sure?", "Yes."]])
+    assert (sample.prompt, sample.target, sample.meta["turns"]) == (
+        "What is it?",
+        ("A cat.",),
+        [["Sure?", "Yes."]],
+    )
 
 
 BAD = [
@@ -135,16 +139,25 @@ def test_the_papers_strings():
     assert fine_tuning_answer("object", "African_hunting_dog") == "The object is a(n) African hunting dog."
     assert fine_tuning_answer("number", "5") == "The number is 5."
     first = instruction_samples(SETS["shapes"], n=1)[0]
-    assert first.prompt == "What is the object in the image?" and first.target[0].startswith("The object is a(n) ")
+    assert first.prompt == "What is the object in the image?" and first.target[0].startswith(
+        "The object is a(n) "
+    )
 
 
 def test_what_is_written_is_read_back(tmp_path):
     path = write_llava_json(SETS["digits"], tmp_path / "out", n=12)
     raw = json.loads(path.read_text())
-    assert raw[0]["conversations"][0] == {"from": "human", "value": "What is the number in the image? <image>"}
-    assert raw[0]["image"].startswith(SETS["digits"].train(1)[0].label + "/") and raw[0]["image"].endswith(".png")
+    assert raw[0]["conversations"][0] == {
+        "from": "human",
+        "value": "What is the number in the image? <image>",
+    }
+    assert raw[0]["image"].startswith(SETS["digits"].train(1)[0].label + "/") and raw[0]["image"].endswith(
+        ".png"
+    )
     asked, wanted = read_llava_json(path), instruction_samples(SETS["digits"], n=12)
-    assert [(s.id, s.request_digest, s.target) for s in asked] == [(s.id, s.request_digest, s.target) for s in wanted]
+    assert [(s.id, s.request_digest, s.target) for s in asked] == [
+        (s.id, s.request_digest, s.target) for s in wanted
+    ]
     before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
     write_llava_json(SETS["digits"], tmp_path / "out", n=12)
     assert before == {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}

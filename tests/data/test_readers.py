@@ -173,7 +173,9 @@ class TestParquet:
         found = read_parquet(path)
         groups = []
         real = pq.ParquetFile.read_row_group
-        monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda s, i, **k: groups.append(i) or real(s, i, **k))
+        monkeypatch.setattr(
+            pq.ParquetFile, "read_row_group", lambda s, i, **k: groups.append(i) or real(s, i, **k)
+        )
         assert len(found.test(3)) == 3 and len(groups) <= 3
 
     def test_unlabelled_rows_are_counted(self, tmp_path):
@@ -242,7 +244,9 @@ class TestDataset:
     def test_a_hub_set_is_read_like_a_saved_one(self, saved, monkeypatch):
         import datasets
 
-        monkeypatch.setattr(datasets, "load_dataset", lambda name, **k: datasets.load_from_disk(saved / "both"))
+        monkeypatch.setattr(
+            datasets, "load_dataset", lambda name, **k: datasets.load_from_disk(saved / "both")
+        )
         assert read_set("hf:org/name").count("train") == 6
 
 
@@ -293,7 +297,9 @@ class TestPublished:
 
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_without_a_path_it_says_what_to_give(self, name):
-        with pytest.raises(KeepsightError, match=f"emt:{name}: .* does not come with the package; give path="):
+        with pytest.raises(
+            KeepsightError, match=f"emt:{name}: .* does not come with the package; give path="
+        ):
             published_set(name, None)
 
     def test_mnist_class_numbers_need_no_metadata(self, tmp_path):
@@ -330,7 +336,11 @@ class TestChoice:
         pictures = self.pictures()
         fifth = ids(choose(pictures, "train", share=0.2))
         assert len(fifth) == 20 and fifth == sorted(fifth, key=lambda name: int(name[1:]))
-        assert fifth == ids(choose(pictures, "train", share=0.2)) != ids(choose(pictures, "train", share=0.2, seed=1))
+        assert (
+            fifth
+            == ids(choose(pictures, "train", share=0.2))
+            != ids(choose(pictures, "train", share=0.2, seed=1))
+        )
 
     def test_more_pictures_contain_fewer(self):
         pictures = self.pictures()
@@ -342,7 +352,9 @@ class TestChoice:
     def test_all_is_both_splits(self):
         assert len(choose(self.pictures(), "all")) == 110
 
-    @pytest.mark.parametrize("settings", [{"share": 0.0}, {"share": 1.5}, {"share": 0.5, "n": 3}, {"n": 101}, {"split": "dev"}])
+    @pytest.mark.parametrize(
+        "settings", [{"share": 0.0}, {"share": 1.5}, {"share": 0.5, "n": 3}, {"n": 101}, {"split": "dev"}]
+    )
     def test_impossible_choices(self, settings):
         with pytest.raises(KeepsightError, match="set set"):
             choose(self.pictures(), **{"split": "train", **settings})

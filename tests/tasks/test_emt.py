@@ -12,9 +12,7 @@ from keepsight.types import KeepsightError, Output
 from tests.data.test_readers import folder, parquet, rows
 
 # arXiv:2309.10313, appendix C.1
-MNIST = (
-    "What is the number in the image? Please only answer a single number in 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
-)
+MNIST = "What is the number in the image? Please only answer a single number in 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
 CIFAR10 = (
     "What is the object in the image? Please only answer a single object in airplane, automobile, bird, cat, deer, "
     "dog, frog, horse, ship, truck."
@@ -65,7 +63,10 @@ def test_a_set_of_ones_own():
     task = emt(Zoo())
     (sample,) = task.test()
     assert sample.id == "zoo/1" and sample.target == ("sea lion",) and task.labels == ("sea lion", "gnu")
-    assert sample.prompt == "What is the animal in the image? Please only answer a single animal in sea lion, gnu."
+    assert (
+        sample.prompt
+        == "What is the animal in the image? Please only answer a single animal in sea lion, gnu."
+    )
 
 
 def test_scorers_read_right_and_wrong_answers():
@@ -93,7 +94,9 @@ def test_an_audit_knows_the_labels_of_its_own_sets():
     samples = shapes.test()
     (taxonomy,) = tasks[0].judges
     assert all("leak:digits" in s.tags for s in taxonomy(samples, [Output("The number is 8.")] * 3))
-    assert not any(t.startswith("leak") for s in taxonomy(samples, [Output("the letter Q")] * 3) for t in s.tags)
+    assert not any(
+        t.startswith("leak") for s in taxonomy(samples, [Output("the letter Q")] * 3) for t in s.tags
+    )
     assert with_foreign_labels([shapes])[0].judges == shapes.judges
 
 
@@ -107,7 +110,9 @@ def test_a_fifth_of_the_training_data_as_in_the_paper():
 def test_fine_tuning_samples_are_the_training_split():
     train = emt("digits").train()
     assert {s.id for s in train}.isdisjoint(s.id for s in emt("digits").test())
-    assert train[0].prompt == "What is the number in the image?" and train[0].target[0].startswith("The number is ")
+    assert train[0].prompt == "What is the number in the image?" and train[0].target[0].startswith(
+        "The number is "
+    )
 
 
 def test_notes_of_the_reader_reach_the_description(tmp_path):

@@ -32,7 +32,9 @@ def test_yes_and_no_are_balanced_per_picture_and_kind_of_question(polls):
 def test_answers_are_true(polls, scenes):
     for sample in polls:
         objects = scenes[sample.id.rpartition("/")[0]]
-        named = {thing["kind"] for thing in objects} | {f"{thing['colour']} {thing['kind']}" for thing in objects}
+        named = {thing["kind"] for thing in objects} | {
+            f"{thing['colour']} {thing['kind']}" for thing in objects
+        }
         assert (sample.meta["thing"] in named) == (sample.target[0] == "Yes"), sample
         assert sample.meta["thing"] in sample.prompt
 

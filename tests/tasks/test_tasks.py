@@ -87,8 +87,12 @@ def test_files_that_fail_or_return_something_else(tmp_path):
 
 
 def test_tasks_of_other_packages(monkeypatch):
-    point = importlib.metadata.EntryPoint("their-task", "keepsight.tasks.example:red_or_not", tasks.ENTRY_POINTS)
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == tasks.ENTRY_POINTS else [])
+    point = importlib.metadata.EntryPoint(
+        "their-task", "keepsight.tasks.example:red_or_not", tasks.ENTRY_POINTS
+    )
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [point] if group == tasks.ENTRY_POINTS else []
+    )
     assert isinstance(tasks.get("their-task"), Task)
     assert "their-task" in {info.name for info in tasks.available()}
 

@@ -33,7 +33,11 @@ def test_time_between_steps_does_not_count(monkeypatch):
         now[0] += 2.0
         clock.end(samples=8, tokens=100)
         now[0] += 50.0  # an audit
-    assert clock.rates(steps_left=4) == {"samples_per_second": 4.0, "tokens_per_second": 50.0, "seconds_left": 8.0}
+    assert clock.rates(steps_left=4) == {
+        "samples_per_second": 4.0,
+        "tokens_per_second": 50.0,
+        "seconds_left": 8.0,
+    }
 
 
 def test_a_log_file_gets_few_lines_and_the_last_one(capsys):

@@ -17,7 +17,9 @@ from keepsight.types import KeepsightError
 
 pytestmark = pytest.mark.torch
 
-QUICK = SFTConfig(num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4)
+QUICK = SFTConfig(
+    num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4
+)
 ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
@@ -50,7 +52,11 @@ sft(load(sys.argv[1], device="cpu"), instruction_samples(SETS["shapes"], n=13), 
 def tensors(directory):
     from safetensors.torch import load_file
 
-    return {f"{file.name}/{k}": v for file in sorted(directory.glob("*.safetensors")) for k, v in load_file(file).items()}
+    return {
+        f"{file.name}/{k}": v
+        for file in sorted(directory.glob("*.safetensors"))
+        for k, v in load_file(file).items()
+    }
 
 
 def same(first, second):
@@ -92,7 +98,14 @@ def test_a_finished_run_trains_nothing_and_loads_nothing(model, samples, tmp_pat
         name, digest = model.name, model.digest
 
     again, seen = [], []
-    again = sft(Unloadable(), samples, QUICK, tmp_path, progress=seen.append, on_epoch=lambda d, e: seen.append((d, e)))
+    again = sft(
+        Unloadable(),
+        samples,
+        QUICK,
+        tmp_path,
+        progress=seen.append,
+        on_epoch=lambda d, e: seen.append((d, e)),
+    )
     assert again == first and seen == [(first[0], 1), (first[1], 2)]
 
 
@@ -179,12 +192,24 @@ def test_two_processes_learn_what_one_does(base, model, samples, tmp_path):
     one = sft(model, samples, config, tmp_path / "one")[-1]
     script = tmp_path / "tune.py"
     script.write_text(DISTRIBUTED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        str(script),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, str(base), str(tmp_path / "two")], env=environment, cwd=ROOT, timeout=200, check=True)
+    subprocess.run(
+        [*command, str(base), str(tmp_path / "two")], env=environment, cwd=ROOT, timeout=200, check=True
+    )
     rows = [(tmp_path / name / "train_log.jsonl").read_text().splitlines() for name in ("one", "two")]
     figures = [[json.loads(row)[name] for row in log for name in ("loss", "grad_norm")] for log in rows]
-    assert figures[0] == pytest.approx(figures[1], rel=1e-4)  # AdamW itself would not notice doubled gradients
+    assert figures[0] == pytest.approx(
+        figures[1], rel=1e-4
+    )  # AdamW itself would not notice doubled gradients
     two = tmp_path / "two" / "epoch-1"
     for name, value in tensors(one).items():
         torch.testing.assert_close(value, tensors(two)[name], rtol=1e-3, atol=2e-5)
@@ -249,7 +274,11 @@ def test_broken_pictures_are_named_before_anything_is_trained(model, samples, tm
 
     path = tmp_path / "broken.png"
     path.write_bytes(samples[0].media[0].read()[:60])
-    bad = [*samples, replace(samples[0], media=(Media(path=path),)), replace(samples[1], media=(Media(data=b"x"),))]
+    bad = [
+        *samples,
+        replace(samples[0], media=(Media(path=path),)),
+        replace(samples[1], media=(Media(data=b"x"),)),
+    ]
     with pytest.raises(KeepsightError, match=r"2 pictures of the training data: .*broken\.png.*in memory"):
         sft(model, bad, QUICK, tmp_path / "out")
     assert not (tmp_path / "out" / "tune.json").exists()

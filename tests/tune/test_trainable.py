@@ -57,14 +57,20 @@ def test_full_moves_everything_but_a_frozen_tower(watched, samples, tmp_path, fr
     if frozen:
         assert still == tower
     else:  # the layers after the one whose features are used, and their norm, get no gradient
-        assert still < tower and all(".layers.1." in name or "post_layernorm" in name for name in still), still
+        assert still < tower and all(".layers.1." in name or "post_layernorm" in name for name in still), (
+            still
+        )
 
 
 def test_lora_adapts_every_linear_layer_of_the_language_model_alone(model):
     import torch
 
     module = model.unshared().module
-    linears = {n for n, layer in module.named_modules() if isinstance(layer, torch.nn.Linear) and n.startswith(LANGUAGE)}
+    linears = {
+        n
+        for n, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Linear) and n.startswith(LANGUAGE)
+    }
     choose_trained(module, SFTConfig(method="lora"))
     adapted = {name.partition(".lora_A")[0] for name in trained_parameters(module) if ".lora_A" in name}
     assert adapted == linears and len(linears) == 14

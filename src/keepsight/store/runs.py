@@ -6,10 +6,12 @@ scoring are two files, so that answers are made once and scored as often as want
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -294,21 +296,38 @@ def load_run(path: str | Path) -> Run:
     Raises KeepsightError when the directory is not a run or a file in it is damaged.
     """
     path = Path(path)
-    root = path.resolve().parents[2]
     manifest = read_document(path / "manifest.json", Manifest)
     if manifest.schema_version > SCHEMA_VERSION:
         raise KeepsightError(
             f"{path} was written by a newer keepsight (schema {manifest.schema_version}); upgrade"
         )
+    with _collector_paused():
+        records = _records(path, manifest)
+    return Run(manifest.model_dump(), records, _metrics(path, manifest), path)
+
+
+def _records(path: Path, manifest: Manifest) -> tuple[Record, ...]:
+    root = path.resolve().parents[2]
     rows = _last_rows(path)
     scores: dict[str, dict[str, Score]] = {doc_id: {} for doc_id in rows}
     for (doc_id, scorer), row in _fitting_scores(path, rows, manifest.scorers).items():
         scores[doc_id][scorer] = score_of(row)
-    records = tuple(
+    return tuple(
         Record(sample_of(root, row), output_of(root, row), scores[row.doc_id])
         for row in sorted(rows.values(), key=lambda row: row.index)
     )
-    return Run(manifest.model_dump(), records, _metrics(path, manifest), path)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Nothing that is read here can be garbage, and each full collection would walk all of torch to find that out."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _metrics(path: Path, manifest: Manifest) -> tuple[MetricValue, ...]:

@@ -37,7 +37,9 @@ class TaskInfo:
 
 def available() -> list[TaskInfo]:
     """Every task that `get` knows by name, those of installed packages included (named, not imported)."""
-    drawn = [TaskInfo(f"emt:{name}", f"Closed-world classification of {name}, a drawn set.") for name in ALL_SETS]
+    drawn = [
+        TaskInfo(f"emt:{name}", f"Closed-world classification of {name}, a drawn set.") for name in ALL_SETS
+    ]
     published = [
         TaskInfo(f"emt:{name}", f"Closed-world classification of {about.title}; give path=.")
         for name, about in PUBLISHED.items()
@@ -70,7 +72,9 @@ def get(name: str, **arguments: Any) -> Task:
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")
 
 
-def _built(name: str, builder: Callable[..., Task], given: tuple[Any, ...], arguments: dict[str, Any]) -> Task:
+def _built(
+    name: str, builder: Callable[..., Task], given: tuple[Any, ...], arguments: dict[str, Any]
+) -> Task:
     signature = inspect.signature(builder)
     try:
         signature.bind(*given, **arguments)
@@ -79,14 +83,21 @@ def _built(name: str, builder: Callable[..., Task], given: tuple[Any, ...], argu
         raise KeepsightError(f"task {name}: {error}; it takes {takes}") from error
     task = builder(*given, **arguments)
     if not isinstance(task, Task):
-        raise KeepsightError(f"task {name}: its builder returned a {type(task).__name__}, not a keepsight Task")
+        raise KeepsightError(
+            f"task {name}: its builder returned a {type(task).__name__}, not a keepsight Task"
+        )
     return task
 
 
 def _known_set(name: str) -> str:
     """The part after `emt:` if it can name a set at all."""
     chosen = name.removeprefix("emt:")
-    if chosen in ALL_SETS or chosen in PUBLISHED or chosen.startswith("hf:") or Path(chosen).expanduser().exists():
+    if (
+        chosen in ALL_SETS
+        or chosen in PUBLISHED
+        or chosen.startswith("hf:")
+        or Path(chosen).expanduser().exists()
+    ):
         return chosen
     raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
 

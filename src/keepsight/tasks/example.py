@@ -43,4 +43,6 @@ def red_or_not(n: int = 100, seed: int = 0) -> Task:
 
 def _sample(picture: Picture) -> Sample:
     answer = "Yes" if picture.label == "red" else "No"
-    return Sample(id=picture.id, prompt=PROMPT, media=(picture.media,), target=(answer,), meta={"label": picture.label})
+    return Sample(
+        id=picture.id, prompt=PROMPT, media=(picture.media,), target=(answer,), meta={"label": picture.label}
+    )

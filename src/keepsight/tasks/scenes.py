@@ -74,7 +74,9 @@ def object_recall(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricV
 def hallucinating_captions(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
     """Share of captions that name a kind which is not there (CHAIR_s)."""
     made_up = [
-        replace(score, value=float(any(tag.startswith("hallucinated:") for tag in score.tags))) if score.scored else score
+        replace(score, value=float(any(tag.startswith("hallucinated:") for tag in score.tags)))
+        if score.scored
+        else score
         for score in scores
     ]
     return replace(accuracy(samples, made_up), name="hallucinating_captions")

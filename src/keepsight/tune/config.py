@@ -73,13 +73,27 @@ class SFTConfig:
 
     def __post_init__(self) -> None:
         if self.lr_scheduler_type not in SCHEDULES:
-            raise KeepsightError(f"lr_scheduler_type {self.lr_scheduler_type!r} is none of {', '.join(SCHEDULES)}")
+            raise KeepsightError(
+                f"lr_scheduler_type {self.lr_scheduler_type!r} is none of {', '.join(SCHEDULES)}"
+            )
         if self.method not in ("linear", "lora", "full"):
             raise KeepsightError(f"method {self.method!r} is none of linear, lora, full")
-        for name in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "lora_r"):
+        for name in (
+            "num_train_epochs",
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "lora_r",
+        ):
             if getattr(self, name) < 1:
                 raise KeepsightError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "warmup_ratio", "weight_decay", "max_grad_norm", "save_steps", "logging_steps"):
+        for name in (
+            "learning_rate",
+            "warmup_ratio",
+            "weight_decay",
+            "max_grad_norm",
+            "save_steps",
+            "logging_steps",
+        ):
             if getattr(self, name) < 0:
                 raise KeepsightError(f"{name} must not be negative, it is {getattr(self, name)}")
 
@@ -90,6 +104,10 @@ def help_of(config: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     help_lines = {}
     for field, text in zip(body.body, body.body[1:]):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
             help_lines[ast.unparse(field.target)] = str(text.value.value)
     return {field.name: help_lines.get(field.name, "") for field in fields(config)}

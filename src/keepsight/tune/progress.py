@@ -104,7 +104,9 @@ def console_progress() -> Iterator[OnProgress]:
     columns = (TextColumn("tuning"), BarColumn(None), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, expand=True) as bars:
         bar = bars.add_task("", total=None)
-        yield lambda now: bars.update(bar, completed=now.step, total=now.total_steps, description=_figures(now))
+        yield lambda now: bars.update(
+            bar, completed=now.step, total=now.total_steps, description=_figures(now)
+        )
 
 
 class _Lines:

@@ -301,7 +301,9 @@ def _require_readable(samples: Sequence[Sample]) -> None:
             broken.append(str(error))
     if broken:
         more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
-        raise KeepsightError(f"{len(broken)} pictures of the training data: {'; '.join(broken[:_SHOWN])}{more}")
+        raise KeepsightError(
+            f"{len(broken)} pictures of the training data: {'; '.join(broken[:_SHOWN])}{more}"
+        )
 
 
 def _data_digest(samples: Sequence[Sample]) -> str:

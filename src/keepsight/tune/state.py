@@ -84,7 +84,9 @@ class StateDirectory:
                 for key, value in tensors.items()
                 if key.startswith("optimizer/") and key.split("/", 2)[2] == name
             }
-        extra = {key.removeprefix("method/"): value for key, value in tensors.items() if key.startswith("method/")}
+        extra = {
+            key.removeprefix("method/"): value for key, value in tensors.items() if key.startswith("method/")
+        }
         return position, extra
 
     def clear(self) -> None:
@@ -104,7 +106,9 @@ class StateDirectory:
 def _require_same(state: Path, tensors: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
     saved = {name.removeprefix("weight/") for name in tensors if name.startswith("weight/")}
     if different := sorted(saved ^ set(trained)):
-        raise KeepsightError(f"{state} holds other trained tensors ({different[0]}, ...); use another --output_path")
+        raise KeepsightError(
+            f"{state} holds other trained tensors ({different[0]}, ...); use another --output_path"
+        )
 
 
 def _sync(path: Path) -> None:

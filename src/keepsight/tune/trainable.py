@@ -67,7 +67,9 @@ def _add_lora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
         target_modules=_language_linears(module, parts),
     )
     with seeded(module.device, config.seed, "lora"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # worn by the base on purpose
+        warnings.filterwarnings(
+            "ignore", message="Already found a `peft_config`"
+        )  # worn by the base on purpose
         inject_adapter_in_model(lora, module, LORA_NAME)
     for name, layer in module.named_modules():
         if name in active:  # a LoRA worn by the base goes on counting, unchanged
@@ -103,7 +105,9 @@ def _language_linears(module: Any, parts: Anatomy) -> str:
     head = module.get_output_embeddings()
     language = module.get_submodule(parts.language)
     leaves = {
-        name.removesuffix(".base_layer").rpartition(".")[2]  # a layer that wears a LoRA keeps itself one level down
+        name.removesuffix(".base_layer").rpartition(".")[
+            2
+        ]  # a layer that wears a LoRA keeps itself one level down
         for name, layer in language.named_modules()
         if isinstance(layer, torch.nn.Linear) and layer is not head and ".lora_" not in name
     }
