@@ -12,7 +12,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/keepsight demo --output_path keepsight-demo
+	$(ONE_THREAD) $(BIN)/keepsight demo --output_path keepsight-demo
 
 # One torch thread per process; two processes.
 test: $(VENV)/.installed

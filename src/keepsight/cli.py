@@ -299,6 +299,8 @@ def demo(
     from keepsight.tune.progress import console_progress
     from keepsight.types import KeepsightError
 
+    # Two threads gain so small a model little, and lose much where the cores are shared.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if tuned not in ALL_SETS:
         raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
     with _resumable(), console_progress() as learning:

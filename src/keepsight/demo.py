@@ -140,7 +140,7 @@ def _difference(claim: str, where: str, published: str, change: PairedDifference
         claim,
         f"EMT (arXiv:2309.10313), {where}",
         published,
-        -100 * change.difference,
+        0.0 - 100 * change.difference,  # not -0.0
         interval,
         change.n,
         verdict_on(interval),
