@@ -6,11 +6,9 @@ makes no model call and does not even load weights, because a model's `name` and
 
 from __future__ import annotations
 
-import gc
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,7 +36,6 @@ Limit = int | float | str | None
 # (what is being done, finished so far, of how many); called from the evaluating thread.
 Progress = Callable[[str, int, int], None]
 
-_SYNC_EVERY = 16  # answers lost at most to a power cut when the batch size is unknown; a kill loses none
 _SCORED_AT_ONCE = 256  # a judge that asks a model keeps at least its finished chunks when killed
 
 
@@ -226,14 +223,11 @@ def _generate(
     for i, output, seconds in _answers(model, task, [samples[i] for i in pending], batch_size):
         writer.add_output(pending[i], samples[pending[i]], output, latency_s=seconds)
         done += 1
-        if done % (batch_size or _SYNC_EVERY) == 0:
-            writer.sync()
         report(done, len(samples))
         errors += output.error is not None
         if errors > allowed_errors:
             sample = samples[pending[i]]
             raise KeepsightError(f"{task.name}: {errors} failed, the last was {sample.id}: {output.error}")
-    writer.sync()
 
 
 def _take_over(samples: Sequence[Sample], writer: RunWriter) -> list[int]:
@@ -409,26 +403,15 @@ def evaluate_all(
     runs: dict[tuple[str, str], Run] = {}
     failed: list[dict[str, str]] = []
     before, total = 0, len(rows) * sum(len(questions.samples) for questions in asked)
-    with _old_objects_left_alone():
-        for row, model in zip(rows, models):
-            for col, questions in zip(cols, asked):
-                report = _shifted(progress or _silent, row, col, before, total)
-                try:
-                    runs[row, col] = _ask(model, questions, store, batch_size, report, fail_on_error)
-                except Exception as error:  # whatever it is, it must not cost the other cells
-                    failed.append({"row": row, "col": col, "error": _one_line(error)})
-                before += len(questions.samples)
+    for row, model in zip(rows, models):
+        for col, questions in zip(cols, asked):
+            report = _shifted(progress or _silent, row, col, before, total)
+            try:
+                runs[row, col] = _ask(model, questions, store, batch_size, report, fail_on_error)
+            except Exception as error:  # whatever it is, it must not cost the other cells
+                failed.append({"row": row, "col": col, "error": _one_line(error)})
+            before += len(questions.samples)
     return ResultMatrix(rows, cols, runs, {**(meta or {}), **({"failed": failed} if failed else {})})
-
-
-@contextmanager
-def _old_objects_left_alone() -> Iterator[None]:
-    """Each full garbage collection walks all of torch and transformers for nothing; reading runs back causes many."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:

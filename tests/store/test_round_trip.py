@@ -257,3 +257,11 @@ def test_a_directory_whose_short_name_collides_is_not_mistaken(finished):
     assert store.find_run(other) is None
     with pytest.raises(KeepsightError, match="holds another run"), store.open_run(other, {"judge": "1"}, {}):
         pass
+
+
+def test_a_run_in_use_is_read_again_only_when_it_changed(finished):
+    run = load_run(finished)
+    assert load_run(finished) is run
+    with (finished / "outputs.jsonl").open("ab") as file:
+        file.write(b"torn")
+    assert load_run(finished) is not run and load_run(finished).records == run.records

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from keepsight.store.files import Journal, Lock, read_document, read_rows, replace_file
 from keepsight.store.media import put_media
@@ -48,6 +49,7 @@ from keepsight.types import (
 
 __all__ = ["RunWriter", "Store", "load_run"]
 
+_FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "results.json")
 _LIBRARIES = ("keepsight", "torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow")
 _SECRET = re.compile(r"(?i)((?:key|token|secret|password)[\w-]*[= ])([^\s,]+)")
 
@@ -229,7 +231,8 @@ class RunWriter:
         self._manifest = self._manifest.model_copy(
             update={"status": status, "error": error, "updated": _now()}
         )
-        replace_file(self.path / "manifest.json", self._manifest.model_dump_json(indent=1).encode() + b"\n")
+        data = self._manifest.model_dump_json(indent=1).encode() + b"\n"
+        replace_file(self.path / "manifest.json", data, durable=status != "started")
 
     def answered(self, sample: Sample) -> Output | None:
         """The answer, if it is there; an error is not an answer."""
@@ -257,17 +260,12 @@ class RunWriter:
         return [score_of(self._score_rows[sample.id, scorer]) for sample in samples]
 
     def add_scores(self, scorer: str, scores: Mapping[str, Score]) -> None:
-        """Appends scores by sample id and makes them durable."""
+        """Appends scores by sample id."""
         version = self._manifest.scorers[scorer]
         for doc_id, score in scores.items():
             row = score_row(self._rows[doc_id], scorer, version, score)
             self._scores.append(row)
             self._score_rows[doc_id, scorer] = row
-        self._scores.sync()
-
-    def sync(self) -> None:
-        """Makes the answers added so far durable."""
-        self._outputs.sync()
 
     def finish(self, metrics: Sequence[MetricValue], by_scorer: Mapping[str, MetricValue]) -> None:
         """Writes results.json and marks the run a success."""
@@ -281,6 +279,8 @@ class RunWriter:
             n_errors=sum(row.error is not None for row in rows),
             digest=digest_of([self._said_and_scored(row) for row in rows]),
         )
+        self._outputs.sync()  # a success on the disk must not be there before what it speaks of
+        self._scores.sync()
         replace_file(self.path / "results.json", results.model_dump_json(indent=1).encode() + b"\n")
         self._set_status("success")
 
@@ -292,10 +292,31 @@ class RunWriter:
 def load_run(path: str | Path) -> Run:
     """Reads a run directory: samples, outputs and scores as they were, in sample order.
 
-    Of a run that was not finished, the answered samples are returned, without metrics.
+    Of a run that was not finished, the answered samples are returned, without metrics. A run that is still in use and
+    has not changed on the disk is not read again: an audit at every epoch comes back to the runs of the epochs before.
     Raises KeepsightError when the directory is not a run or a file in it is damaged.
     """
     path = Path(path)
+    key = (str(path), str(path.resolve()), *(_stamp(path / name) for name in _FILES))
+    run = _in_use.get(key)
+    if run is None:
+        run = _in_use[key] = _read_run(path)
+    return run
+
+
+_in_use: WeakValueDictionary[tuple[Any, ...], Run] = WeakValueDictionary()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Changes when the file does: appending changes the size, replacing the inode."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _read_run(path: Path) -> Run:
     manifest = read_document(path / "manifest.json", Manifest)
     if manifest.schema_version > SCHEMA_VERSION:
         raise KeepsightError(
