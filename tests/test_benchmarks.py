@@ -63,6 +63,8 @@ def test_start_and_bootstrap(monkeypatch):
 def test_both_audits_on_a_random_model(tiny_llava, monkeypatch):
     monkeypatch.setattr(checkpoints, "SETS", {name: SETS[name] for name in ("letters", "colours")})
     monkeypatch.setattr(audit_batched, "PICTURES", 2)
+    monkeypatch.setattr(audit_batched, "STARTS", 1)
+    monkeypatch.setattr(audit_batched, "LIBRARIES", "import json")
     monkeypatch.setattr(audit_again, "PICTURES", 2)
     ref = f"hf:{tiny_llava}"
     batched, again = audit_batched.measure(ref), audit_again.measure(ref)
