@@ -132,12 +132,13 @@ def test_eval_takes_what_lm_eval_takes(run, folder, monkeypatch):
     monkeypatch.setattr(
         "keepsight.models.load", lambda ref, **args: seen.update(ref=ref, **args) or FakeVLM()
     )
-    (folder / "task.py").write_text(TASK_FILE)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "task.py").write_text(TASK_FILE)
     argv = [
         "--tasks",
         "task.py:pets",
         "--include_path",
-        str(folder),
+        "mine",
         "--gen_kwargs",
         "max_new_tokens=9",
         "--seed",

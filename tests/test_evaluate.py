@@ -348,7 +348,8 @@ def test_a_failing_cell_does_not_lose_the_others(store):
     assert matrix.meta["failed"] == [{"row": "e1", "col": "emt:pets", "error": "MemoryError: no room"}]
     file = json.loads((store.root / "matrix.json").read_text())
     assert file["values"][1] == [None, 1.0] and file["runs"][1][0] is None
-    assert load_matrix(store.root).meta["failed"] == matrix.meta["failed"]
+    assert load_matrix(store.root).meta["failed"] == matrix.meta["failed"] == file["failed"]
+    assert "failed" not in file["meta"]
 
     models = three_models()
     assert "failed" not in audit(models, two_tasks(), store).meta
