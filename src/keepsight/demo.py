@@ -63,8 +63,8 @@ def tune_demo(
 ) -> list[Path]:
     """The first half: LLaVA JSON of the set, and the directories of both methods' checkpoints.
 
-    Every other row asks with the list of labels: EMT's short question alone teaches so small a model nothing that it would
-    carry over to the closed-world prompt.
+    Every other row asks with the list of labels: what EMT's short question alone teaches so small a model carries over to the
+    closed-world prompt only partly (docs/log.md).
     """
     from keepsight.data.llava import QUESTION, write_llava_json
     from keepsight.tasks.emt import closed_world_prompt
