@@ -1,14 +1,14 @@
 """Trains the embedded model from nothing: `python -m recipes.tiny_world [--tiny] --output_path DIR`.
 
 1. tower     a CLIP, its patches taught to answer for what they show (vision.py)
-2. ssl       a vision-only encoder on the same pictures, without any text (ssl.py)
-3. text      the language model alone learns matching and recall in plain text (text.py)
-4. language  projector alignment on captions, then the instruction mixture, the tower frozen (mixture.py)
-5. binding   a short last cosine on polls in which colour and kind must belong to one object
+2. text      the language model alone learns matching and recall in plain text (text.py)
+3. language  projector alignment on captions, then the instruction mixture, the tower frozen (mixture.py)
+4. binding   a short last cosine on polls in which colour and kind must belong to one object
+5. ssl       a vision-only encoder on the same pictures, without any text (ssl.py)
 6. pack      the shipped files, measured through the same tasks a user runs, written to claims.json and index.html
 
 A stage whose output is in DIR is not run again, so a stopped recipe goes on where it was. Between the stages stand gates on
-accuracy, not step counts. One torch thread by default: small matrices gain little from a second.
+accuracy; every schedule counts steps, so that on one kind of processor the same bytes come out. One torch thread by default: small matrices gain little from a second.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a few steps of every stage, to see that it runs")
     parser.add_argument("--output_path", type=Path, default=Path("out/tiny_world"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--stages", default="tower,ssl,text,language,binding,pack")
+    parser.add_argument("--stages", default="tower,text,language,binding,ssl,pack")
     parser.add_argument("--install", action="store_true", help="copy DIR's packed model into the package")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
@@ -56,12 +56,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(output: Path, settings: Settings, stages: list[str], log: Callable[[str], None]) -> None:
     """The stages asked for, in order, each only if its output is not there yet."""
-    from transformers import CLIPModel
-
-    from recipes.tiny_world.language import build_binding, build_llava, build_text
-    from recipes.tiny_world.pack import pack
-    from recipes.tiny_world.ssl import build_ssl
-    from recipes.tiny_world.tower import build_clip
     from recipes.tiny_world.vision import make_clip
     from recipes.tiny_world.vocabulary import make_processor, make_text_tokenizer, make_tokenizer
     from recipes.tiny_world.world import World
@@ -71,26 +65,39 @@ def run(output: Path, settings: Settings, stages: list[str], log: Callable[[str]
     world = World.draw(settings.per_set, settings.seed)
     log(f"world of {len(world.pictures)} pictures, {len(tokenizer)} tokens")
 
-    def due(stage: str, folder: str) -> bool:
-        return stage in stages and not (output / folder / "model.safetensors").exists()
+    def due(stage: str, made: str) -> bool:
+        return stage in stages and not (output / made).exists()
 
-    if due("tower", "clip"):
+    if due("tower", "clip/model.safetensors"):
+        from recipes.tiny_world.tower import build_clip
+
         build_clip(make_text_tokenizer(tokenizer), world, settings, output, log)
-    if due("ssl", "ssl"):
-        build_ssl(world, steps=settings.ssl_steps, seed=settings.seed, output=output, log=log)
-    if "text" in stages and not (output / "text.safetensors").exists():
+    if due("text", "text.safetensors"):
+        from recipes.tiny_world.language import build_text
+
         clip = make_clip(make_text_tokenizer(tokenizer))  # untrained: this stage sees no picture
         build_text(clip, tokenizer, world.pictures[world.rows["scenes"].start :], settings, output, log)
-    if due("language", "mixed"):
-        build_llava(
-            CLIPModel.from_pretrained(output / "clip"), tokenizer, processor, world, settings, output, log
-        )
-    if due("binding", "llava"):
+    if due("language", "mixed/model.safetensors"):
+        from transformers import CLIPModel
+
+        from recipes.tiny_world.language import build_llava
+
+        clip = CLIPModel.from_pretrained(output / "clip")
+        build_llava(clip, tokenizer, processor, world, settings, output, log)
+    if due("binding", "llava/model.safetensors"):
+        from recipes.tiny_world.language import build_binding
+
         build_binding(processor, world, settings, output, log)
+    if due("ssl", "ssl/model.safetensors"):
+        from recipes.tiny_world.ssl import build_ssl
+
+        build_ssl(world, steps=settings.ssl_steps, seed=settings.seed, output=output, log=log)
     for folder in ("clip", "ssl"):
         (output / folder).mkdir(exist_ok=True)
         processor.image_processor.save_pretrained(output / folder)
     if "pack" in stages:
+        from recipes.tiny_world.pack import pack
+
         pack(output, settings, log)
 
 

@@ -132,7 +132,7 @@ def build_llava(
         log=log,
         check=check,
         judged=8,
-        minutes=settings.mix_minutes,
+        steps=settings.mix_steps,
     )
     check()
     _save(model, processor, output / "mixed")
@@ -163,7 +163,7 @@ def build_binding(
         check=check,
         checks=3,
         judged=8,
-        minutes=settings.binding_minutes,
+        steps=settings.binding_steps,
         lr=settings.binding_lr,
         shares=BINDING_SHARES,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -159,27 +158,24 @@ def train_mix(
     turns: Callable[[Picture, Random], list[Turn]],
     seed: int,
     log: Callable[[str], None],
+    steps: int,
     check: Callable[[], object] = lambda: None,
     checks: int = 6,
     lr: float = 2e-3,
     batch: int = 32,
     judged: int = 0,
     shares: Mapping[str, float] = SHARES,
-    minutes: float = 0.0,
-    steps: int | None = None,
 ) -> None:
-    """One cosine over `minutes` of processor time (or exactly `steps`): `batch` pictures and `judged` judge questions a step.
+    """One cosine over `steps`: `batch` pictures and `judged` judge questions a step.
 
     `extra` [k, m, 16, d] holds k varied encodings of the m digits, which are too few to be learned from as they are.
     """
     rng = Random(f"mix/{seed}")
     optimiser = optimiser_of(parameters, lr)
-    started, done, last = time.process_time(), 0.0, 0
     first_digit = world.rows["digits"].start
     running: dict[str, float] = {}
     names = list(shares)
-    step = 0
-    while done < 1:
+    for step in range(steps):
         rows = [
             pick(rng, world.rows[name]) for name in rng.choices(names, [shares[n] for n in names], k=batch)
         ]
@@ -193,19 +189,18 @@ def train_mix(
             [turns(p, rng) for p in pictures] + [[turn] for turn in judging],
         )
         for group in optimiser.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+            group["lr"] = (
+                lr * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+            )
         loss, labels, said = answers_loss(model, packed, seen)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(list(parameters), 1.0)
         optimiser.step()
-        step += 1
-        done = step / steps if steps else (time.process_time() - started) / (60 * minutes)
         _follow(running, packer, labels, said, loss)
-        if step % 100 == 0:
-            log(f"mix {done:.0%} step {step} " + " ".join(f"{k} {v:.3f}" for k, v in running.items()))
-        if int(done * checks) > last:
-            last = int(done * checks)
+        if step % 100 == 99:
+            log(f"mix {step + 1}/{steps} " + " ".join(f"{k} {v:.3f}" for k, v in running.items()))
+        if step + 1 < steps and (step + 1) * checks // steps > step * checks // steps:
             check()
 
 

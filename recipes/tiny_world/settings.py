@@ -15,14 +15,14 @@ class Settings:
     clip_steps: int = 7000
     clip_gate: float = 0.93  # every set's label and every object's kind, read from the patches
     clip_rounds: int = 2  # a further round at half the length while the gate is shut
-    ssl_steps: int = 700
+    ssl_steps: int = 2500
     text_steps: int = 1500
     text_gate: float = 0.95  # presence questions about words in a text
     text_rounds: int = 3  # plateaus differ by seed: a stalled one starts again with the next
     digit_views: int = 12  # varied encodings of each handwritten digit
     align_steps: int = 150
-    mix_minutes: float = 45.0  # of one long cosine; the clock decides, the gate judges
-    binding_minutes: float = 14.0  # a last, slower cosine on which colour belongs to which object
+    mix_steps: int = 5700  # of one long cosine
+    binding_steps: int = 1800  # a last, slower cosine on which colour belongs to which object
     binding_lr: float = 1e-3
     mix_gate: float = 0.85
     check: int = 300  # held-out pictures per set at a gate
@@ -31,5 +31,5 @@ class Settings:
 
 FULL = Settings()
 TINY = Settings(
-    per_set=40, clip_steps=4, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=2, ssl_steps=3, text_steps=4, text_gate=0.0, align_steps=2, mix_minutes=0.05, binding_minutes=0.05, mix_gate=0.0, check=4,
+    per_set=40, clip_steps=4, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=2, ssl_steps=3, text_steps=4, text_gate=0.0, align_steps=2, mix_steps=4, binding_steps=4, mix_gate=0.0, check=4,
 )  # fmt: skip
