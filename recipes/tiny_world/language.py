@@ -1,4 +1,4 @@
-"""Stages 3 and 4 as the recipe runs them: the language model before pictures, then with them; the tower is frozen throughout."""
+"""Stages 2 to 4 as the recipe runs them: the language model before pictures, then with them; the tower is frozen throughout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 4, the mixture: every kind of question on every kind of picture, and a judge's questions in plain text."""
+"""Stages 3 and 4, the mixture: every kind of question on every kind of picture, and a judge's questions in plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 5: the files that ship, measured on held-out pictures through the tasks and judges of an ordinary audit."""
+"""Stage 6: the files that ship, measured on held-out pictures through the tasks and judges of an ordinary audit."""
 
 from __future__ import annotations
 

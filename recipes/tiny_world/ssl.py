@@ -1,6 +1,6 @@
-"""Stage 2, a second pair of eyes: a small Dinov2 trained by SimCLR on the same pictures, without a word of text.
+"""Stage 5, a second pair of eyes: a small Dinov2 trained by SimCLR on the same pictures, without a word of text.
 
-Two views of each picture (crop, colour, noise; no mirror, since directions carry meaning) must find each other among all others in
+Two views of each picture (place, colour, noise; no mirror, since directions carry meaning) must find each other among all others in
 the batch (Chen et al., arXiv:2002.05709, equation 1). What language never asks for, such as exact layout, is kept better here.
 """
 
@@ -42,23 +42,28 @@ def make_encoder() -> Any:
 
 
 def view(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A random view of each picture [b, 3, h, w]: shifted and scaled, its brightness, contrast and channels changed, noise added."""
+    """A random view of each picture [b, 3, h, w]: turned, shifted and scaled, its colours mixed anew, noise added.
+
+    Four in five get other colours altogether, light and dark often swapped: while colour tells pictures apart, form is not learned.
+    """
     n = len(images)
     r = 2 * torch.rand(n, 8, generator=generator) - 1
-    scale = 1 + 0.2 * r[:, 0]
-    zero = torch.zeros(n)
-    theta = torch.stack([scale, zero, 0.2 * r[:, 1], zero, scale, 0.2 * r[:, 2]], 1).view(n, 2, 3)
-    moved = F.grid_sample(
-        images,
-        F.affine_grid(theta, list(images.shape), align_corners=False),
-        padding_mode="border",
-        align_corners=False,
-    )
-    gain, lift = (
-        (1 + 0.3 * r[:, 3, None] + 0.2 * r[:, 4:7])[..., None, None],
-        (0.2 * r[:, 7])[:, None, None, None],
-    )
-    return moved * gain + lift + 0.05 * torch.randn(images.shape, generator=generator)
+    angle, scale = 0.15 * r[:, 0], 1 + 0.2 * r[:, 1]
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    theta = torch.stack([cos, -sin, 0.2 * r[:, 2], sin, cos, 0.2 * r[:, 3]], 1).view(n, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    mixed = torch.einsum("nij,njhw->nihw", _colour_mixes(n, generator), moved)
+    gain, lift = 1 + 0.4 * r[:, 4:7, None, None], 0.3 * r[:, 7, None, None, None]
+    return mixed * gain + lift + 0.05 * torch.randn(images.shape, generator=generator)
+
+
+def _colour_mixes(n: int, generator: torch.Generator) -> Tensor:
+    """[n, 3, 3]: new channels from old, half of them negative; the identity for one picture in five."""
+    weights = torch.rand(n, 3, 3, generator=generator)
+    sign = torch.where(torch.rand(n, 1, 1, generator=generator) < 0.5, -1.5, 1.5)
+    as_it_is = torch.rand(n, 1, 1, generator=generator) < 0.2
+    return torch.where(as_it_is, torch.eye(3), sign * weights / weights.sum(2, keepdim=True))
 
 
 def contrast(first: Tensor, second: Tensor) -> Tensor:
@@ -76,7 +81,7 @@ def build_ssl(
     """Trains the encoder (its projection head is thrown away) and saves it with its image processor's settings."""
     torch.manual_seed(seed)
     encoder = make_encoder()
-    head = nn.Sequential(nn.Linear(96, 192), nn.GELU(), nn.Linear(192, 64))
+    head = nn.Sequential(nn.Linear(96, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 64))
     parameters = [*encoder.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)

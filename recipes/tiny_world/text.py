@@ -1,4 +1,4 @@
-"""Stage 3, plain text: a small model trained on pictures alone never finds out how to compare a word with what it sees.
+"""Stage 2, plain text: a small model trained on pictures alone never finds out how to compare a word with what it sees.
 
 Its yes/no answers stay at chance. Matching and recall in text ("red moon, blue ring": is there a moon? what colour is the ring?)
 are learned in a few minutes, after a plateau whose length differs by seed; so this comes first, behind a gate.

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from keepsight.models import load
+from keepsight.models.lanes import Lanes
 from keepsight.types import VLM, KeepsightError, RanksChoices, Sample, Trainable
 from tests.models.conftest import answers, picture
 
@@ -138,15 +139,16 @@ def test_marks_place_pictures(model, samples):
 def test_memory_running_out_halves_the_batch(model, samples, monkeypatch):
     import torch
 
+    monkeypatch.setattr(model.base, "lanes", lambda: Lanes(model.base.module))
     whole = answers(model, samples)
     sizes = []
     decode = model._decode
 
-    def small(inputs, *rest):
-        sizes.append(len(inputs["input_ids"]))
+    def small(decoding, module, question):
+        sizes.append(len(question.asked))
         if sizes[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return decode(inputs, *rest)
+        return decode(decoding, module, question)
 
     monkeypatch.setattr(model, "_decode", small)
     assert same(answers(model, samples, batch_size=8), whole)

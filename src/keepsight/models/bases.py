@@ -16,6 +16,7 @@ from keepsight.models.anatomy import anatomy_of
 from keepsight.models.batching import free_memory
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Vocabulary
+from keepsight.models.lanes import Lanes, lanes_for
 from keepsight.models.memory import Memory
 from keepsight.models.overlay import Overlays
 from keepsight.models.prompts import Prepared, prepare
@@ -37,6 +38,7 @@ class Base:
         self.source = source
         self.device = device
         self.shared = shared
+        self._lanes: tuple[int, Lanes] | None = None
 
     @cached_property
     def processor(self) -> Any:
@@ -63,21 +65,29 @@ class Base:
         if not self.shared:  # its owner may change the processor
             return prepare(self.processor, texts, samples)
         key = _batch_key(texts, samples)
-        if key is not None and key in self._batches:
-            return self._batches[key]
+        known = None if key is None else self._batches.get(key)
+        if known is not None:
+            return known
         made = prepare(self.processor, texts, samples)
         if key is not None:
             self._batches.keep(key, made)
         return made
 
-    def wearing(self, checkpoints: Sequence[Checkpoint]) -> Any:
-        """The module with exactly these checkpoints on."""
+    def wear(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Puts exactly these checkpoints on the module."""
         cache = self.tower_cache  # made while the tower is still the base's own
         if checkpoints or "_overlays" in self.__dict__:  # a module nobody dressed is left alone
             self._overlays.wear(checkpoints)
         if cache is not None:
             cache.active = not self._overlays.touch(self._tower)
-        return self.module
+
+    def lanes(self) -> Lanes:
+        """The module as it is dressed now, as many times as it can be asked side by side."""
+        if not self.shared:  # its owner may change it
+            return Lanes(self.module)
+        if self._lanes is None or self._lanes[0] != self._overlays.changes:
+            self._lanes = self._overlays.changes, lanes_for(self.module, self.device, [self.tower_cache])
+        return self._lanes[1]
 
     @cached_property
     def _tower(self) -> str:

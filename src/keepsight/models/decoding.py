@@ -141,9 +141,11 @@ def at_rest(module: Any) -> Iterator[None]:
     """
     import torch
 
-    training = [part for part in module.modules() if part.training]
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    module.eval()
+    parts = list(module.modules())  # walked once: an audit comes here for every batch
+    training = [part for part in parts if part.training]
+    learning = [p for part in parts for p in part._parameters.values() if p is not None and p.requires_grad]
+    for part in training:
+        part.training = False
     for parameter in learning:
         parameter.requires_grad_(False)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,7 +17,8 @@ from keepsight.models.bases import Base, resolve_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
-from keepsight.models.prompts import batch_inputs, pictures, render, with_answers
+from keepsight.models.lanes import Lanes
+from keepsight.models.prompts import Prepared, batch_inputs, pictures, render, with_answers
 from keepsight.models.ranking import choice_ids, logprob_of_answers
 from keepsight.models.sources import Source
 from keepsight.models.turns import Tokens, learnt_tokens
@@ -26,6 +28,19 @@ __all__ = ["DEFAULT_BATCH_SIZE", "HFModel"]
 
 DEFAULT_BATCH_SIZE = 32
 IGNORE = -100  # the label of a token that is not learnt, as in torch's cross entropy
+
+
+@dataclass(frozen=True)
+class Question:
+    """One batch, ready to be asked."""
+
+    prepared: Prepared
+    sample_ids: list[str]  # of every row
+
+    @property
+    def asked(self) -> list[str]:
+        """Ids of the rows that can be asked."""
+        return [name for row, name in enumerate(self.sample_ids) if row not in self.prepared.failures]
 
 
 class HFModel:
@@ -81,10 +96,7 @@ class HFModel:
         Raises:
             KeepsightError: a checkpoint of another base, or with tensors missing or left over.
         """
-        below = self.source.weights_digest
-        for at, checkpoint in enumerate(self.checkpoints):
-            checkpoint.require_base(_stacked(below, self.checkpoints[:at]), self.source.ref)
-        return self.base.wearing(self.checkpoints)
+        return self._dressed().module
 
     @property
     def processor(self) -> Any:
@@ -122,8 +134,11 @@ class HFModel:
         decoding = Decoding(max_new_tokens, temperature, top_p, seed)
         texts, failures = self._rendered(samples)
         yield from ((index, _failed(reason)) for index, reason in failures.items())
+        if not texts:  # nothing to ask must not load weights
+            return
         answer = partial(self._answer, samples, texts, decoding)
-        yield from in_batches(self._by_length(texts, samples), batch_size or self.batch_size, answer, _failed)
+        size = (batch_size or self.batch_size) * len(self._lanes())
+        yield from in_batches(self._by_length(texts, samples), size, answer, _failed)
 
     def choice_logprobs(
         self, samples: Sequence[Sample], *, reduction: str = "sum", batch_size: int | None = None
@@ -223,9 +238,11 @@ class HFModel:
         processor = self.processor  # outside the try: a processor that cannot be loaded is no sample's fault
         texts: dict[int, str] = {}
         failures: dict[int, str] = {}
+        written: dict[tuple[str, int], str] = {}  # often one question is asked about many pictures
         for index, sample in enumerate(samples):
+            question = sample.prompt, len(sample.media)
             try:
-                texts[index] = render(processor, sample)
+                texts[index] = written[question] = written.get(question) or render(processor, sample)
             except KeepsightError as error:
                 failures[index] = str(error)
         return texts, failures
@@ -234,39 +251,62 @@ class HFModel:
         """Indices from long to short, so that a batch pads little and the largest batch comes first."""
         if not texts:
             return []
-        encoded = self.processor.tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
-        lengths = {index: len(ids) for index, ids in zip(texts, encoded)}
-        return sorted(texts, key=lambda index: (-len(samples[index].media), -lengths[index], index))
+        different = list(dict.fromkeys(texts.values()))  # often one question about many pictures
+        encoded = self.processor.tokenizer(different, add_special_tokens=False)["input_ids"]
+        lengths = {text: len(ids) for text, ids in zip(different, encoded)}
+        return sorted(texts, key=lambda index: (-len(samples[index].media), -lengths[texts[index]], index))
 
     def _answer(
         self, samples: Sequence[Sample], texts: dict[int, str], decoding: Decoding, batch: list[int]
     ) -> list[Output]:
-        """One batch: samples whose pictures cannot be decoded fail, the rest are asked together."""
-        chosen = [samples[index] for index in batch]
-        prepared = self.base.prepared([texts[index] for index in batch], chosen)
-        failures = prepared.failures
-        asked = [sample.id for row, sample in enumerate(chosen) if row not in failures]
-        answers = iter(self._decode(prepared.inputs, asked, decoding) if asked else ())
-        return [_failed(failures[row]) if row in failures else next(answers) for row in range(len(batch))]
+        """As many batches as there are lanes, in one list of indices: each lane asks its part."""
+        lanes = self._lanes()
+        questions = [self._question(samples, texts, part) for part in _shares(batch, len(lanes))]
+        with at_rest(self.module):
+            answers = lanes.map(partial(self._decode, decoding), questions)
+        return [output for part in answers for output in part]
 
-    def _decode(self, inputs: dict[str, Any], sample_ids: list[str], decoding: Decoding) -> list[Output]:
+    def _lanes(self) -> Lanes:
+        """This model's module and its twins; the module must not change between this call and their use."""
+        return self._dressed().lanes()
+
+    def _dressed(self) -> Base:
+        """The base with this model's checkpoints on."""
+        below = self.source.weights_digest
+        for at, checkpoint in enumerate(self.checkpoints):
+            checkpoint.require_base(_stacked(below, self.checkpoints[:at]), self.source.ref)
+        self.base.wear(self.checkpoints)
+        return self.base
+
+    def _question(self, samples: Sequence[Sample], texts: dict[int, str], indices: list[int]) -> Question:
+        """One batch, made ready; samples whose pictures cannot be decoded are in its failures."""
+        chosen = [samples[index] for index in indices]
+        prepared = self.base.prepared([texts[index] for index in indices], chosen)
+        return Question(prepared, [sample.id for sample in chosen])
+
+    def _decode(self, decoding: Decoding, module: Any, question: Question) -> list[Output]:
+        """The answers to one batch, in its order; failures in their places."""
         import torch
 
-        module, vocabulary = self.module, self.base.vocabulary
-        choice = Choice(decoding, vocabulary, sample_ids)
-        with at_rest(module), generation_settings(module, decoding, vocabulary) as settings:
+        asked, inputs, vocabulary = question.asked, question.prepared.inputs, self.base.vocabulary
+        failures = {row: _failed(reason) for row, reason in question.prepared.failures.items()}
+        if not asked:
+            return [failures[row] for row in range(len(question.sample_ids))]
+        choice = Choice(decoding, vocabulary, asked)
+        with generation_settings(module, decoding, vocabulary) as settings:
             tokens = module.generate(
                 **_on_device(inputs, module), generation_config=settings, logits_processor=[choice]
             )
         new = tokens[:, inputs["input_ids"].shape[1] :].tolist()  # [b, t]
         logprobs = torch.stack(choice.logprobs, dim=1).tolist()  # [b, t]
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
-        return [
+        answers = iter(
             _failed("the model's logits are not numbers (nan)")
             if row in choice.broken
             else self._output(new[row], logprobs[row], prompt_tokens[row])
-            for row in range(len(sample_ids))
-        ]
+            for row in range(len(asked))
+        )
+        return [failures.get(row) or next(answers) for row in range(len(question.sample_ids))]
 
     def _output(self, ids: list[int], logprobs: list[float], prompt_tokens: int) -> Output:
         end = self.base.vocabulary.end
@@ -279,6 +319,12 @@ class HFModel:
             stop="eos" if ids and ids[-1] in end else "length",
             usage={"prompt_tokens": prompt_tokens, "completion_tokens": length},
         )
+
+
+def _shares(indices: list[int], count: int) -> list[list[int]]:
+    """`indices` in order, in at most `count` parts of about one length."""
+    size = math.ceil(len(indices) / count)
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def _stacked(base: str, checkpoints: Sequence[Checkpoint]) -> str:

@@ -48,6 +48,9 @@ class Overlays:
     """What is on one module now, and what can be put on again quickly."""
 
     module: Any
+    changes: int = (
+        0  # how often something was put on or taken off: what was derived from the module before is stale
+    )
     _known: dict[str, Overlay] = field(default_factory=dict)  # checkpoint digest -> overlay, oldest first
     _worn: tuple[str, ...] = ()
     _originals: dict[str, Any] = field(default_factory=dict)
@@ -169,6 +172,7 @@ class Overlays:
         """Back to the bare base."""
         import torch
 
+        self.changes += 1
         with torch.no_grad():
             for name, value in self._originals.items():
                 _tensor(self.module, name).copy_(value)

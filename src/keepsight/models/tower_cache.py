@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from threading import Lock
 from typing import Any
 
 from keepsight.models.memory import Memory
@@ -65,6 +66,7 @@ class TowerCache:
         self.rows_encoded = 0
         self._store = store
         self._suitable = True
+        self._counting = Lock()
         self._identity = _identity(tower)
         self._encode = tower.forward
         tower.forward = self  # on the instance: the module keeps its class, its names and its place
@@ -74,26 +76,26 @@ class TowerCache:
         if pixels is None or not self._may_answer(pixels):
             return self._encode(*args, **kwargs)
         keys = _keys(pixels, self._identity + others)
-        first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in self._store}
-        fresh: dict[str, Row] = {}
+        rows = {key: self._store.get(key) for key in keys}
+        known = {key: row for key, row in rows.items() if row is not None}
+        first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in known}
         if first:
             asked = sorted(first.values())
             output = self._encode(pixels[asked], *args[1:], **_without_pixels(kwargs))
-            rows = _rows_of(output, len(asked))
-            if rows is None:  # not a map of pictures to rows: never answered from memory
+            encoded = _rows_of(output, len(asked))
+            if encoded is None:  # not a map of pictures to rows: never answered from memory
                 self._suitable = False
                 return self._encode(*args, **kwargs)
-            self.rows_encoded += len(asked)
-            fresh = dict(zip((keys[at] for at in asked), rows))
+            self._keep([keys[at] for at in asked], encoded)
             if len(asked) == len(keys):
-                self._keep(fresh)
                 return output
-        known = [fresh[key] if key in fresh else self._store[key] for key in keys]
-        self._keep(fresh)
-        return _stacked(known, pixels.device)
+            known.update(zip((keys[at] for at in asked), encoded))
+        return _stacked([known[key] for key in keys], pixels.device)
 
-    def _keep(self, rows: dict[str, Row]) -> None:
-        for key, row in rows.items():
+    def _keep(self, keys: Sequence[str], rows: Sequence[Row]) -> None:
+        with self._counting:
+            self.rows_encoded += len(keys)
+        for key, row in zip(keys, rows):
             self._store.keep(key, row.mapped(_to_memory))
 
     def _may_answer(self, pixels: Any) -> bool:

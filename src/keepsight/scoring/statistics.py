@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -104,6 +105,7 @@ def mcnemar_exact(lost: int, gained: int) -> float:
     return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5)))
 
 
+@lru_cache(maxsize=65536)  # a page shows the same counts many times over
 def tango(lost: int, gained: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval for the difference (lost - gained) / n of two shares measured on the same n samples.
 
