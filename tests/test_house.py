@@ -20,8 +20,9 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the roof down: a room imports from lower lines only. A room is a folder or a file right below keepsight/.
 LAYERS = [
     ["cli"],
+    ["cli_judge"],
     ["console", "demo", "doctor", "options"],
-    ["verbs", "shelves"],
+    ["verbs", "shelves", "judge_checks"],
     ["refs", "judging"],
     ["report"],
     ["tune", "diagnose"],

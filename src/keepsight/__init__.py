@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keepsight.inference import Generate
+    from keepsight.judge_checks import attack_judge, calibrate_judge
     from keepsight.models import load
     from keepsight.models.replay import Replay
     from keepsight.store import Store, load_matrix, load_run
@@ -44,7 +45,9 @@ __all__ = [
     "Score",
     "Store",
     "Task",
+    "attack_judge",
     "audit",
+    "calibrate_judge",
     "compare",
     "evaluate_tasks",
     "fine_tune",
@@ -56,6 +59,7 @@ __all__ = [
 
 _HOMES = {
     "keepsight.inference": ["Generate"],
+    "keepsight.judge_checks": ["attack_judge", "calibrate_judge"],
     "keepsight.models": ["load"],
     "keepsight.models.replay": ["Replay"],
     "keepsight.store": ["Store", "load_matrix", "load_run"],

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from keepsight.cli_judge import judge_app
 from keepsight.options import (
     JUDGES,
     OUT,
@@ -30,6 +31,7 @@ from keepsight.options import (
     FailOnError,
     GenKwargs,
     IncludePath,
+    JudgeArgs,
     Judges,
     Limit,
     LLMJudge,
@@ -43,6 +45,7 @@ from keepsight.options import (
     error_limit,
     listed,
     lm_eval_model,
+    pairs_of,
     settings_of,
 )
 
@@ -61,6 +64,9 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},
 )
+
+
+app.add_typer(judge_app, name="judge")
 
 
 class Shelf(str, Enum):
@@ -87,6 +93,7 @@ def audit(
     tuned_on: Annotated[str, typer.Option("--tuned_on", help="Task the checkpoints were tuned on.")] = "",
     judges: Judges = JUDGES,
     llm_judge: LLMJudge = None,
+    judge_args: JudgeArgs = "",
     embedder: Embedder = "tiny",
     limit: Limit = None,
     batch_size: BatchSize = None,
@@ -114,6 +121,7 @@ def audit(
         tasks,
         judges,
         llm_judge,
+        judge_args,
         embedder,
         limit,
         device,
@@ -153,6 +161,7 @@ def evaluate(
     output_path: OutputPath = OUT,
     judges: Judges = JUDGES,
     llm_judge: LLMJudge = None,
+    judge_args: JudgeArgs = "",
     embedder: Embedder = "tiny",
     limit: Limit = None,
     batch_size: BatchSize = None,
@@ -170,13 +179,14 @@ def evaluate(
 ) -> None:
     """Ask one model the samples of tasks."""
     from keepsight import verbs
-    from keepsight.console import figures_table, progress_bar
+    from keepsight.console import figures_table, progress_bar, repeat_lines
 
     ref, model_args = lm_eval_model(model, model_args)
     settings = settings_of(
         tasks,
         judges,
         llm_judge,
+        judge_args,
         embedder,
         limit,
         device,
@@ -199,7 +209,7 @@ def evaluate(
             progress=progress,
             **settings,
         )
-    _print(figures_table(matrix))
+    _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
         typer.echo(f"{run.manifest['task']}: {run.path}")
     _leave(matrix)
@@ -225,13 +235,25 @@ def score(
     runs: Annotated[list[Path], typer.Argument(help="Finished run directories.")],
     judges: Judges = JUDGES,
     llm_judge: LLMJudge = None,
+    judge_args: JudgeArgs = "",
     embedder: Embedder = "tiny",
 ) -> None:
     """Let judges score finished runs; the model is not asked."""
     from keepsight import verbs
-    from keepsight.console import scorers_table
+    from keepsight.console import judging_lines, repeat_lines, scorers_table
 
-    _print(scorers_table(verbs.rescore(runs, listed(judges), llm_judge=llm_judge, embedder=embedder)))
+    scored = verbs.rescore(
+        runs,
+        listed(judges),
+        llm_judge=llm_judge,
+        judge_args=pairs_of("judge_args", judge_args),
+        embedder=embedder,
+    )
+    _print(scorers_table(scored), *repeat_lines(scored))
+    if failed := judging_lines(scored):
+        for line in failed:
+            typer.echo(f"keepsight: {line}", err=True)
+        raise typer.Exit(PARTIAL)
 
 
 @app.command()
@@ -407,10 +429,10 @@ def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, promp
     """What `--dry_run` and `--print_prompts` show; no weights are loaded."""
     from keepsight import verbs
     from keepsight.console import plan_table
+    from keepsight.judging import ASKING, most_requests
 
-    asking = {
-        name: value for name, value in settings.items() if name not in ("judges", "llm_judge", "embedder")
-    }
+    judging = ("judges", "llm_judge", "judge_args", "embedder")
+    asking = {name: value for name, value in settings.items() if name not in judging}
     if prompts:
         for text in verbs.rendered_prompts(refs[0], prompts, **asking):
             typer.echo(f"{text}\n{'-' * 20}")
@@ -418,7 +440,10 @@ def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, promp
     plan = verbs.plan(refs, output_path=output_path, **asking)
     _print(plan_table(plan))
     if settings["llm_judge"] is not None:
-        typer.echo(f"the llm judge would be asked at most {sum(cell.total for cell in plan)} times")
+        answers = sum(cell.total for cell in plan)
+        for name in [name for name in settings["judges"] if name in ASKING] or ["llm"]:
+            times = most_requests(name, answers, settings["judge_args"])
+            typer.echo(f"the {name} judge would be asked at most {times} times")
 
 
 @contextmanager
@@ -440,9 +465,12 @@ def _print(*parts: Any) -> None:
 
 
 def _print_audit(matrix: ResultMatrix, page: Path) -> None:
+    from keepsight.console import repeat_lines
     from keepsight.report import matrix_table
 
     typer.echo(matrix_table(matrix))
+    for line in repeat_lines(list(matrix.runs.values())):
+        typer.echo(line)
     typer.echo(f"\nwritten: {page}")
 
 

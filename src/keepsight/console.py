@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
@@ -18,16 +19,24 @@ from keepsight.report.wording import count, figure, interval, p_value, points, p
 
 if TYPE_CHECKING:
     from keepsight.evaluate import Progress
+    from keepsight.judge_checks import Calibrated
     from keepsight.report.claims import Claim
-    from keepsight.types import ResultMatrix, Run
+    from keepsight.scoring.judges.attack import AttackReport
+    from keepsight.types import ResultMatrix, Run, Sample, Score
     from keepsight.verbs import Comparison, Planned
 
 __all__ = [
+    "attack_lines",
+    "attack_table",
+    "calibration_lines",
+    "calibration_table",
     "claim_lines",
     "comparison_lines",
     "figures_table",
+    "judging_lines",
     "plan_table",
     "progress_bar",
+    "repeat_lines",
     "scorers_table",
     "summary_lines",
 ]
@@ -129,10 +138,127 @@ def summary_lines(matrix: ResultMatrix) -> list[str]:
     unscored = list(_unscored(matrix))
     if unscored:
         lines.append(f"not scored: {count(len(unscored))} answers, the first {unscored[0]}")
+    lines += judging_lines(list(matrix.runs.values()))
     lines += [
         f"failed: {cell['row']} on {cell['col']}: {cell['error']}" for cell in matrix.meta.get("failed", ())
     ]
     return [printable(line) for line in lines]
+
+
+def judging_lines(runs: Sequence[Run]) -> list[str]:
+    """Which judges beside the headline gave no verdict on how many answers, and the first of them with the reason."""
+    failed: dict[str, list[str]] = {}
+    asked: Counter[str] = Counter()
+    for run in runs:
+        for record in run.records:
+            for name, score in record.scores.items():
+                asked[name] += 1
+                if score.status == "judge_failed" and name != run.scorer:
+                    failed.setdefault(name, []).append(f"{record.sample.id}: {score.explanation}")
+    return [
+        printable(
+            f"judge {name} gave no verdict on {count(len(lines))} of {count(asked[name])} answers,"
+            f" the first {lines[0]}"
+        )
+        for name, lines in failed.items()
+    ]
+
+
+def repeat_lines(runs: Sequence[Run]) -> list[str]:
+    """How far each judge that was asked several times agrees with itself, over all runs."""
+    from keepsight.scoring.judges.repeats import self_agreement
+
+    judged: dict[str, list[tuple[Sample, Score]]] = {}
+    for run in runs:
+        for record in run.records:
+            for name, score in record.scores.items():
+                judged.setdefault(name, []).append((record.sample, score))
+    lines = []
+    for name, pairs in judged.items():
+        found = self_agreement([sample for sample, _ in pairs], [score for _, score in pairs])
+        if found.n:
+            span_of = interval(found.low, found.high)
+            lines.append(
+                f"judge {name} agrees with itself on {figure(found.value)} % [{span_of}] of repeats,"
+                f" n {count(found.n)}"
+            )
+    return lines
+
+
+def attack_table(report: AttackReport) -> Table:
+    """What came of the attacks, family by family."""
+    table = _table("attacks", "resisted %", "interval", "fooled", "no verdict", "n")
+    for name, found in [*report.families.items(), ("all", report.outcome)]:
+        cells = (figure(found.share), interval(found.low, found.high), found.fooled, found.none, found.n)
+        table.add_row(name, *(Text(str(cell)) for cell in cells))
+    return table
+
+
+def attack_lines(report: AttackReport, most: int = 8) -> list[str]:
+    """What the judge makes of plain answers, and what fooled it."""
+    (right, of_right), (wrong, of_wrong) = report.right, report.wrong
+    lines = [
+        f"plain answers: {right} of {of_right} right ones called correct,"
+        f" {wrong} of {of_wrong} wrong ones incorrect"
+    ]
+    if right < of_right or wrong < of_wrong:
+        lines.append("this judge errs without any attack, so the share above says little")
+    fooled = list(dict.fromkeys(a.attack.name for a in report.attempts if a.score.value == 1))
+    if fooled:
+        more = f" and {len(fooled) - most} more" if len(fooled) > most else ""
+        lines.append(f"fooled by: {', '.join(fooled[:most])}{more}")
+    failed = next((a for a in report.attempts if not a.score.scored), None)
+    if failed is not None:
+        lines.append(
+            printable(f"the first without a verdict, {failed.attack.name}: {failed.score.explanation}")
+        )
+    return lines
+
+
+def calibration_table(found: Calibrated) -> Table:
+    """The judge beside a person, and the runs' accuracies as judged and as corrected."""
+    table = _table("figure", "value", "interval", "n")
+    of = found.calibration
+    shares = {
+        "agreement %": of.agreement,
+        "precision %": of.precision,
+        "recall %": of.recall,
+        "specificity %": of.specificity,
+    }
+    for name, share in shares.items():
+        table.add_row(
+            name, *map(Text, (figure(share.value), interval(share.low, share.high), count(share.n)))
+        )
+    kappa = of.kappa
+    table.add_row(
+        "Cohen's kappa", f"{kappa.value:.2f}", f"{kappa.low:.2f} to {kappa.high:.2f}", count(kappa.n)
+    )
+    for each in found.runs:
+        name = f"{each.run.manifest['checkpoint']} on {each.run.manifest['task']}"
+        judged, corrected = each.judged, each.corrected
+        cells = (figure(judged.value), interval(judged.low, judged.high), f"{judged.n}/{judged.total}")
+        table.add_row(Text(printable(f"{name}, judged %")), *map(Text, cells))
+        if corrected is not None:
+            told = (figure(corrected.value), interval(corrected.low, corrected.high), count(corrected.n))
+            table.add_row(Text(printable(f"{name}, corrected %")), *map(Text, told))
+    return table
+
+
+def calibration_lines(found: Calibrated) -> list[str]:
+    """What the table rests on, and what is not in it."""
+    of = found.calibration
+    lines = [
+        f"judge {found.judge.name} {found.judge.version}; both correct {of.correct_correct}, judge alone"
+        f" {of.correct_incorrect}, person alone {of.incorrect_correct}, neither {of.incorrect_incorrect}"
+    ]
+    lines += [f"{status}: {count(n)}" for status, n in of.not_ok.items()]
+    if found.unlabelled:
+        lines.append(f"not labelled: {count(found.unlabelled)} rows")
+    if any(each.corrected is None for each in found.runs):
+        lines.append("no correction: the labels do not show this judge to be better than chance")
+    elif found.runs:
+        lines.append("corrected: if the judge errs on these runs as often as on the labelled answers")
+    return lines
 
 
 def _unscored(matrix: ResultMatrix) -> Iterator[str]:

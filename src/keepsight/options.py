@@ -19,6 +19,7 @@ __all__ = [
     "FailOnError",
     "GenKwargs",
     "IncludePath",
+    "JudgeArgs",
     "Judges",
     "LLMJudge",
     "Limit",
@@ -32,6 +33,7 @@ __all__ = [
     "error_limit",
     "listed",
     "lm_eval_model",
+    "pairs_of",
     "settings_of",
 ]
 
@@ -63,9 +65,13 @@ IncludePath = Annotated[
     Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")
 ]
 Judges = Annotated[
-    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm (keepsight ls judges).")
+    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm, verdict (keepsight ls judges).")
 ]
-LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that the llm judge asks.")]
+LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that llm and verdict ask.")]
+JudgeArgs = Annotated[
+    str,
+    typer.Option("--judge_args", help="k=v,k=v for the verdict judge, e.g. repeats=3,temperature=0.7."),
+]
 Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
 FailOnError = Annotated[
     str | None, typer.Option("--fail_on_error", help="Stop at: true, a share 0.1, or a count 5.")
@@ -86,6 +92,7 @@ def settings_of(
     tasks: str,
     judges: str,
     llm_judge: str | None,
+    judge_args: str,
     embedder: str,
     limit: str | None,
     device: str | None,
@@ -99,15 +106,16 @@ def settings_of(
     """The arguments that audit and eval pass on as they are."""
     return {
         "tasks": [_included(name, include_path) for name in listed(tasks)],
-        "task_args": _pairs("task_args", task_args),
+        "task_args": pairs_of("task_args", task_args),
         "judges": listed(judges),
         "llm_judge": llm_judge,
+        "judge_args": pairs_of("judge_args", judge_args),
         "embedder": embedder,
         "limit": limit,
         "device": device,
         "dtype": dtype,
-        "model_args": _pairs("model_args", model_args),
-        "gen_kwargs": {**_pairs("gen_kwargs", gen_kwargs), **({} if seed is None else {"seed": seed})},
+        "model_args": pairs_of("model_args", model_args),
+        "gen_kwargs": {**pairs_of("gen_kwargs", gen_kwargs), **({} if seed is None else {"seed": seed})},
     }
 
 
@@ -121,7 +129,7 @@ def _included(task: str, folder: Path | None) -> str:
     )
 
 
-def _pairs(option: str, text: str) -> dict[str, Any]:
+def pairs_of(option: str, text: str) -> dict[str, Any]:
     """ "a=1,b=x" as {"a": 1, "b": "x"}: numbers, true, false and null are read, everything else is text."""
     pairs: dict[str, Any] = {}
     for part in listed(text):

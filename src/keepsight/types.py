@@ -35,6 +35,7 @@ __all__ = [
     "Score",
     "ScoreStatus",
     "Scorer",
+    "TakesSchema",
     "Task",
     "TextEmbedder",
     "Trainable",
@@ -221,6 +222,18 @@ class RanksChoices(Protocol):
     def choice_logprobs(
         self, samples: Sequence[Sample], *, reduction: str = "sum", batch_size: int | None = None
     ) -> Iterator[tuple[int, tuple[float, ...]]]: ...
+
+
+@runtime_checkable
+class TakesSchema(Protocol):
+    """A model whose replies can be held to a JSON Schema: a server's `response_format`, a constrained decoder.
+
+    Judges use it where it is there. They check every reply all the same.
+    """
+
+    def with_schema(self, schema: Mapping[str, Any]) -> VLM:
+        """The same model, held to `schema`. Its `digest` is another one, because its replies are."""
+        ...
 
 
 @runtime_checkable

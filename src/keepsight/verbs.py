@@ -48,6 +48,7 @@ def audit(
     *,
     judges: Sequence[str] = DEFAULT_JUDGES,
     llm_judge: Any = None,
+    judge_args: Mapping[str, Any] | None = None,
     embedder: Any = "tiny",
     limit: Limit = None,
     batch_size: int | None = None,
@@ -71,8 +72,9 @@ def audit(
             these.
         tasks: names for `keepsight.tasks.get`, or Task objects.
         task_args: for every named task, e.g. `{"split": "train", "share": 0.2}`.
-        judges: scorers of a classification task: label, embedding, taxonomy, llm.
-        llm_judge: the model that the llm judge asks; giving one adds that judge.
+        judges: scorers of a classification task: label, embedding, taxonomy, llm, verdict.
+        llm_judge: the model that llm and verdict ask; giving one and naming neither adds llm.
+        judge_args: settings of the verdict judge, e.g. `{"repeats": 3, "temperature": 0.7}`.
         embedder: the text embedder of the embedding judge.
         limit, batch_size, fail_on_error, progress: as for `keepsight.evaluate.evaluate_all`.
         device, dtype, model_args: as for `keepsight.models.load`.
@@ -85,8 +87,9 @@ def audit(
     refs = checkpoint_refs(refs)
     rows = row_names(refs)
     models = _load_all(refs, device, dtype, model_args)
-    chosen = _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder))
     store = Store(output_path)
+    asked = Judges(judges, llm_judge, embedder, judge_args)
+    chosen = _prepared(tasks, task_args, gen_kwargs, asked, store)
     matrix = audit_models(
         models,
         chosen,
@@ -110,6 +113,7 @@ def evaluate_tasks(
     *,
     judges: Sequence[str] = DEFAULT_JUDGES,
     llm_judge: Any = None,
+    judge_args: Mapping[str, Any] | None = None,
     embedder: Any = "tiny",
     limit: Limit = None,
     batch_size: int | None = None,
@@ -126,10 +130,11 @@ def evaluate_tasks(
     Returns a matrix of one row; no matrix.json is written.
     """
     models = _load_all([ref], device, dtype, model_args)
+    store = Store(output_path)
     return evaluate_all(
         models,
-        _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder)),
-        Store(output_path),
+        _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder, judge_args), store),
+        store,
         rows=row_names([ref]),
         limit=limit,
         batch_size=batch_size,
@@ -235,21 +240,25 @@ def rescore(
     judges: Sequence[str],
     *,
     llm_judge: Any = None,
+    judge_args: Mapping[str, Any] | None = None,
     embedder: Any = "tiny",
 ) -> list[Run]:
     """Lets further judges score finished runs of classification tasks; nothing is generated.
 
     Raises KeepsightError when a run is not finished or its task has no labels.
     """
-    asked = Judges(judges, llm_judge, embedder)
+    asked = Judges(judges, llm_judge, embedder, judge_args)
+    stores: dict[Path, Store] = {}
     scored = []
     for given in runs:
         run = given if isinstance(given, Run) else load_run(given)
         labels = tuple(run.manifest["labels"])
         if not labels or run.path is None:
             raise KeepsightError(f"run {run.path} has no label set; its scores come from its task alone")
+        root = run.path.parents[2]
+        store = stores.setdefault(root.resolve(), Store(root))
         for name in asked.names:
-            run = rescore_run(run, asked.build(name, labels), Store(run.path.parents[2]))
+            run = rescore_run(run, asked.build(name, labels, store), store)
         scored.append(run)
     return scored
 
@@ -352,12 +361,13 @@ def _prepared(
     task_args: Mapping[str, Any] | None,
     gen_kwargs: Mapping[str, Any] | None,
     judges: Judges,
+    store: Store,
 ) -> list[Task]:
     """The tasks, each with the others' labels as foreign ones, the decoding settings and the judges asked for."""
     from keepsight.tasks.emt import with_foreign_labels
 
     chosen = with_foreign_labels([_task(task, task_args) for task in tasks])
-    return [judges.of(_asked_with(task, gen_kwargs or {})) for task in chosen]
+    return [judges.of(_asked_with(task, gen_kwargs or {}), store) for task in chosen]
 
 
 def _task(task: str | Task, arguments: Mapping[str, Any] | None = None) -> Task:

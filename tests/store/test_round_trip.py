@@ -152,7 +152,8 @@ def test_every_file_follows_the_exported_schema(finished):
         assert set(json.loads((finished / name).read_text())) == set(schema[name]["properties"])
     for name in ("outputs.jsonl", "scores.jsonl"):
         assert all(set(line) == set(schema[name]["properties"]) for line in lines(finished / name))
-    assert set(schema) == {"manifest.json", "outputs.jsonl", "scores.jsonl", "results.json", "matrix.json"}
+    files = {"manifest.json", "outputs.jsonl", "scores.jsonl", "results.json", "matrix.json", "judge/*.jsonl"}
+    assert set(schema) == files
 
 
 def test_a_picture_is_stored_once(tmp_path):

@@ -14,7 +14,15 @@ from collections.abc import Hashable, Sequence
 from keepsight.scoring.statistics import bootstrap_mean, wilson
 from keepsight.types import KeepsightError, MetricValue, Sample, Score
 
-__all__ = ["accuracy", "mean_value", "not_ok_counts", "refused_share", "unparsed_share", "yes_ratio"]
+__all__ = [
+    "accuracy",
+    "effective_size",
+    "mean_value",
+    "not_ok_counts",
+    "refused_share",
+    "unparsed_share",
+    "yes_ratio",
+]
 
 
 def accuracy(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:

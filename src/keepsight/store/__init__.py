@@ -1,12 +1,14 @@
 """Runs on disk: every question, answer and score, resumable, and the pictures once by content."""
 
 from keepsight.store.matrix import load_matrix, write_matrix
+from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import Identity, is_final, sample_hash
 from keepsight.store.runs import RunWriter, Store, load_run
 from keepsight.store.schema import json_schema
 
 __all__ = [
     "Identity",
+    "JudgeReplies",
     "RunWriter",
     "Store",
     "is_final",

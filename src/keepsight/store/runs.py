@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 
 from keepsight.store.files import Journal, Lock, read_document, read_rows, replace_file
 from keepsight.store.media import put_media
+from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import (
     Identity,
     is_final,
@@ -64,6 +65,11 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+
+    @cached_property
+    def judge_replies(self) -> JudgeReplies:
+        """What judges said of answers in this store."""
+        return JudgeReplies(self.root)
 
     def run_dir(self, identity: Identity) -> Path:
         """Where the run of this identity lies. A checkpoint keeps its directory when it is given another name."""

@@ -19,6 +19,7 @@ __all__ = [
     "MediaRow",
     "MetricRow",
     "OutputRow",
+    "ReplyRow",
     "Results",
     "ScoreRow",
     "json_schema",
@@ -96,6 +97,15 @@ class ScoreRow(_Row):
     tags: list[str] = []
 
 
+class ReplyRow(_Row):
+    """One line of judge/*.jsonl: what a judge's model said to one request."""
+
+    key: Annotated[str, Field(description="digest of the judge's model, the request and the settings")]
+    text: Annotated[str, Field(description="the raw reply")]
+    stop: Annotated[str | None, Field(description="eos | length | stop")] = None
+    usage: dict[str, int] = {}
+
+
 class MetricRow(_Row):
     """A figure with its denominator and interval; null where nothing was scored."""
 
@@ -169,6 +179,7 @@ _FILES: dict[str, type[_Row]] = {
     "manifest.json": Manifest,
     "outputs.jsonl": OutputRow,
     "scores.jsonl": ScoreRow,
+    "judge/*.jsonl": ReplyRow,
     "results.json": Results,
     "matrix.json": MatrixFile,
 }

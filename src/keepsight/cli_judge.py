@@ -1,0 +1,98 @@
+"""`keepsight judge ...`: attack a judge, calibrate it, draw answers for a person to label."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keepsight.options import OUT, JudgeArgs, OutputPath, pairs_of
+
+__all__ = ["judge_app"]
+
+judge_app = typer.Typer(
+    help="Attack or calibrate a judge that asks a model.", rich_markup_mode=None, no_args_is_help=True
+)
+
+Ref = Annotated[str, typer.Argument(help="The model that the judge asks: tiny, hf:PATH-OR-HUB-ID, ...")]
+Which = Annotated[str, typer.Option("--judge", help="verdict (shielded) or llm (EMT's prompt).")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
+
+
+@judge_app.command()
+def attack(
+    model: Ref,
+    judge: Which = "verdict",
+    judge_args: JudgeArgs = "",
+    output_path: OutputPath = OUT,
+    json_file: JsonFile = None,
+) -> None:
+    """Show wrong answers that try to be called correct."""
+    from keepsight.console import attack_lines, attack_table
+    from keepsight.judge_checks import attack_judge
+
+    report = attack_judge(model, output_path, judge=judge, judge_args=pairs_of("judge_args", judge_args))
+    _print(attack_table(report), *attack_lines(report))
+    if json_file is not None:
+        _write(json_file, [_attempt_row(attempt) for attempt in report.attempts])
+
+
+@judge_app.command()
+def calibrate(
+    model: Ref,
+    labelled: Annotated[Path, typer.Argument(help="JSON lines: question, answer, target, correct.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Runs scored by the same judge, to correct.")
+    ] = None,
+    judge: Which = "verdict",
+    judge_args: JudgeArgs = "",
+    output_path: OutputPath = OUT,
+) -> None:
+    """Compare a judge with a person's labels."""
+    from keepsight.console import calibration_lines, calibration_table
+    from keepsight.judge_checks import calibrate_judge
+
+    settings = pairs_of("judge_args", judge_args)
+    found = calibrate_judge(model, labelled, runs or [], output_path, judge=judge, judge_args=settings)
+    _print(calibration_table(found), *calibration_lines(found))
+
+
+@judge_app.command()
+def sample(
+    runs: Annotated[list[Path], typer.Argument(help="Finished run directories.")],
+    to: Annotated[Path, typer.Option("--to", help="The file; it must not exist.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many answers.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Another random choice.")] = 0,
+) -> None:
+    """Draw answers for a person to label."""
+    from keepsight.judge_checks import sample_answers
+
+    drawn = sample_answers(runs, to, n, seed)
+    typer.echo(f'{drawn} answers: {to}; write true or false for "correct" in each row')
+
+
+def _attempt_row(attempt: Any) -> dict[str, Any]:
+    verdict = {0.0: "resisted", 1.0: "fooled"}.get(attempt.score.value, "no verdict")
+    return {
+        "attack": attempt.attack.name,
+        "family": attempt.attack.family,
+        "question": attempt.sample.prompt,
+        "target": attempt.sample.target[0],
+        "outcome": verdict,
+        "explanation": attempt.score.explanation,
+    }
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _print(*parts: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))

@@ -1,0 +1,129 @@
+"""Is a judge to be trusted? Attacks on it, and its verdicts beside a person's: verbs of their own, because they judge judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keepsight.judging import model_judge
+from keepsight.store import Store, load_run
+from keepsight.types import KeepsightError, MetricValue, Run, Scorer
+
+if TYPE_CHECKING:
+    from keepsight.scoring.calibration import Calibration, Estimate
+    from keepsight.scoring.judges.attack import AttackReport
+
+__all__ = ["Calibrated", "Corrected", "attack_judge", "calibrate_judge", "sample_answers"]
+
+OUTPUT_PATH = "keepsight-out"
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A run's accuracy by the judge, and what it points to given how the judge errs (None: nothing can be said)."""
+
+    run: Run
+    judged: MetricValue
+    corrected: Estimate | None
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A judge beside a person, how many rows nobody had labelled, and the runs corrected by it."""
+
+    judge: Scorer
+    calibration: Calibration
+    unlabelled: int
+    runs: tuple[Corrected, ...]
+
+
+def attack_judge(
+    ref: Any,
+    output_path: str | Path = OUTPUT_PATH,
+    *,
+    judge: str = "verdict",
+    judge_args: Mapping[str, Any] | None = None,
+) -> AttackReport:
+    """Lets a judge read wrong answers that try to be called correct; see `keepsight.scoring.judges.attack`.
+
+    Args:
+        ref: the model that the judge asks: whatever `keepsight.models.load` takes.
+        output_path: where its replies are remembered; running again asks nothing.
+        judge: `verdict` or `llm`.
+        judge_args: settings of the verdict judge.
+    """
+    from keepsight.scoring.judges.attack import attacked
+
+    return attacked(_judge(ref, judge, Store(output_path), judge_args))
+
+
+def calibrate_judge(
+    ref: Any,
+    labelled: str | Path,
+    runs: Sequence[Run | str | Path] = (),
+    output_path: str | Path = OUTPUT_PATH,
+    *,
+    judge: str = "verdict",
+    judge_args: Mapping[str, Any] | None = None,
+) -> Calibrated:
+    """Compares a judge with a person, and corrects the accuracies that the same judge gave to `runs`.
+
+    Args:
+        labelled: JSON lines of `{"question", "answer", "target", "correct"}`; `sample_answers` begins such a file.
+        runs: finished runs that this judge, in this version, has scored.
+        ref, output_path, judge, judge_args: as for `attack_judge`.
+
+    Raises:
+        KeepsightError: a bad row, no label, no verdict, or a run that this judge has not scored.
+    """
+    from keepsight.data.judged import read_labelled
+    from keepsight.scoring.calibration import calibrate
+
+    asked = _judge(ref, judge, Store(output_path), judge_args)
+    rows = read_labelled(labelled)
+    found = calibrate(rows.samples, asked(rows.samples, rows.outputs), rows.labels)
+    corrected = tuple(_corrected(_loaded(run), asked, found) for run in runs)
+    return Calibrated(asked, found, rows.unlabelled, corrected)
+
+
+def sample_answers(runs: Sequence[Run | str | Path], path: str | Path, n: int = 100, seed: int = 0) -> int:
+    """Writes a random sample of the answers of finished runs for a person to label; returns how many.
+
+    Raises KeepsightError when `path` exists.
+    """
+    from keepsight.data.judged import write_unlabelled
+
+    records = [record for run in runs for record in _loaded(run).records]
+    return write_unlabelled(path, records, n, seed)
+
+
+def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | None) -> Scorer:
+    from keepsight import models
+
+    if name == "llm" and judge_args:
+        raise KeepsightError("judge_args are the verdict judge's; the llm judge asks as the paper did")
+    return model_judge(name, models.load(ref), store, judge_args or {})
+
+
+def _loaded(run: Run | str | Path) -> Run:
+    return run if isinstance(run, Run) else load_run(run)
+
+
+def _corrected(run: Run, judge: Scorer, calibration: Calibration) -> Corrected:
+    from keepsight.scoring.calibration import corrected_accuracy
+    from keepsight.scoring.metrics import accuracy, effective_size
+
+    scored_by = run.manifest["scorers"].get(judge.name)
+    if scored_by != judge.version:
+        was = f"by version {scored_by}" if scored_by else "not"
+        raise KeepsightError(
+            f"run {run.path} was {was} scored by judge {judge.name} {judge.version};"
+            " score it with the same model and settings first (keepsight score)"
+        )
+    samples, scores = [record.sample for record in run.records], run.scores(judge.name)
+    judged = accuracy(samples, scores)
+    kept = [(score.value, sample.cluster) for sample, score in zip(samples, scores) if score.scored]
+    effective = effective_size([value for value, _ in kept], [name for _, name in kept]) if kept else 0.0
+    return Corrected(run, judged, corrected_accuracy(judged, calibration, effective))
