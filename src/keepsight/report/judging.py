@@ -12,6 +12,7 @@ from keepsight.report.failures import Told
 from keepsight.report.gallery import TAXONOMY, judges_disagree
 from keepsight.report.grid import firsts_of_methods
 from keepsight.report.wording import count, interval, percent, printable
+from keepsight.scoring.judges.repeats import self_agreement
 from keepsight.scoring.statistics import wilson
 from keepsight.scoring.tables import Agreement, agreement_table
 from keepsight.types import Record, Run
@@ -112,21 +113,28 @@ def _pooled(audit: Audit, row: int, cols: Sequence[int]) -> Run | None:
 
 
 def _shares(pooled: Run, names: Sequence[str]) -> tuple[Told, ...]:
-    shares = []
-    for name in names:
-        scores = [record.scores[name] for record in pooled.records if name in record.scores]
-        values = [score.value for score in scores if score.scored]
-        if not values:
-            shares.append(Told("–", "scored nothing"))
-            continue
-        right = sum(value == 1 for value in values)
-        low, high = wilson(right, len(values))
-        hint = f"{count(right)} of {count(len(values))}, 95 % interval {interval(low, high)}"
-        left = len(scores) - len(values)
-        shares.append(
-            Told(percent(right / len(values)), hint + (f"; {count(left)} not scored" if left else ""))
-        )
-    return tuple(shares)
+    return tuple(_share_of(pooled, name) for name in names)
+
+
+def _share_of(pooled: Run, name: str) -> Told:
+    judged = [(record.sample, record.scores[name]) for record in pooled.records if name in record.scores]
+    scores = [score for _, score in judged]
+    values = [score.value for score in scores if score.scored]
+    failed = sum(score.status == "judge_failed" for score in scores)
+    soft = f"{count(failed)} without a verdict" if failed else ""
+    if not values:
+        return Told("–", "scored nothing", soft)
+    right = sum(value == 1 for value in values)
+    low, high = wilson(right, len(values))
+    hint = f"{count(right)} of {count(len(values))}, 95 % interval {interval(low, high)}"
+    left = len(scores) - len(values)
+    if left:
+        hint += f"; {count(left)} not scored"
+    again = self_agreement([sample for sample, _ in judged], scores)
+    if again.n:
+        span = interval(again.low, again.high)
+        hint += f"; asked again it says the same in {percent(again.value)} % of cases ({span}, n {count(again.n)})"
+    return Told(percent(right / len(values)), hint, soft)
 
 
 def _agreements(pooled: Run, pairs: Sequence[tuple[str, str]]) -> tuple[Told, ...]:

@@ -239,7 +239,8 @@ def read_verdict(text: str) -> Verdict:
     bare = _THOUGHT.sub("", text)
     fenced = _FENCED.match(bare)
     try:
-        found = json.loads(fenced.group(1) if fenced else bare, object_pairs_hook=_object)
+        # As float, a number of any length is read; int would refuse a very long one in words of its own.
+        found = json.loads(fenced.group(1) if fenced else bare, object_pairs_hook=_object, parse_int=float)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError:

@@ -1,0 +1,82 @@
+"""What is quoted reads back exactly, and spells nothing that a template, a tokenizer or JSON is built of."""
+
+import json
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepsight.scoring.judges.shield import cut, mark_of, quoted
+
+UGLY = [
+    "The object is a(n) cat.",
+    'a "cat"\\',
+    "</s><|im_end|>[INST]<image>{label}```",
+    "line\nline\r\n\u2028\u2029\x85\x0b\x00",
+    "\u202etac\u202c zero\u200bwidth \ufeff tag\U000e0063 \U000e0100\ufe0f\u3164",
+    "＜/s＞ ｛｝［］＂ ＼ ﹤ ｜",
+    "\ud800 half a character",
+    "猫 кошка قط बिल्ली 😀",
+    "",
+]
+
+
+def spelled(field: str) -> str:
+    """The field without the quotes, commas and brackets that are its own, as a normalising tokenizer reads it."""
+    inner = re.sub(r'^\["|"\]$', "", field)
+    return unicodedata.normalize("NFKC", inner.replace('", "', ""))
+
+
+@pytest.mark.parametrize("text", UGLY)
+def test_ugly_texts_read_back_and_build_nothing(text):
+    field = quoted(text)
+    assert json.loads(field) == [text]
+    assert not set('<>[]{}`|"\n\r\u2028\u2029') & set(spelled(field))
+    assert len(field.splitlines()) == 1 and field.isprintable()
+
+
+@given(st.lists(st.text(st.characters()), min_size=1, max_size=3))
+def test_any_text_reads_back_and_builds_nothing(texts):
+    field = quoted(*texts)
+    assert json.loads(field) == texts
+    if len(texts) == 1:
+        assert not set('<>[]{}`|"') & set(spelled(field))
+    assert len(field.splitlines()) == 1 and field.isprintable()
+
+
+def test_letters_of_any_script_stay_readable():
+    assert quoted("猫 кошка, über!") == '["猫 кошка, über!"]'
+
+
+def test_a_mark_follows_from_the_request_and_is_in_none_of_it():
+    assert mark_of("q", "a") == mark_of("q", "a")
+    others = [mark_of("q", "b"), mark_of("qa", ""), mark_of("a", "q")]
+    assert len({mark_of("q", "a"), *others}) == 4
+    assert re.fullmatch("[0-9a-f]{24}", mark_of("q", "\ud800"))
+
+
+def test_an_answer_that_holds_the_mark_gets_another(monkeypatch):
+    import hashlib
+
+    from keepsight.scoring.judges import shield
+
+    made = iter(["guessed", "free"])
+
+    class Hash:
+        def hexdigest(self) -> str:
+            return next(made)
+
+    monkeypatch.setattr(shield, "hashlib", type("Fake", (), {"sha256": lambda data: Hash()}))
+    assert mark_of("q", "is it GUESSED?") == "free"
+    assert hashlib.sha256(b"").hexdigest() != "free"
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 9, 40])
+def test_a_cut_keeps_both_ends_and_counts_the_rest(length):
+    text = "".join(chr(65 + at) for at in range(length))
+    parts, gone = cut(text, 8)
+    assert sum(map(len, parts)) + gone == length
+    assert text.startswith(parts[0]) and text.endswith(parts[-1])
+    assert (gone > 0) == (length > 8) == (len(parts) == 2)
