@@ -99,7 +99,7 @@ def labelled(path, wrong=()):
 
 
 def test_draw_label_calibrate_correct(run, judge, runs, tmp_path):  # noqa: F811
-    code, out, _ = run("judge", "sample", *runs, "--to", "labels.jsonl", "--n", "36")
+    code, out, _ = run("judge", "sample", "out", "--to", "labels.jsonl", "--n", "36")
     assert code == 0 and out.startswith("36 answers: labels.jsonl")
     assert run("judge", "sample", *runs, "--to", "labels.jsonl")[0] == 1
     assert "holds no labelled answer" in run("judge", "calibrate", "stub", "labels.jsonl")[2]
@@ -109,7 +109,9 @@ def test_draw_label_calibrate_correct(run, judge, runs, tmp_path):  # noqa: F811
     run("score", *runs, *SCORE)
     code, out, err = run("judge", "calibrate", "stub", "labels.jsonl", *runs, "--output_path", "out")
     assert (code, err) == (0, "")
-    assert re.search(r"agreement % +100\.0 .* 36$", out, re.MULTILINE) and re.search("Cohen's kappa +1.00", out)
+    assert re.search(r"agreement % +100\.0 .* 36$", out, re.MULTILINE) and re.search(
+        "Cohen's kappa +1.00", out
+    )
     assert len(judge.asked) == 3  # and three wordings are too few to correct anything by
     assert "no correction: the labels do not show this judge to be better than chance" in out
 

@@ -20,6 +20,7 @@ DESCRIBED = [
     schema.OutputRow,
     schema.MediaRow,
     schema.ScoreRow,
+    schema.ReplyRow,
     schema.Results,
     schema.MetricRow,
     schema.MatrixFile,

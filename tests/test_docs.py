@@ -136,6 +136,8 @@ def unknown_words(line: str) -> list[str]:
         return []
     group = typer.main.get_command(cli.complete_app())
     verb = group.commands.get(words[1])
+    if hasattr(verb, "commands"):  # keepsight judge attack
+        verb = verb.commands.get(words[2])
     if verb is None:
         return [words[1]]
     flags = {name for option in verb.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}

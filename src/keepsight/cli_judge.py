@@ -44,7 +44,7 @@ def calibrate(
     model: Ref,
     labelled: Annotated[Path, typer.Argument(help="JSON lines: question, answer, target, correct.")],
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Runs scored by the same judge, to correct.")
+        list[Path] | None, typer.Argument(help="Runs, or whole audits, scored by the same judge, to correct.")
     ] = None,
     judge: Which = "verdict",
     judge_args: JudgeArgs = "",
@@ -61,7 +61,7 @@ def calibrate(
 
 @judge_app.command()
 def sample(
-    runs: Annotated[list[Path], typer.Argument(help="Finished run directories.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or whole audits.")],
     to: Annotated[Path, typer.Option("--to", help="The file; it must not exist.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many answers.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Another random choice.")] = 0,

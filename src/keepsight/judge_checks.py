@@ -72,7 +72,7 @@ def calibrate_judge(
 
     Args:
         labelled: JSON lines of `{"question", "answer", "target", "correct"}`; `sample_answers` begins such a file.
-        runs: finished runs that this judge, in this version, has scored.
+        runs: finished runs that this judge, in this version, has scored; an audit's directory stands for all of its.
         ref, output_path, judge, judge_args: as for `attack_judge`.
 
     Raises:
@@ -83,8 +83,9 @@ def calibrate_judge(
 
     asked = _judge(ref, judge, Store(output_path), judge_args)
     rows = read_labelled(labelled)
+    judged = [_scored_by(asked, run) for run in _loaded(runs)]  # before the judge is asked and paid
     found = calibrate(rows.samples, asked(rows.samples, rows.outputs), rows.labels)
-    corrected = tuple(_corrected(_loaded(run), asked, found) for run in runs)
+    corrected = tuple(_corrected(run, asked, found) for run in judged)
     return Calibrated(asked, found, rows.unlabelled, corrected)
 
 
@@ -95,7 +96,7 @@ def sample_answers(runs: Sequence[Run | str | Path], path: str | Path, n: int = 
     """
     from keepsight.data.judged import write_unlabelled
 
-    records = [record for run in runs for record in _loaded(run).records]
+    records = [record for run in _loaded(runs) for record in run.records]
     return write_unlabelled(path, records, n, seed)
 
 
@@ -107,21 +108,32 @@ def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | No
     return model_judge(name, models.load(ref), store, judge_args or {})
 
 
-def _loaded(run: Run | str | Path) -> Run:
-    return run if isinstance(run, Run) else load_run(run)
+def _loaded(given: Sequence[Run | str | Path]) -> list[Run]:
+    """The runs; the directory of an audit stands for all of its runs."""
+    runs: list[Run] = []
+    for each in given:
+        if isinstance(each, Run):
+            runs.append(each)
+        else:
+            runs += [load_run(path) for path in Store(each).runs() or [Path(each)]]
+    return runs
+
+
+def _scored_by(judge: Scorer, run: Run) -> Run:
+    scored_by = run.manifest["scorers"].get(judge.name)
+    if scored_by != judge.version:
+        other = f", but by version {scored_by}" if scored_by else ""
+        raise KeepsightError(
+            f"run {run.path} was not scored by judge {judge.name} {judge.version}{other};"
+            " score it with the same model and settings first (keepsight score)"
+        )
+    return run
 
 
 def _corrected(run: Run, judge: Scorer, calibration: Calibration) -> Corrected:
     from keepsight.scoring.calibration import corrected_accuracy
     from keepsight.scoring.metrics import accuracy, effective_size
 
-    scored_by = run.manifest["scorers"].get(judge.name)
-    if scored_by != judge.version:
-        was = f"by version {scored_by}" if scored_by else "not"
-        raise KeepsightError(
-            f"run {run.path} was {was} scored by judge {judge.name} {judge.version};"
-            " score it with the same model and settings first (keepsight score)"
-        )
     samples, scores = [record.sample for record in run.records], run.scores(judge.name)
     judged = accuracy(samples, scores)
     kept = [(score.value, sample.cluster) for sample, score in zip(samples, scores) if score.scored]
