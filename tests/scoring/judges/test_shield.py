@@ -80,3 +80,8 @@ def test_a_cut_keeps_both_ends_and_counts_the_rest(length):
     assert sum(map(len, parts)) + gone == length
     assert text.startswith(parts[0]) and text.endswith(parts[-1])
     assert (gone > 0) == (length > 8) == (len(parts) == 2)
+
+
+def test_what_only_a_tokenizer_sees_is_written_out():
+    for character in "\u034f\u115f\u2800\u3164\ufe0f\uffa0\U000e0101\u200b\u00ad\u00a0":
+        assert character not in quoted(f"a{character}b") and json.loads(quoted(character)) == [character]
