@@ -29,6 +29,8 @@ LAYERS = [
     ["evaluate", "tasks", "envs", "models"],
     ["inference", "data", "scoring", "store"],
     ["types"],
+    ["limits"],
+    ["errors"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # The only imports that go up, each by the function that holds it: conveniences of a type, paid for when called.

@@ -9,11 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from keepsight.errors import KeepsightError
+from keepsight.limits import limit
 
 __all__ = [
     "VLM",
@@ -47,14 +52,10 @@ ScoreStatus = Literal["ok", "unparsed", "refused", "judge_failed", "error"]
 RunStatus = Literal["started", "success", "error", "cancelled"]
 
 
-class KeepsightError(Exception):
-    """A failure the user can mend. The message is one line: which thing, what is wrong, what to do."""
-
-
 def digest_of(value: Any) -> str:
     """SHA-256 (64 hex digits) of `value` written as canonical JSON (sorted keys, no blanks, UTF-8)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,27 @@ class Media:
         if (self.data is None) == (self.path is None):
             raise KeepsightError("a Media needs either data or path, and not both")
 
+    @property
+    def where(self) -> str:
+        """How messages name it: by its path, or by the start of its digest when it only lives in memory."""
+        if self.path is None:
+            return f"(in memory, sha256 {self.sha256[:12]})"
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+
     def read(self) -> bytes:
-        """The encoded bytes (PNG, JPEG, ...). Raises KeepsightError when the file cannot be read."""
+        """The encoded bytes (PNG, JPEG, ...).
+
+        Raises:
+            KeepsightError: the file cannot be read, is no regular file (a pipe would keep its reader waiting), or is
+                larger than `limit("MAX_BYTES")`.
+        """
         if self.data is not None:
             return self.data
         assert self.path is not None
         try:
-            return self.path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+            return _bytes_of(self.path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise KeepsightError(f"cannot read {self.kind} {self.path}: {reason}") from error
 
     @cached_property
@@ -93,6 +106,20 @@ class Media:
 
     def __hash__(self) -> int:
         return hash((self.kind, self.sha256))
+
+
+def _bytes_of(path: Path) -> bytes:
+    """A regular file's bytes."""
+    status, most = path.stat(), limit("MAX_BYTES")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size > most:
+        raise ValueError(f"larger than {most:,} bytes; shrink it, or set KEEPSIGHT_MAX_BYTES")
+    with path.open("rb") as file:
+        data = file.read(status.st_size + 1)
+    if len(data) > status.st_size:  # some files of the system have no size and no end
+        raise ValueError("it grew while it was read")
+    return data
 
 
 @dataclass(frozen=True)

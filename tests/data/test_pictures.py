@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keepsight.data import pictures
-from keepsight.data.pictures import FORMATS, decode, picture_name
+from keepsight.data.pictures import FORMATS, decode
 from keepsight.types import KeepsightError, Media
 
 RED_GREEN = np.zeros((8, 12, 3), np.uint8)
@@ -75,7 +74,7 @@ def test_the_content_decides_not_the_suffix(tmp_path):
     path = tmp_path / "really_a_png.jpg"
     path.write_bytes(encoded(Image.fromarray(RED_GREEN)))
     assert np.array_equal(np.asarray(decode(Media(path=path))), RED_GREEN)
-    assert picture_name(Media(path=path)) == str(path)
+    assert Media(path=path).where == str(path)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +173,6 @@ def test_decompression_bombs_are_refused_before_decoding(size):
 def test_a_file_over_the_byte_cap_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "long.png"
     path.write_bytes(encoded(Image.fromarray(RED_GREEN)))
-    monkeypatch.setattr(pictures, "MAX_BYTES", 10)
+    monkeypatch.setenv("KEEPSIGHT_MAX_BYTES", "10")
     with pytest.raises(KeepsightError, match="larger than 10 bytes"):
         decode(Media(path=path))

@@ -190,13 +190,27 @@ class TestParquet:
             (rows([0.5]), None, "labels are float"),
             (rows([0], label="y"), NAMES, "no label column among img, y"),
             ([{"label": "a", "text": "b"}], None, "no picture column"),
-            ([{"image": {"bytes": None, "path": None}, "label": "a"}], None, "the picture column is empty"),
-            ([{"image": {"bytes": None, "path": "../x.png"}, "label": "a"}], None, "leaves"),
         ],
     )
     def test_tables_that_cannot_be_read(self, tmp_path, data, features, message):
         with pytest.raises(KeepsightError, match=message):
             read_parquet(parquet(tmp_path / "test.parquet", data, features)).test()
+
+    @pytest.mark.parametrize(
+        ("cell", "message"),
+        [
+            ({"bytes": None, "path": None}, "row 0: the picture column is empty"),
+            ({"bytes": None, "path": "../x.png"}, "row 0: path '../x.png' leaves"),
+            ({"bytes": None, "path": "https://x.org/a.png"}, "row 0: picture https://x.org/a.png is remote"),
+        ],
+    )
+    def test_a_cell_without_a_picture_is_an_error_of_its_row_alone(self, tmp_path, cell, message):
+        table = [{"image": cell, "label": "a"}, {"image": {"bytes": png(), "path": None}, "label": "b"}]
+        bad, good = read_parquet(parquet(tmp_path / "test.parquet", table)).test()
+        with pytest.raises(KeepsightError, match=message):
+            decode(bad.media)
+        assert decode(good.media).size == (4, 4)
+
 
     def test_a_file_that_is_no_parquet(self, tmp_path):
         (tmp_path / "x.parquet").write_text("hello")
@@ -275,17 +289,35 @@ class TestJsonLines:
             ("{", "line 2: not JSON"),
             ("[]", "line 2: expected"),
             ({"image": "a.png"}, "line 2: expected"),
-            ({"image": "a.png", "label": "cat", "split": "dog"}, "split 'dog' is none of"),
+            ({"image": "b.png", "label": "cat", "split": "dog"}, "split 'dog' is none of"),
             ({"image": "gone.png", "label": "cat"}, "no file 'gone.png'"),
             ({"image": "../a.png", "label": "cat"}, "leaves"),
             ({"image": "/etc/passwd", "label": "cat"}, "leaves"),
-            ({"image": "a.png", "label": "lion"}, "'lion' is not in the class list"),
+            ({"image": "b.png", "label": "lion"}, "'lion' is not in the class list"),
+            ({"image": "b.png", "label": " "}, "the label is empty"),
+            ({"image": "a.png", "label": "cat"}, "'a.png' has a row already, line 1"),
+            ('{"image": "b.png", "label": "cat", "label": "dog"}', "'label' stands twice"),
+            ('{"image": "b.png", "label": "cat", "weight": NaN}', "NaN is no JSON number"),
         ],
     )
-    def test_bad_rows_are_named_by_line(self, tmp_path, row, message):
-        path = self.lines(tmp_path, {"image": "a.png", "label": "cat", "split": "test"}, row, classes=["cat"])
-        with pytest.raises(KeepsightError, match=message):
-            read_jsonl(path)
+    def test_a_bad_row_is_an_error_of_its_own_and_leaves_the_others_alone(self, tmp_path, row, message):
+        path = self.lines(
+            tmp_path,
+            {"image": "a.png", "label": "cat", "split": "test"},
+            row,
+            {"image": "b.png", "label": "dog", "split": "test"},
+            classes=["cat", "dog"],
+        )
+        found = read_jsonl(path)
+        good, bad, other = found.test()
+        assert (good.id, other.id) == ("a.png", "b.png") and found.labels == ("cat", "dog")
+        assert bad.id == "line 2"
+        with pytest.raises(KeepsightError, match=rf"set\.jsonl, line 2: .*{message.removeprefix('line 2: ')}"):
+            decode(bad.media)
+
+    def test_a_file_of_bad_rows_alone_says_so(self, tmp_path):
+        with pytest.raises(KeepsightError, match=r"no row that can be used; the first: .*line 1: not JSON"):
+            read_jsonl(self.lines(tmp_path, "{", "[]"))
 
 
 class TestPublished:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.confine import confined
+from keepsight.data.confine import RemoteSource, Unreadable, picture_at
+from keepsight.data.json_rows import read_json, rows_of
 from keepsight.data.labelled import LabelledSet, Rows, label_text
 from keepsight.data.pictures import SUFFIXES
 from keepsight.data.splits import SPLIT_NAMES, settle
@@ -50,7 +51,7 @@ def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
         found = _class_folders(start)
         folders += [folder.name for folder in found]
         parts[part] = _rows(root, found, names, passed_over)
-    found_labels = [label_text(names.get(name, name)) for name in _distinct(root, folders, names)]
+    found_labels = [label_text(names.get(name, _text(name))) for name in _distinct(root, folders, names)]
     _require_words(root, found_labels)
     order = _ordered(labels, found_labels)
     splits, notes = settle(root.resolve().name, parts)
@@ -62,33 +63,85 @@ def read_jsonl(
     classes: str | Path | None = None,
     image_root: str | Path | None = None,
     labels: Sequence[str] = (),
+    *,
+    remote: RemoteSource | None = None,
 ) -> LabelledSet:
     """Rows `{"image": path, "label": name, "split": "train"}`, one per line, and a JSON list of all class names.
 
+    A row that cannot be used stays in the set as a picture that cannot be read and says why: asking about it is one
+    named, counted error. It counts to its split, or where the row does not tell, to the one that is asked.
+
     Args:
-        path: the JSON lines.
+        path: the JSON lines, or a JSON list of rows.
         classes: the class list (default: `<stem>_classes.json` beside the file, if it is there).
         image_root: folder the image paths start from and may not leave (default: the file's folder).
         labels: the set's known labels; they take the place of a class list.
+        remote: what fetches pictures given as addresses (default: each is an error).
 
     Raises:
-        KeepsightError: unreadable file, a row that is malformed, or whose label is not in the class list.
+        KeepsightError: an unreadable file, or one without a single row that can be used.
     """
     path = Path(path)
     root = Path(image_root) if image_root is not None else path.parent
     known = tuple(labels) or _class_list(path, classes)
-    rows: dict[str, list[tuple[str, str]]] = defaultdict(list)  # part -> (image, label)
-    for number, line in enumerate(_lines(path), 1):
-        if line.strip():
-            try:
-                part, image, label = _fields(line, known)
-                confined(root, image)
-            except KeepsightError as error:
-                raise KeepsightError(f"{path}, line {number}: {error}") from error
-            rows[part].append((image, label))
-    order = known or _ordered((), sorted({label for part in rows.values() for _, label in part}))
-    splits, notes = settle(path.stem, {part: _file_rows(root, found) for part, found in rows.items()})
+    found = [_row(path, root, place, row, known, remote) for place, row in rows_of(path)]
+    found = _ids_once(path, found)
+    good = [row for row in found if not isinstance(row.media, Unreadable)]
+    if not good:
+        first = f"; the first: {found[0].media.fault}" if found else ""  # type: ignore[attr-defined]
+        raise KeepsightError(f"{path} holds no row that can be used{first}")
+    asked = next(part for part in ("test", "val", "all", "train") if any(row.part == part for row in good))
+    parts: dict[str, list[_Row]] = defaultdict(list)
+    for row in found:
+        parts[row.part or asked].append(row)
+    order = known or _ordered((), sorted({row.label for row in good}))
+    splits, notes = settle(path.stem, {part: _rows_of(rows) for part, rows in parts.items()})
     return LabelledSet(path.stem, order, splits, _noun(order), tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of JSON lines. `part` and `label` are empty where the line does not tell."""
+
+    place: str
+    id: str
+    part: str
+    label: str
+    media: Media
+
+
+def _row(
+    path: Path, root: Path, place: str, row: Any, known: Sequence[str], remote: RemoteSource | None
+) -> _Row:
+    part = _part_of(row)
+    try:
+        image, label = _fields(row, known)
+        return _Row(place, image, part, label, picture_at(root, image, remote))
+    except KeepsightError as error:
+        return _faulty(path, place, part, str(error))
+
+
+def _faulty(path: Path, place: str, part: str, fault: str) -> _Row:
+    return _Row(place, place, part, "", Unreadable(path=path, fault=f"{path}, {place}: {fault}"))
+
+
+def _ids_once(path: Path, rows: Sequence[_Row]) -> list[_Row]:
+    """The rows, each further one with the same picture as a fault of its own: answers are kept by picture."""
+    first: dict[str, str] = {}
+    once = []
+    for row in rows:
+        if row.id in first:
+            row = _faulty(path, row.place, row.part, f"picture {row.id!r} has a row already, {first[row.id]}")
+        first.setdefault(row.id, row.place)
+        once.append(row)
+    return once
+
+
+def _rows_of(rows: Sequence[_Row]) -> Rows:
+    media = [row.media for row in rows]
+    return Rows(
+        tuple(row.id for row in rows), tuple(row.label for row in rows), lambda places: [media[i] for i in places]
+    )
 
 
 def _parts(root: Path) -> list[tuple[str, Path]]:
@@ -116,7 +169,7 @@ def _rows(root: Path, folders: list[Path], names: Mapping[str, str], passed_over
     images = []
     for folder in folders:
         _refuse_escape(root, folder)
-        label = label_text(names.get(folder.name, folder.name))
+        label = label_text(names.get(folder.name, _text(folder.name)))
         images += [(file, label) for file in _picture_files(root, folder, passed_over)]
     return _file_rows(root, images)
 
@@ -124,10 +177,15 @@ def _rows(root: Path, folders: list[Path], names: Mapping[str, str], passed_over
 def _file_rows(root: Path, images: list[tuple[str, str]]) -> Rows:
     files = [root / image for image, _ in images]
     return Rows(
-        tuple(image for image, _ in images),
+        tuple(_text(image) for image, _ in images),
         tuple(label for _, label in images),
         lambda places: [Media(path=files[i]) for i in places],
     )
+
+
+def _text(name: str) -> str:
+    """A file name as text: names need not be UTF-8, ids and labels must."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str]:
@@ -154,7 +212,7 @@ def _class_names(root: Path) -> dict[str, str]:
     path = root / "classes.json"
     if not path.is_file():
         return {}
-    names = _json(path)
+    names = read_json(path)
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise KeepsightError(f"{path} must map folder names to class names")
     return names
@@ -164,7 +222,7 @@ def _distinct(root: Path, folders: list[str], names: Mapping[str, str]) -> list[
     """Folder names without repetition, numbers by value. Two names for one label are a mistake in the data."""
     by_label: dict[str, str] = {}
     for folder in sorted(set(folders), key=_natural):
-        label = label_text(names.get(folder, folder))
+        label = label_text(names.get(folder, _text(folder)))
         if label.casefold() in by_label:
             raise KeepsightError(
                 f"folder {root}: {by_label[label.casefold()]!r} and {folder!r} are one label, {label!r}; merge them"
@@ -199,45 +257,39 @@ def _note(passed_over: list[str]) -> list[str]:
     if not passed_over:
         return []
     more = ", ..." if len(passed_over) > _SHOWN else ""
-    return [f"{len(passed_over)} files are no pictures: {', '.join(passed_over[:_SHOWN])}{more}."]
+    named = ", ".join(map(_text, passed_over[:_SHOWN]))
+    return [f"{len(passed_over)} files are no pictures: {named}{more}."]
 
 
 def _class_list(path: Path, classes: str | Path | None) -> tuple[str, ...]:
     beside = Path(classes) if classes is not None else path.with_name(f"{path.stem}_classes.json")
     if classes is None and not beside.is_file():
         return ()
-    names = _json(beside)
+    names = read_json(beside)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise KeepsightError(f"{beside} must be a JSON list of class names")
     return tuple(dict.fromkeys(label_text(name) for name in names))
 
 
-def _fields(line: str, known: Sequence[str]) -> tuple[str, str, str]:
-    """(part, image, label) of one line."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise KeepsightError(f"not JSON ({error})") from error
+def _part_of(row: Any) -> str:
+    """The split that a row names, "all" if it names none, "" if that cannot be told."""
+    if not isinstance(row, dict):
+        return ""
+    part = str(row.get("split") or "all").lower()
+    return part if part == "all" else SPLIT_NAMES.get(part, "")
+
+
+def _fields(row: Any, known: Sequence[str]) -> tuple[str, str]:
+    """(image, label) of one row."""
+    if isinstance(row, KeepsightError):
+        raise row
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("image", "label")):
         raise KeepsightError('expected {"image": "...", "label": "...", "split": "train" or "test"}')
-    part = str(row.get("split") or "all").lower()
-    if part != "all" and part not in SPLIT_NAMES:
-        raise KeepsightError(f"split {part!r} is none of {', '.join(SPLIT_NAMES)}")
+    if not _part_of(row):
+        raise KeepsightError(f"split {row['split']!r:.40} is none of {', '.join(SPLIT_NAMES)}")
     label = label_text(row["label"])
+    if not label:
+        raise KeepsightError("the label is empty")
     if known and label not in known:
-        raise KeepsightError(f"label {label!r} is not in the class list")
-    return SPLIT_NAMES.get(part, part), row["image"], label
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeepsightError(f"cannot read {path}: {error}; give a UTF-8 file of JSON lines") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise KeepsightError(f"cannot read {path}: {error}") from error
+        raise KeepsightError(f"label {label!r:.80} is not in the class list")
+    return row["image"], label

@@ -8,23 +8,30 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.confine import confined
+from keepsight.data.confine import RemoteSource, picture_at
+from keepsight.data.json_rows import rows_of
 from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
 from keepsight.data.pictures import suffix_of
-from keepsight.types import KeepsightError, Media, Sample
+from keepsight.types import KeepsightError, Sample
 
 __all__ = [
     "ANSWER",
     "ANSWER_PLAIN",
     "IMAGE_MARK",
     "QUESTION",
+    "Reader",
+    "collected",
     "fine_tuning_answer",
     "instruction_samples",
+    "llava_sample",
+    "prompt_without_edge_mark",
     "read_llava_json",
+    "sample_id",
     "write_llava_json",
 ]
 
@@ -37,11 +44,14 @@ ANSWER_PLAIN = "The {noun} is {label}."  # "similarly" for MNIST: a number takes
 _ROLES = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 _SHOWN = 3  # bad rows named in one error
 
+Reader = Callable[[Mapping[str, Any], str], Sample]  # (row, id to fall back on) -> sample
+
 
 def read_llava_json(
     path: str | Path,
     image_root: str | Path | None = None,
     *,
+    remote: RemoteSource | None = None,
     on_bad_row: Callable[[str], None] | None = None,
 ) -> list[Sample]:
     """Samples to tune on: the human's turn is the prompt, the model's turn the target.
@@ -53,6 +63,7 @@ def read_llava_json(
     Args:
         path: a JSON list, or JSON lines (`.jsonl`).
         image_root: folder that the rows' image paths start from, and may not leave (default: the file's folder).
+        remote: what fetches pictures given as addresses (default: they are refused).
         on_bad_row: called with one line per unusable row, which is then left out.
 
     Raises:
@@ -60,11 +71,25 @@ def read_llava_json(
     """
     path = Path(path)
     root = Path(image_root) if image_root is not None else path.parent
+    reader = partial(llava_sample, root=root, remote=remote)
+    return collected(path, rows_of(path), reader, on_bad_row)
+
+
+def collected(
+    path: Path,
+    rows: Iterable[tuple[str, Any]],
+    reader: Reader,
+    on_bad_row: Callable[[str], None] | None = None,
+) -> list[Sample]:
+    """The samples that `reader` makes of (place, row) pairs; see `read_llava_json` for what becomes of the others.
+
+    A row may be the KeepsightError that says why there is none.
+    """
     samples: list[Sample] = []
     bad: list[str] = []
-    for place, row in _rows(path):
+    for place, row in rows:
         try:
-            samples.append(_sample(_parsed(row), f"{path.stem}/{len(samples) + len(bad)}", root))
+            samples.append(reader(_mapping(row), f"{path.stem}/{len(samples) + len(bad)}"))
         except KeepsightError as error:
             bad.append(f"{place}: {error}")
             if on_bad_row is not None:
@@ -129,53 +154,42 @@ def _slug(label: str) -> str:
     return re.sub(r"[^\w.()-]+", "_", label).strip("._") or "label"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where it stands, row) pairs; a line of JSON lines is still text, so that one bad line is one bad row."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeepsightError(f"cannot read {path}: {error}; give a UTF-8 JSON file") from error
-    if path.suffix == ".jsonl":
-        yield from ((f"line {i}", line) for i, line in enumerate(text.splitlines(), 1) if line.strip())
-        return
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise KeepsightError(
-            f"cannot read {path}: not JSON ({error}); JSON lines need the suffix .jsonl"
-        ) from error
-    if not isinstance(rows, list):
-        raise KeepsightError(f"cannot read {path}: a {type(rows).__name__}, not a list of LLaVA rows")
-    yield from ((f"row {i}", row) for i, row in enumerate(rows))
-
-
-def _parsed(row: Any) -> Mapping[str, Any]:
-    if isinstance(row, str):
-        try:
-            row = json.loads(row)
-        except (ValueError, RecursionError) as error:
-            raise KeepsightError(f"not JSON ({error})") from error
+def _mapping(row: Any) -> Mapping[str, Any]:
+    if isinstance(row, KeepsightError):
+        raise row
     if not isinstance(row, dict):
-        raise KeepsightError(f"a {type(row).__name__}, not an object with image and conversations")
+        raise KeepsightError(f"a {type(row).__name__}, not an object with pictures and turns")
     return row
 
 
-def _sample(row: Mapping[str, Any], default_id: str, root: Path) -> Sample:
+def llava_sample(
+    row: Mapping[str, Any], default_id: str, *, root: Path, remote: RemoteSource | None = None
+) -> Sample:
+    """The sample of one row. Raises KeepsightError with what is wrong with it."""
     exchanges = _exchanges(row.get("conversations"))
     images = _images(row.get("image"))
-    marks = sum(question.count(IMAGE_MARK) for question, _ in exchanges)
-    if marks not in (0, len(images)):
-        raise KeepsightError(f"{marks} {IMAGE_MARK} marks for {len(images)} pictures")
     (prompt, answer), *later = exchanges
-    if marks == 1:
-        prompt = _without_edge_mark(prompt)
+    if any(IMAGE_MARK in question for question, _ in later):
+        raise KeepsightError(f"{IMAGE_MARK} stands in a later turn; all pictures belong to the first one")
+    if prompt.count(IMAGE_MARK) not in (0, len(images)):
+        raise KeepsightError(f"{prompt.count(IMAGE_MARK)} {IMAGE_MARK} marks for {len(images)} pictures")
     return Sample(
-        id=str(row.get("id", default_id)),
-        prompt=prompt,
-        media=tuple(Media(path=confined(root, image)) for image in images),
+        id=sample_id(row, default_id),
+        prompt=prompt_without_edge_mark(prompt),
+        media=tuple(picture_at(root, image, remote) for image in images),
         target=(answer,),
         meta={"turns": [list(exchange) for exchange in later]} if later else {},
     )
+
+
+def sample_id(row: Mapping[str, Any], default: str) -> str:
+    """A row's own id, text or number, or `default`. Raises KeepsightError for anything else."""
+    own = row.get("id")
+    if own is None:
+        return default
+    if isinstance(own, bool) or not isinstance(own, (str, int)):
+        raise KeepsightError(f"the id is a {type(own).__name__}, not a text or a number")
+    return str(own)
 
 
 def _exchanges(turns: Any) -> list[tuple[str, str]]:
@@ -204,15 +218,16 @@ def _images(value: Any) -> list[str]:
     return images
 
 
-def _without_edge_mark(prompt: str) -> str:
+def prompt_without_edge_mark(prompt: str) -> str:
+    """The prompt without its only mark where that stands at an edge: pictures come before the text anyway."""
     text = prompt.strip()
-    if text.startswith(IMAGE_MARK):
-        return text[len(IMAGE_MARK) :].lstrip()
-    return text[: -len(IMAGE_MARK)].rstrip() if text.endswith(IMAGE_MARK) else prompt
+    if text.count(IMAGE_MARK) != 1 or not (text.startswith(IMAGE_MARK) or text.endswith(IMAGE_MARK)):
+        return prompt
+    return text.replace(IMAGE_MARK, "").strip()
 
 
 def _complaint(path: Path, bad: list[str]) -> str:
     if not bad:
-        return f"{path} holds no rows; a LLaVA file is a JSON list of id, image, conversations"
+        return f"{path} holds no rows; expected LLaVA's id, image, conversations or messages and images"
     more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     return f"{path}: {len(bad)} bad rows ({'; '.join(bad[:_SHOWN])}{more}); mend them or skip bad rows"

@@ -1,15 +1,17 @@
 """The one place where encoded bytes become pixels, for models and reports alike.
 
-Pictures come from strangers, so only formats on the allow-list are opened, nothing larger than `MAX_PIXELS` is
-decoded, and a file that ends too early is an error, not a half-grey picture.
+Pictures come from strangers, so only formats on the allow-list are opened, nothing above the limits (`keepsight.limits`)
+is decoded, and a file that ends too early is an error, not a half-grey picture.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
 
+from keepsight.limits import limit
 from keepsight.types import KeepsightError, Media
 
 if TYPE_CHECKING:
@@ -17,17 +19,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SUFFIXES", "decode", "picture_name", "suffix_of"]
+__all__ = ["FORMATS", "SUFFIXES", "decode", "suffix_of"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-MAX_PIXELS = 64_000_000  # 8000 x 8000: larger than any camera picture a VLM is shown, 192 MB once decoded
-MAX_BYTES = 256_000_000  # of the encoded file
 
 _ORIENTATION_TAG = 0x0112  # EXIF 2.3, section 4.6.4
+# JPEG (ITU-T T.81, annex B): within coded data 0xFF is followed by 0 or a restart marker, which are no segments.
+_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+_SHRINK = "shrink it, or set KEEPSIGHT_MAX_PIXELS"
 _CURE = "remove or replace the file (" + ", ".join(FORMATS) + " can be read)"
 
 
@@ -42,11 +46,6 @@ def decode(media: Media) -> Image:
     return _named(media, lambda data: _to_rgb(_upright(_load(data))))
 
 
-def picture_name(media: Media) -> str:
-    """How an error names a picture: its path, or the start of its digest when it only lives in memory."""
-    return str(media.path) if media.path is not None else f"(in memory, sha256 {media.sha256[:12]})"
-
-
 def suffix_of(media: Media) -> str:
     """`.png`, `.jpg`, ...: the file suffix that fits the content. Raises KeepsightError when it is no picture."""
     found = _named(media, lambda data: str(_open(data).format))
@@ -55,36 +54,39 @@ def suffix_of(media: Media) -> str:
 
 def _named(media: Media, work: Callable[[bytes], T]) -> T:
     """`work` on the picture's bytes; whatever it raises becomes one line that names the picture."""
-    name = picture_name(media)
-    data = _read_capped(media, name)
+    if media.kind != "image":
+        raise KeepsightError(f"cannot decode {media.where}: it is {media.kind}, not an image; give pictures only")
+    data = media.read()
     try:
+        if not data:
+            raise KeepsightError(f"the file is empty; {_CURE}")
         return work(data)
     except KeepsightError as error:
-        raise KeepsightError(f"cannot decode picture {name}: {error}") from error
+        raise KeepsightError(f"cannot decode picture {media.where}: {error}") from error
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise KeepsightError(f"cannot decode picture {name}: {cause}; {_CURE}") from error
-
-
-def _read_capped(media: Media, name: str) -> bytes:
-    if media.kind != "image":
-        raise KeepsightError(f"cannot decode {name}: it is {media.kind}, not an image; give pictures only")
-    if media.path is not None and media.path.is_file() and media.path.stat().st_size > MAX_BYTES:
-        raise KeepsightError(f"cannot decode picture {name}: larger than {MAX_BYTES:,} bytes; shrink it")
-    data = media.read()
-    if not data:
-        raise KeepsightError(f"cannot decode picture {name}: the file is empty; {_CURE}")
-    return data
+        raise KeepsightError(f"cannot decode picture {media.where}: {cause}; {_CURE}") from error
 
 
 def _load(data: bytes) -> Image:
     """Checks the size before a pixel is decoded, then decodes frame 0."""
     image = _open(data)
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise KeepsightError(f"{width} x {height} is more than {MAX_PIXELS:,} pixels; shrink it")
+    if width * height > (most := limit("MAX_PIXELS")):
+        raise KeepsightError(f"{width} x {height} is more than {most:,} pixels; {_SHRINK}")
+    if image.format in ("JPEG", "MPO") and _scans(data) > (most := limit("MAX_SCANS")):
+        raise KeepsightError(f"more than {most} passes over one picture; save it again")
     image.load()
     return image
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG goes over all its pixels: a few bytes per pass can keep a decoder busy for hours."""
+    place, count = 2, 0
+    while (found := _SEGMENT.search(data, place)) and found[1] != _END_OF_IMAGE:
+        count += found[1] == _START_OF_SCAN
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return count
 
 
 def _open(data: bytes) -> Image:
@@ -94,7 +96,7 @@ def _open(data: bytes) -> Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise KeepsightError(f"more than {MAX_PIXELS:,} pixels; shrink it") from error
+        raise KeepsightError(f"more than {limit('MAX_PIXELS'):,} pixels; {_SHRINK}") from error
     except UnidentifiedImageError as error:
         raise KeepsightError(f"not a picture in a known format; {_CURE}") from error
 
@@ -121,7 +123,7 @@ def _upright(image: Image) -> Image:
 
 def _to_rgb(image: Image) -> Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _deep_grey_to_8_bits(image)
+        return _deep_grey_to_8_bits(image).convert("RGB")
     if image.mode in ("La", "RGBa"):  # premultiplied alpha converts only to its straight form
         image = image.convert(image.mode.upper())
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA"):
@@ -137,14 +139,21 @@ def _on_white(image: Image) -> Image:
 
 
 def _deep_grey_to_8_bits(image: Image) -> Image:
-    """16-bit grey (0..65535) and float grey (0..1) to 8 bits; Pillow's own conversion would clip at 255."""
+    """16-bit grey (0..65535) and float grey (0..1) to 8 bits; Pillow's own conversion would clip at 255.
+
+    The one grey that a PNG declares transparent lies on white, as everywhere.
+    """
     import numpy as np
     from PIL import Image
 
-    grey = np.asarray(image)  # [h, w]
+    deep = np.asarray(image)  # [h, w]
     full = 1.0 if image.mode == "F" else 65535.0
-    if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > full:
+    if not np.isfinite(deep).all() or deep.min() < 0 or deep.max() > full:
         raise KeepsightError(
             f"{image.mode} pixels outside 0..{full:g} have no known range; save it with 8 or 16 bits"
         )
-    return Image.fromarray(np.rint(grey / full * 255.0).astype(np.uint8))
+    # 65535 = 255 * 257, and 257 is odd: adding half of it rounds to nearest without a tie and without floats
+    grey = np.rint(deep * 255.0) if image.mode == "F" else (deep.astype(np.int32) + 128) // 257
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey = np.where(deep == transparent, 255, grey)
+    return Image.fromarray(grey.astype(np.uint8))

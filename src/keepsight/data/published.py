@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from keepsight.data.confine import RemoteSource
 from keepsight.data.labelled import LabelledSet, label_text
 from keepsight.data.readers import read_set
 from keepsight.types import KeepsightError
@@ -49,7 +50,9 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
-def published_set(name: str, path: str | Path | None) -> LabelledSet:
+def published_set(
+    name: str, path: str | Path | None, *, remote: RemoteSource | None = None
+) -> LabelledSet:
     """A published set from wherever the user keeps it.
 
     Raises:
@@ -61,7 +64,7 @@ def published_set(name: str, path: str | Path | None) -> LabelledSet:
             f"emt:{name}: {about.title} does not come with the package; give path=, a folder of class folders, a "
             "parquet file, a Hugging Face data-set directory or a hub id"
         )
-    read = read_set(path, labels=about.labels)
+    read = read_set(path, labels=about.labels, remote=remote)
     if not about.labels:
         return replace(read, name=name)
     strangers = sorted({label_text(label) for label in read.labels} - set(about.labels))

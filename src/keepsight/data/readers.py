@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from keepsight.data.confine import RemoteSource
 from keepsight.data.folders import read_folder, read_jsonl
+from keepsight.data.json_rows import archive_kind
 from keepsight.data.labelled import LabelledSet
 from keepsight.data.tabular import read_dataset, read_parquet
 from keepsight.types import KeepsightError
@@ -14,7 +16,9 @@ from keepsight.types import KeepsightError
 __all__ = ["read_dataset", "read_folder", "read_jsonl", "read_parquet", "read_set"]
 
 
-def read_set(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+def read_set(
+    ref: str | Path, labels: Sequence[str] = (), *, remote: RemoteSource | None = None
+) -> LabelledSet:
     """A labelled set from whatever `ref` is.
 
     A folder of class folders, a parquet file or a folder of them, a directory written by `datasets.save_to_disk`,
@@ -23,13 +27,14 @@ def read_set(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
     Args:
         ref: path, or hub id with `hf:` in front.
         labels: the set's known labels in data-set order; they name class numbers and fix the order.
+        remote: what fetches pictures that rows give as http(s) addresses (default: each is an error).
 
     Raises:
         KeepsightError: nothing there, or nothing that can be read.
     """
     text = str(ref)
     if text.startswith("hf:"):
-        return read_dataset(text, labels)
+        return read_dataset(text, labels, remote=remote)
     path = Path(text).expanduser()
     if not path.exists():
         hint = (
@@ -37,15 +42,23 @@ def read_set(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
         )
         raise KeepsightError(f"no file or folder {text}{hint or '; check the path'}")
     if path.is_file():
-        return _read_file(path, labels)
+        return _read_file(path, labels, remote)
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
-        return read_dataset(path, labels)
-    return read_parquet(path, labels) if any(path.rglob("*.parquet")) else read_folder(path, labels)
+        return read_dataset(path, labels, remote=remote)
+    if any(path.rglob("*.parquet")):
+        return read_parquet(path, labels, remote=remote)
+    return read_folder(path, labels)
 
 
-def _read_file(path: Path, labels: Sequence[str]) -> LabelledSet:
+def _read_file(path: Path, labels: Sequence[str], remote: RemoteSource | None) -> LabelledSet:
     if path.suffix == ".parquet":
-        return read_parquet(path, labels)
+        return read_parquet(path, labels, remote=remote)
     if path.suffix in (".jsonl", ".json"):
-        return read_jsonl(path, labels=labels)
+        return read_jsonl(path, labels=labels, remote=remote)
+    with path.open("rb") as file:
+        kind = archive_kind(file.read(512))
+    if kind is not None:
+        raise KeepsightError(
+            f"{path} is an archive ({kind}), which is never opened; unpack it and give the folder"
+        )
     raise KeepsightError(f"{path} is no set of pictures; give a folder, a .parquet or a .jsonl file")

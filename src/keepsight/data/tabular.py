@@ -5,22 +5,31 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.confine import confined
+from keepsight.data.confine import RemoteSource, Unreadable, picture_at
 from keepsight.data.labelled import LabelledSet, Rows, label_text
 from keepsight.data.splits import SPLIT_NAMES, settle
+from keepsight.limits import limit
 from keepsight.types import KeepsightError, Media
 
-__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "read_dataset", "read_parquet"]
+__all__ = [
+    "IMAGE_COLUMNS",
+    "LABEL_COLUMNS",
+    "dataset_rows",
+    "parquet_rows",
+    "read_dataset",
+    "read_parquet",
+]
 
 # MNIST, CIFAR-10, CIFAR-100 and miniImagenet on the hub use these; the first that is there counts.
 IMAGE_COLUMNS = ("image", "img", "picture", "pixels")
 LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "class_name", "target")
 
+_ROWS_AT_ONCE = 64
 _SPLIT_IN_NAME = re.compile(rf"(?:^|[-_./])({'|'.join(SPLIT_NAMES)})(?=[-_.]|$)")
 
 
@@ -33,9 +42,12 @@ class _Table:
     names: Sequence[str]  # of a label column that holds class numbers
     cells: Callable[[Sequence[int]], list[Any]]
     root: Path  # pictures given by path lie in here
+    remote: RemoteSource | None = None
 
 
-def read_parquet(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+def read_parquet(
+    path: str | Path, labels: Sequence[str] = (), *, remote: RemoteSource | None = None
+) -> LabelledSet:
     """A parquet file, or a folder of them (`train-00000-of-00002.parquet`, `data/test-....parquet`).
 
     The picture column is `struct<bytes, path>` or plain bytes, the label column class numbers (named by the file's
@@ -45,18 +57,19 @@ def read_parquet(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
         KeepsightError: no such file, no picture or label column, or class numbers without names.
     """
     path = Path(path)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise KeepsightError(f"no parquet files in {path}")
+    files = _parquet_files(path)
     parts: dict[str, list[_Table]] = defaultdict(list)
     for file in files:
         relative = file.relative_to(path).as_posix() if path.is_dir() else file.name
         found = _SPLIT_IN_NAME.search(relative)
-        parts[SPLIT_NAMES[found[1]] if found else "all"].append(_parquet_table(file, relative, labels))
+        table = _parquet_table(file, relative, labels, remote)
+        parts[SPLIT_NAMES[found[1]] if found else "all"].append(table)
     return _labelled_set(path.stem if path.is_file() else path.resolve().name, parts, labels)
 
 
-def read_dataset(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+def read_dataset(
+    ref: str | Path, labels: Sequence[str] = (), *, remote: RemoteSource | None = None
+) -> LabelledSet:
     """A directory written by `datasets.save_to_disk`, or a hub id as `hf:org/name`.
 
     Raises:
@@ -70,8 +83,52 @@ def read_dataset(ref: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
     splits = loaded.items() if isinstance(loaded, dict) else [("all", loaded)]
     parts: dict[str, list[_Table]] = defaultdict(list)
     for split, data in splits:
-        parts[SPLIT_NAMES.get(split.lower(), split)].append(_dataset_table(text, split, data, labels, root))
+        table = _dataset_table(text, split, data, labels, root, remote)
+        parts[SPLIT_NAMES.get(split.lower(), split)].append(table)
     return _labelled_set(name, parts, labels)
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, row) pairs of a parquet file or a folder of them; of files with a split, the training part.
+
+    Raises:
+        KeepsightError: a file that is damaged or above the limits.
+    """
+    import pyarrow as pa
+
+    files = _parquet_files(path)
+    parts = [_SPLIT_IN_NAME.search(file.relative_to(path).as_posix() or file.name) for file in files]
+    if any(part and SPLIT_NAMES[part[1]] == "train" for part in parts):
+        files = [file for file, part in zip(files, parts) if part and SPLIT_NAMES[part[1]] == "train"]
+    for file in files:
+        number = 0
+        try:
+            for batch in _opened(file).iter_batches(batch_size=_ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    yield f"{file.name}, row {number}", row
+                    number += 1
+        except (*_FAULTS, pa.ArrowException) as error:
+            raise _damaged(file, error) from error
+
+
+def dataset_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, row) pairs of a directory of `datasets.save_to_disk`: its training part, if it has parts.
+
+    Pictures come as `{"bytes", "path"}`, not decoded. Raises KeepsightError when it is no such directory.
+    """
+    loaded = _from_disk(path)
+    data = loaded.get("train") or next(iter(loaded.values())) if isinstance(loaded, dict) else loaded
+    tables = data.with_format("arrow")
+    for start in range(0, len(data), _ROWS_AT_ONCE):
+        rows = tables[start : start + _ROWS_AT_ONCE].to_pylist()
+        yield from ((f"row {start + i}", row) for i, row in enumerate(rows))
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise KeepsightError(f"no parquet files in {path}")
+    return files
 
 
 def _labelled_set(name: str, parts: Mapping[str, Sequence[_Table]], labels: Sequence[str]) -> LabelledSet:
@@ -135,8 +192,12 @@ def _media(table: _Table, row: int, cell: Any) -> Media:
     if data:
         return Media(data=bytes(data))
     if path:
-        return Media(path=confined(table.root, str(path)))
-    raise KeepsightError(f"{table.prefix}, row {row}: the picture column is empty; remove the row")
+        try:
+            return picture_at(table.root, str(path), table.remote)
+        except KeepsightError as error:
+            return Unreadable(path=table.root, fault=f"{table.prefix}, row {row}: {error}")
+    fault = f"{table.prefix}, row {row}: the picture column is empty; remove the row"
+    return Unreadable(path=table.root, fault=fault)
 
 
 def _column(source: str, there: Sequence[str], wanted: Sequence[str], what: str) -> str:
@@ -158,40 +219,69 @@ def _check_labels(source: str, values: Sequence[Any], names: Sequence[str], labe
         )
 
 
-def _parquet_table(file: Path, relative: str, labels: Sequence[str]) -> _Table:
-    import pyarrow as pa
+# What pyarrow raises on damaged files besides its own errors.
+_FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
+
+
+def _opened(file: Path) -> Any:
+    """The parquet file, its sizes checked against the limits before a row is read: a small file can unpack to anything."""
     import pyarrow.parquet as pq
 
+    parquet = pq.ParquetFile(file)
+    about = parquet.metadata
+    if about.num_rows > (most := limit("MAX_ROWS")):
+        raise KeepsightError(f"{file} has {about.num_rows:,} rows, more than {most:,}; set KEEPSIGHT_MAX_ROWS")
+    most = limit("MAX_TABLE_BYTES")
+    for group in range(about.num_row_groups):
+        part = about.row_group(group)
+        sizes = [part.column(i).total_uncompressed_size for i in range(part.num_columns)]
+        if max(sizes, default=0) > most:
+            raise KeepsightError(f"{file}: row group {group} is larger than {most:,} bytes; write smaller row groups")
+    return parquet
+
+
+def _damaged(file: Path, error: Exception) -> KeepsightError:
+    return KeepsightError(f"cannot read {file}: {' '.join(str(error).split())[:300]}; give a parquet file")
+
+
+def _parquet_table(
+    file: Path, relative: str, labels: Sequence[str], remote: RemoteSource | None
+) -> _Table:
+    import pyarrow as pa
+
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = _opened(file)
         columns = parquet.schema_arrow.names
         image = _column(str(file), columns, IMAGE_COLUMNS, "picture")
         label = _column(str(file), columns, LABEL_COLUMNS, "label")
         values = parquet.read(columns=[label]).column(label).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise KeepsightError(f"cannot read {file}: {error}; give a parquet file") from error
-    names = _class_label_names(parquet.schema_arrow.metadata or {}, label)
+        metadata = parquet.schema_arrow.metadata or {}
+    except (*_FAULTS, pa.ArrowException) as error:
+        raise _damaged(file, error) from error
+    names = _class_label_names(metadata, label)
     _check_labels(str(file), values, names, labels)
-    return _Table(relative, values, names, lambda rows: _parquet_cells(file, image, rows), file.parent)
+    return _Table(relative, values, names, lambda rows: _parquet_cells(file, image, rows), file.parent, remote)
 
 
 def _parquet_cells(file: Path, column: str, rows: Sequence[int]) -> list[Any]:
     """Cells of one column at increasing or any rows, reading only the row groups that hold them."""
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
-    parquet = pq.ParquetFile(file)
+    try:
+        return _cells(_opened(file), column, rows)
+    except (*_FAULTS, pa.ArrowException) as error:
+        raise _damaged(file, error) from error
+
+
+def _cells(parquet: Any, column: str, rows: Sequence[int]) -> list[Any]:
     wanted, start = set(rows), 0
     cells: dict[int, Any] = {}
     for group in range(parquet.num_row_groups):
         stop = start + parquet.metadata.row_group(group).num_rows
         inside = sorted(row for row in wanted if start <= row < stop)
         if inside:
-            taken = (
-                parquet.read_row_group(group, columns=[column])
-                .column(column)
-                .take([r - start for r in inside])
-            )
-            cells.update(zip(inside, taken.to_pylist()))
+            group_rows = parquet.read_row_group(group, columns=[column]).column(column)
+            cells.update(zip(inside, group_rows.take([row - start for row in inside]).to_pylist()))
         start = stop
     return [cells[row] for row in rows]
 
@@ -201,11 +291,13 @@ def _class_label_names(metadata: Mapping[bytes, bytes], column: str) -> list[str
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return [str(name) for name in features[column]["names"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
-def _dataset_table(source: str, split: str, data: Any, labels: Sequence[str], root: Path) -> _Table:
+def _dataset_table(
+    source: str, split: str, data: Any, labels: Sequence[str], root: Path, remote: RemoteSource | None
+) -> _Table:
     from datasets import Image
 
     image = _column(source, data.column_names, IMAGE_COLUMNS, "picture")
@@ -218,7 +310,7 @@ def _dataset_table(source: str, split: str, data: Any, labels: Sequence[str], ro
         raise KeepsightError(
             f"{source}: column {image!r} does not hold encoded pictures ({error})"
         ) from error
-    return _Table(split, values, names, lambda rows: list(encoded.select(list(rows))[image]), root)
+    return _Table(split, values, names, lambda rows: list(encoded.select(list(rows))[image]), root, remote)
 
 
 def _from_disk(path: Path) -> Any:

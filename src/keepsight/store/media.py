@@ -46,7 +46,7 @@ def media_row(root: Path, media: Media) -> MediaRow:
     try:
         return MediaRow(kind=media.kind, sha256=media.sha256, file=put_media(root, media))
     except KeepsightError:
-        return MediaRow(kind=media.kind, sha256=None, path=str(media.path))
+        return MediaRow(kind=media.kind, sha256=None, path=media.where)
 
 
 class StoredMedia(Media):

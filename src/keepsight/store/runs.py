@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from keepsight.errors import redacted
 from keepsight.store.files import Journal, Lock, read_document, read_rows, replace_file
 from keepsight.store.media import put_media
 from keepsight.store.replies import JudgeReplies
@@ -52,7 +53,6 @@ __all__ = ["RunWriter", "Store", "load_run"]
 
 _FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "results.json")
 _LIBRARIES = ("keepsight", "torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow")
-_SECRET = re.compile(r"(?i)((?:key|token|secret|password)[\w-]*[= ])([^\s,]+)")
 
 
 def _slug(name: str) -> str:
@@ -402,4 +402,4 @@ def _library_versions() -> dict[str, str]:
 def _command() -> str:
     """The command line of this process, with keys blotted out."""
     program = Path(sys.argv[0] or "python").name
-    return _SECRET.sub(r"\1***", shlex.join([program, *sys.argv[1:]]))
+    return redacted(shlex.join([program, *sys.argv[1:]]))

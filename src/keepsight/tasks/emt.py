@@ -17,11 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from keepsight.data.confine import RemoteSource
 from keepsight.data.drawn import ALL_SETS
 from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
 from keepsight.data.llava import instruction_samples
 from keepsight.data.published import PUBLISHED, published_set
 from keepsight.data.readers import read_set
+from keepsight.data.remote import RemotePictures
 from keepsight.inference import Generate
 from keepsight.scoring.judges.label_match import LabelMatch
 from keepsight.scoring.metrics import accuracy, refused_share, unparsed_share
@@ -49,6 +51,7 @@ def emt(
     n: int | None = None,
     seed: int = 0,
     foreign: Mapping[str, Sequence[str]] | None = None,
+    remote_images: bool = False,
 ) -> Task:
     """The EMT task of one picture set.
 
@@ -62,11 +65,12 @@ def emt(
         seed: of the random choice.
         foreign: labels of other sets by set name. An answer with one of them is flagged as a leak. Default: the
             other sets of the same family. An audit passes the sets it holds (`with_foreign_labels`).
+        remote_images: fetch pictures that rows give as http(s) addresses, under the rules of `data.remote`.
 
     Raises:
         KeepsightError: an unknown set, or pictures that cannot be read.
     """
-    chosen = _picture_set(pictures, path)
+    chosen = _picture_set(pictures, path, RemotePictures() if remote_images else None)
     labels = tuple(label_text(label) for label in chosen.labels)
     prompt = closed_world_prompt(chosen.noun, labels)
 
@@ -117,15 +121,17 @@ def _with_taxonomy(task: Task, sets: Mapping[str | None, tuple[str, ...]]) -> Ta
     return replace(task, judges=(Taxonomy(task.labels, foreign=others), *kept))
 
 
-def _picture_set(pictures: str | Path | PictureSet, path: str | Path | None) -> PictureSet:
+def _picture_set(
+    pictures: str | Path | PictureSet, path: str | Path | None, remote: RemoteSource | None
+) -> PictureSet:
     if not isinstance(pictures, (str, Path)):
         return pictures
     name = str(pictures)
     if name in PUBLISHED:
-        return published_set(name, path)
+        return published_set(name, path, remote=remote)
     if path is not None:
-        return replace(read_set(path), name=name)
-    return ALL_SETS[name] if name in ALL_SETS else read_set(name)
+        return replace(read_set(path, remote=remote), name=name)
+    return ALL_SETS[name] if name in ALL_SETS else read_set(name, remote=remote)
 
 
 def _family(name: str) -> dict[str, tuple[str, ...]]:
@@ -141,7 +147,7 @@ def _sample(set_name: str, prompt: str, labels: tuple[str, ...], picture: Labell
         id=picture.id if picture.id.startswith(f"{set_name}/") else f"{set_name}/{picture.id}",
         prompt=prompt,
         media=(picture.media,),
-        target=(label,),
+        target=(label,) if label else (),  # a row that cannot be read has no label either
         choices=labels,
         meta={"set": set_name, "label": label},
     )
