@@ -211,7 +211,7 @@ def evaluate(
         )
     _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
-        typer.echo(f"{run.manifest['task']}: {run.path}")
+        _say(f"{run.manifest['task']}: {run.path}")
     _leave(matrix)
 
 
@@ -340,6 +340,8 @@ def tune(
     model: str,
     data: str,
     image_folder: Path | None,
+    remote_images: bool,
+    fail_on_error: str,
     output_path: Path,
     tasks: str,
     judges: str,
@@ -359,6 +361,8 @@ def tune(
             data,
             output_path,
             image_folder=image_folder,
+            remote_images=remote_images,
+            fail_on_error=error_limit(fail_on_error),
             tasks=listed(tasks),
             judges=listed(judges),
             embedder=embedder,
@@ -371,9 +375,14 @@ def tune(
     if tuned.matrix is not None:
         _print_audit(tuned.matrix, output_path / "forgetting.html")
     for checkpoint in tuned.checkpoints:
-        typer.echo(f"checkpoint: {checkpoint}")
+        _say(f"checkpoint: {checkpoint}")
+    if tuned.left_out:
+        first = f"{len(tuned.left_out)} rows were not learnt, the first: {tuned.left_out[0]}"
+        _warn(f"{first} (all: {output_path / 'left_out.jsonl'})")
     if tuned.matrix is not None:
         _leave(tuned.matrix)
+    if tuned.left_out:
+        raise typer.Exit(PARTIAL)
 
 
 def _tune_signature() -> inspect.Signature:
@@ -387,13 +396,25 @@ def _tune_signature() -> inspect.Signature:
         ),
         "data": (
             Annotated[
-                str, typer.Option("--data", help="LLaVA JSON, or a task whose training split is learnt.")
+                str,
+                typer.Option("--data", help="LLaVA JSON, messages, or a task whose training split is learnt."),
             ],
             ...,
         ),
         "image_folder": (
-            Annotated[Path | None, typer.Option("--image_folder", help="Where the JSON's pictures lie.")],
+            Annotated[Path | None, typer.Option("--image_folder", help="Where the rows' pictures lie.")],
             None,
+        ),
+        "remote_images": (
+            Annotated[bool, typer.Option("--remote_images", help="Fetch pictures given as http addresses.")],
+            False,
+        ),
+        "fail_on_error": (
+            Annotated[
+                str,
+                typer.Option("--fail_on_error", help="Stop at bad rows: true, a share 0.1, a count 5; or false."),
+            ],
+            "true",
         ),
         "output_path": (OutputPath, OUT),
         "tasks": (Annotated[str, typer.Option("--tasks", help="Tasks to audit at every epoch.")], ""),
@@ -434,8 +455,10 @@ def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, promp
     judging = ("judges", "llm_judge", "judge_args", "embedder")
     asking = {name: value for name, value in settings.items() if name not in judging}
     if prompts:
+        from keepsight.report.wording import printable
+
         for text in verbs.rendered_prompts(refs[0], prompts, **asking):
-            typer.echo(f"{text}\n{'-' * 20}")
+            typer.echo(f"{printable(text)}\n{'-' * 20}")
         return
     plan = verbs.plan(refs, output_path=output_path, **asking)
     _print(plan_table(plan))
@@ -480,7 +503,7 @@ def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:
 
     missing = summary_lines(matrix)
     for line in missing:
-        typer.echo(f"keepsight: {line}", err=True)
+        _warn(line)
     if not matrix.runs:
         raise typer.Exit(FAILED)
     if gate_failed:
@@ -494,15 +517,26 @@ def main() -> None:
     try:
         (complete_app() if "tune" in sys.argv[1:2] else app)()
     except Exception as error:
-        from keepsight.types import KeepsightError
+        from keepsight.errors import KeepsightError, redacted
 
         if os.environ.get("KEEPSIGHT_TRACEBACK"):
             raise
         known = isinstance(error, KeepsightError)
-        text = " ".join(str(error).split())
+        text = redacted(" ".join(str(error).split()))
         hint = "" if known else " (KEEPSIGHT_TRACEBACK=1 shows where)"
-        typer.echo(f"keepsight: {text if known else f'{type(error).__name__}: {text}'}{hint}", err=True)
+        _warn(f"{text if known else f'{type(error).__name__}: {text}'}{hint}")
         sys.exit(FAILED)
+
+
+def _say(line: str, *, err: bool = False) -> None:
+    """One line, whatever it quotes: names and answers may hold what a terminal would take for commands."""
+    from keepsight.report.wording import printable
+
+    typer.echo(printable(" ".join(line.split())), err=err)
+
+
+def _warn(line: str) -> None:
+    _say(f"keepsight: {line}", err=True)
 
 
 if __name__ == "__main__":

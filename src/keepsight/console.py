@@ -63,12 +63,12 @@ def progress_bar() -> Iterator[Progress | None]:
     if not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=console, transient=True, expand=True) as bars:
         bar = bars.add_task("", total=None)
 
         def show(what: str, done: int, total: int) -> None:
-            bars.update(bar, description=_short(what, 24), completed=done, total=total)
+            bars.update(bar, description=_short(printable(what), 24), completed=done, total=total)
 
         yield show
 
@@ -118,7 +118,8 @@ def plan_table(plan: Sequence[Planned]) -> Table:
     table = _table("checkpoint", "task", "to ask", "of", "time")
     for cell in plan:
         seconds = "unknown" if cell.seconds is None else _duration(cell.seconds)
-        table.add_row(*map(Text, (cell.row, cell.col, count(cell.asked), count(cell.total), seconds)))
+        names = (printable(cell.row), printable(cell.col))
+        table.add_row(*map(Text, (*names, count(cell.asked), count(cell.total), seconds)))
     known = [cell.seconds for cell in plan if cell.seconds is not None]
     total = _duration(sum(known)) if len(known) == len(plan) else "unknown"
     table.add_row("all", "", count(sum(c.asked for c in plan)), count(sum(c.total for c in plan)), total)
@@ -274,7 +275,7 @@ def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | 
     """The paired difference in words, and a table of the answers that changed most."""
     drop = comparison.drop
     words = [
-        f"{drop.col}: {figure(drop.reference)} → {figure(drop.current)} %, n {count(drop.n)}",
+        f"{printable(drop.col)}: {figure(drop.reference)} → {figure(drop.current)} %, n {count(drop.n)}",
         f"lost {points(drop.difference).lstrip('+')} points ({span(drop.low, drop.high)}), p {p_value(drop.p)}: {drop.verdict}",
     ]
     changed = [flow for flow in comparison.flow if flow.before != flow.after]

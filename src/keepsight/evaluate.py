@@ -30,7 +30,7 @@ from keepsight.types import (
     Task,
 )
 
-__all__ = ["Limit", "Progress", "audit", "evaluate", "evaluate_all", "rescore", "select", "unanswered"]
+__all__ = ["Limit", "Progress", "allowed_errors", "audit", "evaluate", "evaluate_all", "rescore", "select", "unanswered"]
 
 Limit = int | float | str | None
 # (what is being done, finished so far, of how many); called from the evaluating thread.
@@ -154,7 +154,7 @@ def _ask(
     versions = {scorer.name: scorer.version for scorer in _scorers(task)}
     settings = {"limit": questions.limit, "batch_size": batch_size}
     with store.open_run(identity, versions, settings, task.labels) as writer:
-        allowed = _allowed_errors(fail_on_error, len(samples))
+        allowed = allowed_errors(fail_on_error, len(samples))
         _generate(model, task, samples, writer, batch_size, partial(report, task.name), allowed)
         for scorer in _scorers(task):
             _score(scorer, samples, writer, partial(report, f"{task.name} {scorer.name}"))
@@ -184,7 +184,7 @@ def _nothing_left(run: Run, task: Task) -> bool:
     if run.scorer != task.score.name or any(versions.get(s.name) != s.version for s in _scorers(task)):
         return False
     names = [scorer.name for scorer in _scorers(task)]
-    if any(record.output.error is not None for record in run.records):
+    if any(record.output.error is not None or not record.scores.keys() >= set(names) for record in run.records):
         return False
     if any(not is_final(record.scores[name]) for record in run.records for name in names):
         return False
@@ -199,12 +199,14 @@ def _measure(
     return tuple(metric(samples, scores) for metric in metrics)
 
 
-def _allowed_errors(fail_on_error: bool | float | None, n: int) -> float:
-    """How many samples may fail before the run stops."""
+def allowed_errors(fail_on_error: bool | float | None, n: int) -> float:
+    """How many of `n` samples may fail before the run stops; see `evaluate`."""
     if fail_on_error is None or fail_on_error is False:
         return math.inf
     if fail_on_error is True:
         return 0
+    if not fail_on_error > 0:
+        raise KeepsightError(f"fail_on_error is {fail_on_error}; give True, a share between 0 and 1, or a count")
     return math.ceil(fail_on_error * n) - 1 if fail_on_error < 1 else int(fail_on_error) - 1
 
 

@@ -26,9 +26,15 @@ class Generate:
     seed: int = 0  # of the samples' random streams; unused when greedy
 
     def __post_init__(self) -> None:
+        if not isinstance(self.max_new_tokens, int) or not isinstance(self.seed, int):
+            raise KeepsightError(
+                f"max_new_tokens is {self.max_new_tokens!r} and seed {self.seed!r}; give whole numbers"
+            )
+        if not all(isinstance(value, (int, float)) for value in (self.temperature, self.top_p)):
+            raise KeepsightError(f"temperature is {self.temperature!r} and top_p {self.top_p!r}; give numbers")
         if self.max_new_tokens < 1:
             raise KeepsightError(f"max_new_tokens is {self.max_new_tokens}; give at least 1")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise KeepsightError(f"temperature is {self.temperature}; give 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise KeepsightError(f"top_p is {self.top_p}; give a number above 0 and at most 1")

@@ -137,10 +137,16 @@ def pairs_of(option: str, text: str) -> dict[str, Any]:
         if not sign or not name:
             raise typer.BadParameter(f"--{option} {part!r} is not of the form name=value")
         try:
-            pairs[name] = json.loads(value.lower() if value in ("True", "False") else value)
-        except ValueError:
+            pairs[name] = json.loads(
+                value.lower() if value in ("True", "False") else value, parse_constant=_as_text
+            )
+        except (ValueError, RecursionError):
             pairs[name] = value
     return pairs
+
+
+def _as_text(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON")  # a setting that is not a number cannot be compared with its bounds
 
 
 def lm_eval_model(model: str, model_args: str) -> tuple[str, str]:
@@ -161,8 +167,11 @@ def error_limit(text: str | None) -> bool | float | None:
     if text is None or text.lower() in ("true", "false"):
         return None if text is None else text.lower() == "true"
     try:
-        return float(text) if "." in text else int(text)
+        found = float(text) if "." in text else int(text)
     except ValueError as error:
         raise typer.BadParameter(
             f"--fail_on_error {text!r} is neither true, false, a share nor a count"
         ) from error
+    if not (0 < found < 1 if isinstance(found, float) else found >= 1):
+        raise typer.BadParameter(f"--fail_on_error {text!r}: give a share between 0 and 1 (0.1), or a count (5)")
+    return found

@@ -269,6 +269,7 @@ class Tuned:
 
     checkpoints: Sequence[Path]
     matrix: ResultMatrix | None
+    left_out: Sequence[str] = ()  # one line per row that could not be learnt
 
 
 def fine_tune(
@@ -277,6 +278,8 @@ def fine_tune(
     output_path: str | Path = OUTPUT_PATH,
     *,
     image_folder: str | Path | None = None,
+    remote_images: bool = False,
+    fail_on_error: bool | float | None = True,
     tasks: Sequence[str | Task] = (),
     judges: Sequence[str] = DEFAULT_JUDGES,
     embedder: Any = "tiny",
@@ -290,9 +293,13 @@ def fine_tune(
 
     Args:
         ref: the base, for `keepsight.models.load`.
-        data: LLaVA JSON, or the name of a task whose training split is learnt.
+        data: rows in LLaVA's form or as messages (`keepsight.data.messages`), or the name of a task whose training
+            split is learnt.
         output_path: `epoch-1`, `epoch-2`, ... and, if there are tasks, an audit's files.
-        image_folder: where the JSON's pictures lie (default: beside it).
+        image_folder: where the rows' pictures lie (default: beside them).
+        remote_images: fetch pictures that rows give as http(s) addresses.
+        fail_on_error: stop before anything is learnt when so many rows cannot be used: True at the first, a share or
+            a count; False leaves them out and names them in `left_out` and in `left_out.jsonl`.
         tasks: what is audited at every epoch; nothing by default.
         judges, embedder, limit: of the audits, as for `audit`.
         progress: called after every optimiser step.
@@ -302,12 +309,14 @@ def fine_tune(
         KeepsightError: unreadable data, or a setting that makes no sense.
     """
     from keepsight import models
+    from keepsight.tune.left_out import usable_samples
     from keepsight.tune.sft import SFTConfig, sft
 
     model = models.load(ref, device=device, dtype=dtype)
     if not isinstance(model, models.HFModel):
         raise KeepsightError(f"{model.name} has no weights to tune; give tiny or hf:PATH-OR-HUB-ID")
-    samples, learnt = _training_samples(data, image_folder)
+    rows, bad_rows, learnt = _training_samples(data, image_folder, remote_images)
+    samples, left_out = usable_samples(rows, bad_rows, Path(output_path), fail_on_error)
     matrix: ResultMatrix | None = None
     made: list[Path] = []
 
@@ -331,19 +340,24 @@ def fine_tune(
     checkpoints = sft(
         model, samples, SFTConfig(**config), output_path, on_epoch=audit_epoch, progress=progress
     )
-    return Tuned(checkpoints, matrix)
+    return Tuned(checkpoints, matrix, left_out)
 
 
-def _training_samples(data: str | Path, image_folder: str | Path | None) -> tuple[list[Sample], str]:
-    """What is learnt, and the task it comes from if it comes from one."""
-    from keepsight.data.llava import read_llava_json
+def _training_samples(
+    data: str | Path, image_folder: str | Path | None, remote_images: bool
+) -> tuple[list[Sample], list[str], str]:
+    """What is learnt, a line on every bad row, and the task it comes from if it comes from one."""
+    from keepsight.data.messages import read_training_rows
+    from keepsight.data.remote import RemotePictures
 
     if Path(data).exists():
-        return read_llava_json(data, image_folder), ""
+        bad: list[str] = []
+        remote = RemotePictures() if remote_images else None
+        return read_training_rows(data, image_folder, remote=remote, on_bad_row=bad.append), bad, ""
     task = _task(str(data))
     if task.train is None:
-        raise KeepsightError(f"task {task.name} has no training split; give LLaVA JSON as data")
-    return list(task.train()), task.name
+        raise KeepsightError(f"task {task.name} has no training split; give rows to learn as data")
+    return list(task.train()), [], task.name
 
 
 def _load_all(

@@ -90,10 +90,11 @@ def read_jsonl(
     if not good:
         first = f"; the first: {found[0].media.fault}" if found else ""  # type: ignore[attr-defined]
         raise KeepsightError(f"{path} holds no row that can be used{first}")
-    asked = next(part for part in ("test", "val", "all", "train") if any(row.part == part for row in good))
+    known_parts = {row.part for row in good}
+    asked = next(part for part in ("test", "val", "all", "train") if part in known_parts)
     parts: dict[str, list[_Row]] = defaultdict(list)
     for row in found:
-        parts[row.part or asked].append(row)
+        parts[row.part if row.part in known_parts else asked].append(row)
     order = known or _ordered((), sorted({row.label for row in good}))
     splits, notes = settle(path.stem, {part: _rows_of(rows) for part, rows in parts.items()})
     return LabelledSet(path.stem, order, splits, _noun(order), tuple(notes))

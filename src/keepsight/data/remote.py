@@ -159,12 +159,14 @@ class RemotePictures:
         address = self._public_address(url, host, port)
         connection = http.client.HTTPConnection(host, port)
         try:
-            with _until(deadline, connection):
-                connection.sock = self._connect(address, port, _left(deadline))
-                if secure:  # the certificate must be the name's, although the address was dialled
-                    connection.sock = ssl.create_default_context().wrap_socket(
-                        connection.sock, server_hostname=host
-                    )
+            connection.sock = self._connect(address, port, _left(deadline))
+            if secure:  # the certificate must be the name's, although the address was dialled
+                connection.sock = ssl.create_default_context().wrap_socket(
+                    connection.sock, server_hostname=host, do_handshake_on_connect=False
+                )
+            with _until(deadline, connection.sock):
+                if isinstance(connection.sock, ssl.SSLSocket):
+                    connection.sock.do_handshake()
                 connection.request("GET", _target(parts), headers={"Accept": "image/*", "Accept-Encoding": "identity"})
                 answer = _answer(connection.getresponse())
             _left(deadline)  # a body without a length looks whole where it was cut
@@ -247,9 +249,9 @@ def _answer(response: http.client.HTTPResponse) -> tuple[int, bytes]:
 
 
 @contextmanager
-def _until(deadline: float, connection: http.client.HTTPConnection) -> Iterator[None]:
+def _until(deadline: float, dialled: socket.socket) -> Iterator[None]:
     """Cuts the connection at the deadline: a server that sends a byte now and then never runs into a socket's timeout."""
-    timer = threading.Timer(_left(deadline), partial(_cut, connection))
+    timer = threading.Timer(_left(deadline), partial(_cut, dialled))
     timer.daemon = True
     timer.start()
     try:
@@ -258,12 +260,11 @@ def _until(deadline: float, connection: http.client.HTTPConnection) -> Iterator[
         timer.cancel()
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    if connection.sock is not None:
-        try:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # closed in the meantime
+def _cut(dialled: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(dialled, socket.SHUT_RDWR)  # also of TLS: no farewell to a server that is too slow
+    except OSError:
+        return  # closed in the meantime
 
 
 def _left(deadline: float) -> float:

@@ -180,7 +180,7 @@ def _label(table: _Table, row: int, order: Sequence[str]) -> str | None:
     names = table.names or order
     if not 0 <= value < len(names):
         raise KeepsightError(
-            f"{table.prefix}, row {row}: class number {value}, but there are {len(names)} labels"
+            f"{table.root}: {table.prefix}, row {row}: class number {value}, but there are {len(names)} labels"
         )
     name = label_text(names[value])
     # A known set's own spelling wins over the table's (the hub's CIFAR-100 says "cra" for crab), place by place.
@@ -302,7 +302,10 @@ def _dataset_table(
 
     image = _column(source, data.column_names, IMAGE_COLUMNS, "picture")
     label = _column(source, data.column_names, LABEL_COLUMNS, "label")
-    values, names = list(data[label]), list(getattr(data.features[label], "names", None) or [])
+    try:
+        values, names = list(data[label]), list(getattr(data.features[label], "names", None) or [])
+    except Exception as error:  # damaged tables raise whatever their reader did not expect
+        raise KeepsightError(f"cannot read data set {root}: {' '.join(str(error).split())[:300]}") from error
     _check_labels(source, values, names, labels)
     try:
         encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
@@ -317,7 +320,10 @@ def _from_disk(path: Path) -> Any:
     from datasets import load_from_disk
 
     try:
-        return load_from_disk(str(path))
+        loaded = load_from_disk(str(path))
+        for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
+            part.data.table.validate(full=True)  # nothing checks the offsets of a memory-mapped file later
+        return loaded
     except Exception as error:  # the library raises its own, pyarrow's and the file system's errors
         raise KeepsightError(f"cannot read data set {path}: {' '.join(str(error).split())}") from error
 

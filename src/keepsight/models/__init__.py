@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.json_rows import text_bytes
 from keepsight.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from keepsight.models.embedders import embedder_of
 from keepsight.models.hf import HFModel
 from keepsight.models.hub import model_directory
 from keepsight.models.refs import Ref, parse_ref
 from keepsight.models.replay import Replay
-from keepsight.models.sources import BuiltSource, DirectorySource, Source, WholeCheckpointSource
+from keepsight.models.sources import DTYPES, BuiltSource, DirectorySource, Source, WholeCheckpointSource
 from keepsight.models.tiny import TinySource
 from keepsight.models.tiny.pack import export_tiny
 from keepsight.types import VLM, KeepsightError, TextEmbedder
@@ -114,11 +115,10 @@ def _on_whole_models(
 
 
 def _dtype(name: str | None) -> str | None:
-    known = {"float32", "float16", "bfloat16", "float64"}
     if name in (None, "auto"):
         return None
-    if name not in known:
-        raise KeepsightError(f"dtype {name} is unknown; give auto or one of {', '.join(sorted(known))}")
+    if name not in DTYPES:
+        raise KeepsightError(f"dtype {name} is unknown; give auto or one of {', '.join(DTYPES)}")
     return name
 
 
@@ -135,4 +135,11 @@ def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     path = Path(template).expanduser()
     if not path.is_file():
         raise KeepsightError(f"chat_template {template} is neither a Jinja text nor a file")
-    return {**model_args, "chat_template": path.read_text(encoding="utf-8")}
+    return {**model_args, "chat_template": _template_text(path)}
+
+
+def _template_text(path: Path) -> str:
+    try:
+        return text_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise KeepsightError(f"chat_template {path} is not UTF-8 (byte {error.start + 1})") from error

@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from keepsight.data.json_rows import read_json
 from keepsight.models.anatomy import anatomy_of
 from keepsight.models.identity import files_digest, model_files
 from keepsight.types import KeepsightError, digest_of
@@ -28,7 +29,7 @@ from keepsight.types import KeepsightError, digest_of
 if TYPE_CHECKING:
     from keepsight.models.hf import HFModel
 
-__all__ = ["FORMAT", "Checkpoint", "Method", "read_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "Method", "read_checkpoint", "read_tensors", "save_checkpoint"]
 
 FORMAT = 1
 MANIFEST = "keepsight.json"
@@ -65,23 +66,21 @@ class Checkpoint:
         trained_on = self.manifest.get("base_digest")
         if trained_on is not None and trained_on != weights_digest:
             raise KeepsightError(
-                f"checkpoint {self.directory} was trained on {self.manifest['base']} (weights {trained_on[:12]}), "
+                f"checkpoint {self.directory} was trained on {self.manifest.get('base', 'another base')} (weights {trained_on[:12]}), "
                 f"not on {ref} (weights {weights_digest[:12]}); give that base"
             )
 
     def adapter_config(self) -> dict[str, Any] | None:
         """What adapter_config.json says, or None when there is no LoRA in this checkpoint."""
         path = self.directory / ADAPTER_CONFIG
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return _json_object(path) if path.is_file() else None
 
     def tensors(self) -> dict[str, Any]:
         """Every tensor of the checkpoint on the CPU, peft's `base_model.model.` prefix taken off."""
-        from safetensors.torch import load_file
-
         found: dict[str, Any] = {}
         for name in (PROJECTOR, ADAPTER):
             if (self.directory / name).is_file():
-                loaded = load_file(self.directory / name)
+                loaded = read_tensors(self.directory / name)
                 found.update({key.removeprefix("base_model.model."): value for key, value in loaded.items()})
         return found
 
@@ -95,13 +94,44 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     if not directory.is_dir():
         raise KeepsightError(f"checkpoint {directory} is not a directory")
     path = directory / MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    manifest = _manifest(path) if path.is_file() else {}
     if manifest.get("format", FORMAT) != FORMAT:
         raise KeepsightError(
             f"checkpoint {directory} has format {manifest['format']}, this version reads {FORMAT}; upgrade keepsight"
         )
     _require_files(directory, manifest)
     return Checkpoint(directory, manifest)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file, on the CPU. Raises KeepsightError when it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise KeepsightError(f"cannot read {path}: {reason}; it is damaged, save it again") from error
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """keepsight.json, its fields of the kinds that are relied on."""
+    manifest = _json_object(path)
+    kinds: dict[str, type] = {"method": str, "base": str, "base_digest": str, "trained": list}
+    for name, kind in kinds.items():
+        if name in manifest and not isinstance(manifest[name], kind):
+            raise KeepsightError(f"{path}: {name} is not a {kind.__name__}; save the checkpoint again")
+    if not all(isinstance(prefix, str) for prefix in manifest.get("trained", ())):
+        raise KeepsightError(f"{path}: trained is not a list of names; save the checkpoint again")
+    return manifest
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise KeepsightError(f"cannot read {path}: a {type(value).__name__}, not an object")
+    return value
 
 
 def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.json_rows import read_json
 from keepsight.types import KeepsightError
 
 __all__ = ["completed", "load_processor"]
@@ -65,7 +65,8 @@ def _processor_class(directory: Path) -> Any:
 
 
 def _entry(path: Path, key: str) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
+    found = read_json(path) if path.is_file() else {}
+    return found.get(key) if isinstance(found, dict) else None
 
 
 def completed(processor: Any, chat_template: str | None, where: str) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.json_rows import parsed, text_bytes
 from keepsight.types import KeepsightError, Output, Sample, digest_of
 
 __all__ = ["Replay"]
@@ -80,31 +82,40 @@ def _row(key: str, value: Any) -> dict[str, Any]:
     row = dict(value) if isinstance(value, Mapping) else {"text": value}
     if not isinstance(row.get("text"), str):
         raise KeepsightError(f"replay: the answer for sample {key} has no text")
+    try:
+        logprobs = _logprobs(row)
+    except (TypeError, ValueError) as error:
+        raise KeepsightError(f"replay: choice_logprobs of sample {key} are not a list of numbers") from error
+    if logprobs is not None and any(math.isnan(value) for value in logprobs):
+        raise KeepsightError(f"replay: choice_logprobs of sample {key} are not all numbers (nan)")
     return {**row, "id": key}
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a file of lines; one that is wrong spoils the file, because every line is somebody's answer."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeepsightError(f"replay file {path} cannot be read: {error}") from error
+        lines = text_bytes(path).splitlines()
+    except KeepsightError as error:
+        raise KeepsightError(f"replay file {path}: {error}") from error
     rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            key = row["id"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise KeepsightError(
-                f'replay file {path}, line {number}: not a row {{"id": ..., "text": ...}}'
-            ) from error
-        if key in rows:
-            raise KeepsightError(f"replay file {path}, line {number}: a second answer for sample {key}")
-        rows[key] = _row(key, row)
+            row = parsed(line)
+            key = row.get("id") if isinstance(row, dict) else None
+            if not isinstance(key, str):
+                raise KeepsightError('not a row {"id": "...", "text": "..."}')
+            if key in rows:
+                raise KeepsightError(f"a second answer for sample {key}")
+            rows[key] = _row(key, row)
+        except KeepsightError as error:
+            raise KeepsightError(f"replay file {path}, line {number}: {error}") from error
     return rows
 
 
 def _logprobs(row: Mapping[str, Any]) -> tuple[float, ...] | None:
     values = row.get("choice_logprobs")
+    if isinstance(values, str):
+        raise TypeError
     return None if values is None else tuple(float(value) for value in values)

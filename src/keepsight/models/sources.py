@@ -15,12 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from keepsight.data.json_rows import read_json
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.processors import completed, load_processor
 from keepsight.types import KeepsightError, digest_of
 
 __all__ = [
+    "DTYPES",
     "BuiltSource",
     "DirectorySource",
     "Source",
@@ -31,6 +33,9 @@ __all__ = [
     "shortened",
     "state_digest",
 ]
+
+
+DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 class Source(Protocol):
@@ -247,10 +252,13 @@ def configured_dtype(directory: Path) -> str:
     path = directory / "config.json"
     if not path.is_file():
         raise KeepsightError(f"{directory} is not a model directory: it has no config.json")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KeepsightError(f"{path} is not JSON: {error}") from error
-    text = config.get("text_config") or {}
+    config = read_json(path)
+    text = config.get("text_config") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(text, (dict, type(None))):
+        raise KeepsightError(f"{path} is no model's config: it and its text_config must be objects")
+    text = text or {}
     named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
-    return str(named or "float32").removeprefix("torch.")
+    name = str(named or "float32").removeprefix("torch.")
+    if name not in DTYPES:
+        raise KeepsightError(f"{path}: dtype {name[:40]!r} is none of {', '.join(DTYPES)}; give --dtype")
+    return name

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from keepsight.data.json_rows import read_json
+from keepsight.types import KeepsightError
+
 __all__ = ["Claim", "ClaimVerdict", "read_claims", "verdict_on", "write_claims"]
 
 ClaimVerdict = Literal["holds", "does_not_hold", "no_evidence"]
@@ -56,13 +59,17 @@ def write_claims(claims: Sequence[Claim], directory: str | Path, *, title: str, 
 
 
 def read_claims(path: str | Path) -> list[Claim]:
-    rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    return [
-        Claim(
-            **{**row, "measured": _number(row["measured"]), "interval": tuple(map(_number, row["interval"]))}
-        )
-        for row in rows
-    ]
+    """The claims of a claims.json. Raises KeepsightError when it is damaged."""
+    rows = read_json(Path(path))
+    try:
+        return [_claim(row) for row in rows]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise KeepsightError(f"{path} is no list of claims ({type(error).__name__}); write it again") from error
+
+
+def _claim(row: Any) -> Claim:
+    interval = (_number(row["interval"][0]), _number(row["interval"][1]))
+    return Claim(**{**row, "measured": _number(row["measured"]), "interval": interval})
 
 
 def _as_json(value: Any) -> Any:
@@ -75,7 +82,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+    return math.nan if value is None else float(value)
 
 
 def _page(claims: Sequence[Claim], title: str) -> str:

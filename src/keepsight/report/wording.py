@@ -23,7 +23,12 @@ __all__ = [
 ]
 
 MISSING = "–"
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, the 8-bit ones included
+    "\ud800-\udfff"  # halves of characters
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of text
+    r"\u2028\u2029\ufeff\U000e0000-\U000e007f]"  # separators, byte order mark, invisible tags
+)
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -77,5 +82,6 @@ def listed(names: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control characters, lone surrogates and marks that turn the direction of what follows."""
-    return _CONTROL.sub("�", text)
+    """Text that only says what it shows: no control characters but tab and newline, no half characters, nothing that
+    turns the direction of what follows or cannot be seen."""
+    return _CONTROL.sub("�", text.replace("\r\n", "\n"))

@@ -52,7 +52,10 @@ def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
     """Yields the rows of a journal; a last line without its newline was torn by a kill and is skipped."""
     if not path.exists():
         return
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise KeepsightError(f"cannot read {path}: {error.strerror}") from error
     for number, line in enumerate(lines[:-1], start=1):
         try:
             yield row.model_validate_json(line)

@@ -6,14 +6,14 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keepsight.store.files import read_document, replace_file
 from keepsight.store.runs import load_run
 from keepsight.store.schema import MatrixFile
-from keepsight.types import MetricValue, ResultMatrix
+from keepsight.types import KeepsightError, MetricValue, ResultMatrix, Run
 
 __all__ = ["load_matrix", "write_matrix"]
 
@@ -54,14 +54,36 @@ def load_matrix(path: str | Path) -> ResultMatrix:
     path = Path(path)
     path = path / "matrix.json" if path.is_dir() else path
     file = read_document(path, MatrixFile)
+    if len(file.runs) != len(file.rows) or any(len(line) != len(file.cols) for line in file.runs):
+        raise KeepsightError(f"{path}: runs does not have a place for every row and column; run the audit again")
     runs = {
-        (row, col): load_run(path.parent / where)
+        (row, col): load_run(_run_inside(path, where))
         for row, line in zip(file.rows, file.runs)
         for col, where in zip(file.cols, line)
         if where is not None
     }
+    _require_scorers(path, runs)
     meta = {**file.meta, "failed": file.failed} if file.failed else file.meta
     return ResultMatrix(tuple(file.rows), tuple(file.cols), runs, meta)
+
+
+def _run_inside(path: Path, where: str) -> Path:
+    """A run directory named in a matrix.json, which may come from elsewhere: it must lie beside the file or below."""
+    run = path.parent / where
+    try:
+        inside = run.resolve().is_relative_to(path.parent.resolve())
+    except (OSError, ValueError, RuntimeError):
+        inside = False
+    if not inside:
+        raise KeepsightError(f"{path}: the run {where[:200]!r} lies outside its directory; run the audit again")
+    return run
+
+
+def _require_scorers(path: Path, runs: Mapping[tuple[str, str], Run]) -> None:
+    """An unfinished run may lack scores: it is no cell of a matrix."""
+    for (row, col), run in runs.items():
+        if run.manifest["status"] != "success":
+            raise KeepsightError(f"{path}: the run of {row} on {col} is not finished; run the audit again")
 
 
 def _metrics(matrix: ResultMatrix) -> list[list[MetricValue | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -57,6 +58,13 @@ class StoredMedia(Media):
         """SHA-256 of the encoded bytes, 64 hex digits."""
         assert self.path is not None
         return self.path.stem
+
+    def read(self) -> bytes:
+        """The encoded bytes. Raises KeepsightError when the file is not what its name says: damaged, or a link."""
+        data = super().read()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise KeepsightError(f"{self.path} is damaged: its content is not that of its name; run the audit again")
+        return data
 
 
 def media_of(root: Path, row: MediaRow) -> Media:

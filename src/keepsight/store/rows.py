@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from keepsight.errors import redacted
 from keepsight.store.media import media_of, media_row
 from keepsight.store.schema import MetricRow, OutputRow, ScoreRow
 from keepsight.types import KeepsightError, MetricValue, Output, Sample, Score, digest_of
@@ -122,7 +123,7 @@ def output_row(
         usage=dict(output.usage),
         latency_s=round(latency_s, 6),
         seed=identity.inference.get("seed"),
-        error=None if output.error is None else _clean(output.error),
+        error=None if output.error is None else redacted(_clean(output.error)),
     )
 
 
@@ -171,7 +172,7 @@ def score_row(row: OutputRow, scorer: str, version: str, score: Score) -> ScoreR
         value=_or_null(score.value),
         answer=None if score.answer is None else _clean(score.answer),
         status=score.status,
-        explanation=_clean(score.explanation),
+        explanation=_clean(score.explanation if score.status == "ok" else redacted(score.explanation)),
         tags=list(score.tags),
     )
 

@@ -167,9 +167,9 @@ class Store:
         path = self.run_dir(identity)
         if not (path / "manifest.json").exists():
             return None
-        run = load_run(path)
+        run = _loaded(path)
         done = run.manifest["status"] == "success" and run.manifest["fingerprint"] == identity.fingerprint
-        return run if done else None
+        return run if done and not _gap(run) else None
 
     def load_run(self, path: str | Path) -> Run:
         """See `keepsight.store.load_run`."""
@@ -300,9 +300,26 @@ def load_run(path: str | Path) -> Run:
 
     Of a run that was not finished, the answered samples are returned, without metrics. A run that is still in use and
     has not changed on the disk is not read again: an audit at every epoch comes back to the runs of the epochs before.
-    Raises KeepsightError when the directory is not a run or a file in it is damaged.
+    Raises KeepsightError when the directory is not a run, a file in it is damaged, or a finished run lacks something.
     """
-    path = Path(path)
+    run = _loaded(Path(path))
+    if run.manifest["status"] == "success" and (gap := _gap(run)):
+        raise KeepsightError(f"{path}: {gap}; run the same command again to complete it")
+    return run
+
+
+def _gap(run: Run) -> str:
+    """What a finished run lacks, "" if nothing."""
+    asked, names = run.manifest["n_samples"], set(run.manifest["scorers"])
+    if len(run.records) != asked:
+        return f"outputs.jsonl holds {len(run.records)} of {asked} samples"
+    for record in run.records:
+        if missing := sorted(names - record.scores.keys()):
+            return f"scores.jsonl has no score of {missing[0]} for sample {record.sample.id}"
+    return "" if run.metrics else "results.json holds no metric"
+
+
+def _loaded(path: Path) -> Run:
     key = (str(path), str(path.resolve()), *(_stamp(path / name) for name in _FILES))
     run = _in_use.get(key)
     if run is None:
@@ -324,6 +341,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _read_run(path: Path) -> Run:
     manifest = read_document(path / "manifest.json", Manifest)
+    if len(path.resolve().parents) < 3 or manifest.scorer not in manifest.scorers:
+        raise KeepsightError(f"{path} is no run directory: it must lie in OUTPUT_PATH/runs/CHECKPOINT and name its scorer")
     if manifest.schema_version > SCHEMA_VERSION:
         raise KeepsightError(
             f"{path} was written by a newer keepsight (schema {manifest.schema_version}); upgrade"

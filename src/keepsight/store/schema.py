@@ -66,7 +66,9 @@ class OutputRow(_Row):
     group: str | None = None
     meta: dict[str, Any] = {}
     resps: Annotated[list[list[str]], Field(description="[[raw text]]; [[]] when nothing was generated")]
-    filtered_resps: Annotated[list[str], Field(description="[raw text]: parsing is the scorers' business")]
+    filtered_resps: Annotated[
+        list[str], Field(description="[raw text]: parsing is the scorers' business", min_length=1)
+    ]
     resp_hash: Annotated[
         str, Field(description="digest of the answer; a score names the answer it was given for")
     ]

@@ -52,11 +52,14 @@ class TrainLog:
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_bytes().splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError:  # the last line of a killed run
+                row = json.loads(line)
+            except (ValueError, RecursionError):  # the last line of a killed run
                 break
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                break
+            rows.append(row)
         return rows
 
 

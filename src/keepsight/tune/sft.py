@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.json_rows import read_json
 from keepsight.data.pictures import decode
 from keepsight.models import HFModel
 from keepsight.models.anatomy import anatomy_of
@@ -274,8 +275,10 @@ def _claim(
     identity = digest_of({**about, "model": "", "config": settings})
     path = directory / "tune.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["identity"] != identity:
+        before = read_json(path)
+        if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
+            raise KeepsightError(f"{path} is damaged; use another --output_path")
+        if before.get("identity") != identity:
             changed = ", ".join(_differences(before, about))
             raise KeepsightError(
                 f"{directory} holds another tuning run ({changed} differ); use another --output_path"
@@ -287,7 +290,7 @@ def _claim(
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    top = [name for name in ("model_digest", "data_digest", "continual_method") if before[name] != now[name]]
+    top = [name for name in ("model_digest", "data_digest", "continual_method") if before.get(name) != now[name]]
     return top + [name for name, value in now["config"].items() if before["config"].get(name) != value]
 
 

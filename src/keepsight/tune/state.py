@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.json_rows import read_json
+from keepsight.models.checkpoint import read_tensors
 from keepsight.types import KeepsightError
 
 __all__ = ["StateDirectory"]
@@ -67,13 +69,12 @@ class StateDirectory:
             KeepsightError: a state of another run, or with other tensors.
         """
         import torch
-        from safetensors.torch import load_file
 
         states = self._states()
         if not states:
             return 0, {}
         position = self._position(states[-1])
-        tensors = load_file(states[-1] / _TENSORS)
+        tensors = read_tensors(states[-1] / _TENSORS)
         _require_same(states[-1], tensors, trained)
         with torch.no_grad():
             for name, parameter in trained.items():
@@ -97,8 +98,10 @@ class StateDirectory:
         return sorted(self.root.glob("step-*"))
 
     def _position(self, state: Path) -> int:
-        position = json.loads((state / _POSITION).read_text())
-        if position["identity"] != self.identity:
+        position = read_json(state / _POSITION)
+        if not isinstance(position, dict) or type(position.get("step")) is not int:
+            raise KeepsightError(f"{state / _POSITION} is damaged; remove {state} and run again")
+        if position.get("identity") != self.identity:
             raise KeepsightError(f"{state} belongs to a run with other settings; use another --output_path")
         return int(position["step"])
 
