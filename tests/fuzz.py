@@ -279,7 +279,13 @@ def checkpoint_seeds() -> list[dict[str, bytes]]:
     from safetensors.torch import save
 
     tensors = save({"model.projector.weight": torch.ones(4, 4)})
-    manifest = {"format": 1, "method": "lora", "base": "hf:x", "base_digest": "0" * 64, "trained": ["model.projector."]}
+    manifest = {
+        "format": 1,
+        "method": "lora",
+        "base": "hf:x",
+        "base_digest": "0" * 64,
+        "trained": ["model.projector."],
+    }
     adapter = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}
     return [
         {
@@ -300,7 +306,11 @@ def state_seeds() -> list[dict[str, bytes]]:
     import torch
     from safetensors.torch import save
 
-    state = {"weight/w": torch.ones(2), "optimizer/exp_avg/w": torch.ones(2), "optimizer/step/w": torch.tensor(1.0)}
+    state = {
+        "weight/w": torch.ones(2),
+        "optimizer/exp_avg/w": torch.ones(2),
+        "optimizer/step/w": torch.tensor(1.0),
+    }
     return [
         {
             "state/step-00000003/state.json": b'{"step": 3, "identity": "me"}',
@@ -407,7 +417,9 @@ TARGETS = {
     target.name: target
     for target in (
         Target("picture", once(picture_seeds), read_picture),
-        Target("rows", once(row_seeds), lambda f: read_labelled(next(f.glob("set.json*"))), (".jsonl", ".json")),
+        Target(
+            "rows", once(row_seeds), lambda f: read_labelled(next(f.glob("set.json*"))), (".jsonl", ".json")
+        ),
         Target(
             "training",
             once(training_seeds),
@@ -456,7 +468,9 @@ def in_a_child(target: Target, numbers: range, findings: Path) -> int:
         sys.stderr.write(f"died of signal {os.WTERMSIG(status)}   ({last})\n")
         return 1
     found = os.WEXITSTATUS(status)
-    print(f"{target.name}: {len(numbers)} cases, {found} findings, {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"{target.name}: {len(numbers)} cases, {found} findings, {time.monotonic() - began:.0f} s", flush=True
+    )
     return found
 
 

@@ -397,7 +397,9 @@ def _tune_signature() -> inspect.Signature:
         "data": (
             Annotated[
                 str,
-                typer.Option("--data", help="LLaVA JSON, messages, or a task whose training split is learnt."),
+                typer.Option(
+                    "--data", help="LLaVA JSON, messages, or a task whose training split is learnt."
+                ),
             ],
             ...,
         ),
@@ -412,7 +414,9 @@ def _tune_signature() -> inspect.Signature:
         "fail_on_error": (
             Annotated[
                 str,
-                typer.Option("--fail_on_error", help="Stop at bad rows: true, a share 0.1, a count 5; or false."),
+                typer.Option(
+                    "--fail_on_error", help="Stop at bad rows: true, a share 0.1, a count 5; or false."
+                ),
             ],
             "true",
         ),

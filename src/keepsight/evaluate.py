@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from keepsight.errors import redacted
 from keepsight.scoring.forgetting import forgetting
 from keepsight.scoring.metrics import accuracy
 from keepsight.store import Identity, RunWriter, Store, is_final, sample_hash, write_matrix
@@ -30,7 +31,17 @@ from keepsight.types import (
     Task,
 )
 
-__all__ = ["Limit", "Progress", "allowed_errors", "audit", "evaluate", "evaluate_all", "rescore", "select", "unanswered"]
+__all__ = [
+    "Limit",
+    "Progress",
+    "allowed_errors",
+    "audit",
+    "evaluate",
+    "evaluate_all",
+    "rescore",
+    "select",
+    "unanswered",
+]
 
 Limit = int | float | str | None
 # (what is being done, finished so far, of how many); called from the evaluating thread.
@@ -184,7 +195,9 @@ def _nothing_left(run: Run, task: Task) -> bool:
     if run.scorer != task.score.name or any(versions.get(s.name) != s.version for s in _scorers(task)):
         return False
     names = [scorer.name for scorer in _scorers(task)]
-    if any(record.output.error is not None or not record.scores.keys() >= set(names) for record in run.records):
+    if any(
+        record.output.error is not None or not record.scores.keys() >= set(names) for record in run.records
+    ):
         return False
     if any(not is_final(record.scores[name]) for record in run.records for name in names):
         return False
@@ -206,7 +219,9 @@ def allowed_errors(fail_on_error: bool | float | None, n: int) -> float:
     if fail_on_error is True:
         return 0
     if not fail_on_error > 0:
-        raise KeepsightError(f"fail_on_error is {fail_on_error}; give True, a share between 0 and 1, or a count")
+        raise KeepsightError(
+            f"fail_on_error is {fail_on_error}; give True, a share between 0 and 1, or a count"
+        )
     return math.ceil(fail_on_error * n) - 1 if fail_on_error < 1 else int(fail_on_error) - 1
 
 
@@ -435,5 +450,5 @@ def _shifted(report: Progress, row: str, col: str, before: int, total: int) -> P
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(str(error).split()))
     return text if isinstance(error, KeepsightError) else f"{type(error).__name__}: {text}"

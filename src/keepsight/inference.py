@@ -31,7 +31,9 @@ class Generate:
                 f"max_new_tokens is {self.max_new_tokens!r} and seed {self.seed!r}; give whole numbers"
             )
         if not all(isinstance(value, (int, float)) for value in (self.temperature, self.top_p)):
-            raise KeepsightError(f"temperature is {self.temperature!r} and top_p {self.top_p!r}; give numbers")
+            raise KeepsightError(
+                f"temperature is {self.temperature!r} and top_p {self.top_p!r}; give numbers"
+            )
         if self.max_new_tokens < 1:
             raise KeepsightError(f"max_new_tokens is {self.max_new_tokens}; give at least 1")
         if not 0 <= self.temperature < math.inf:

@@ -146,7 +146,9 @@ def pairs_of(option: str, text: str) -> dict[str, Any]:
 
 
 def _as_text(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")  # a setting that is not a number cannot be compared with its bounds
+    raise ValueError(
+        f"{constant} is no JSON"
+    )  # a setting that is not a number cannot be compared with its bounds
 
 
 def lm_eval_model(model: str, model_args: str) -> tuple[str, str]:
@@ -173,5 +175,7 @@ def error_limit(text: str | None) -> bool | float | None:
             f"--fail_on_error {text!r} is neither true, false, a share nor a count"
         ) from error
     if not (0 < found < 1 if isinstance(found, float) else found >= 1):
-        raise typer.BadParameter(f"--fail_on_error {text!r}: give a share between 0 and 1 (0.1), or a count (5)")
+        raise typer.BadParameter(
+            f"--fail_on_error {text!r}: give a share between 0 and 1 (0.1), or a count (5)"
+        )
     return found

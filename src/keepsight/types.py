@@ -139,10 +139,16 @@ class Sample:
 
     @property
     def cluster(self) -> str:
-        """Samples of one cluster are not independent: the group if given, else the first picture, else the id."""
+        """Samples of one cluster are not independent: the group if given, else the first picture, else the id.
+
+        A sample whose picture cannot be read stands alone.
+        """
         if self.group is not None:
             return self.group
-        return self.media[0].sha256 if self.media else self.id
+        try:
+            return self.media[0].sha256 if self.media else self.id
+        except KeepsightError:
+            return self.id
 
     @cached_property
     def request_digest(self) -> str:

@@ -11,7 +11,25 @@ from keepsight.data.confine import confined, picture_at
 from keepsight.types import KeepsightError
 
 PIECES = st.sampled_from(
-    ["..", ".", "", "a", "b.png", "link", "out", "~", "%2e%2e", "..%2f", "C:", "\\..\\", "x" * 300, "\ud800", "\0", "é", "A"]
+    [
+        "..",
+        ".",
+        "",
+        "a",
+        "b.png",
+        "link",
+        "out",
+        "~",
+        "%2e%2e",
+        "..%2f",
+        "C:",
+        "\\..\\",
+        "x" * 300,
+        "\ud800",
+        "\0",
+        "é",
+        "A",
+    ]
 )
 
 

@@ -77,7 +77,7 @@ def test_one_line_in_another_encoding_is_one_bad_line(tmp_path):
 def test_a_list_and_lines_are_told_apart_by_content(tmp_path):
     (tmp_path / "list.json").write_text('[{"a": 1}, {"a": 2}]')
     (tmp_path / "lines.json").write_text('{"a": 1}\n{"a": 2}')
-    (tmp_path / "lists.jsonl").write_text('[1]\n[2]')
+    (tmp_path / "lists.jsonl").write_text("[1]\n[2]")
     assert [row for _, row in rows_of(tmp_path / "list.json")] == [{"a": 1}, {"a": 2}]
     assert [row for _, row in rows_of(tmp_path / "lines.json")] == [{"a": 1}, {"a": 2}]
     assert [row for _, row in rows_of(tmp_path / "lists.jsonl")] == [[1], [2]]
@@ -107,5 +107,7 @@ def test_sizes_and_kinds_of_files(tmp_path, monkeypatch):
         read_json(tmp_path / "gone.json")
     (tmp_path / "x.json").write_text("[1, 2]")
     monkeypatch.setenv("KEEPSIGHT_MAX_TEXT_BYTES", "5")
-    with pytest.raises(KeepsightError, match="larger than 5 bytes; split it, or set KEEPSIGHT_MAX_TEXT_BYTES"):
+    with pytest.raises(
+        KeepsightError, match="larger than 5 bytes; split it, or set KEEPSIGHT_MAX_TEXT_BYTES"
+    ):
         read_json(tmp_path / "x.json")

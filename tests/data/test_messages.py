@@ -26,7 +26,10 @@ def text(words):
 
 
 def turn(role, *parts):
-    return {"role": role, "content": parts[0] if len(parts) == 1 and isinstance(parts[0], str) else list(parts)}
+    return {
+        "role": role,
+        "content": parts[0] if len(parts) == 1 and isinstance(parts[0], str) else list(parts),
+    }
 
 
 ASKED = turn("user", IMAGE, text("What is it?"))
@@ -62,8 +65,14 @@ def test_the_first_exchange_is_prompt_and_target(root, asked, prompt):
 
 def test_several_pictures_and_later_turns(root):
     asked = turn("user", IMAGE, text("or"), IMAGE, text("?"))
-    found = sample(root, asked, SAID, turn("user", "Sure?"), turn("assistant", "Yes."), images=("a.png", "b.png"), id=7)
-    assert found.prompt == "<image>\nor\n<image>\n?" and found.meta["turns"] == [["Sure?", "Yes."]] and found.id == "7"
+    found = sample(
+        root, asked, SAID, turn("user", "Sure?"), turn("assistant", "Yes."), images=("a.png", "b.png"), id=7
+    )
+    assert (
+        found.prompt == "<image>\nor\n<image>\n?"
+        and found.meta["turns"] == [["Sure?", "Yes."]]
+        and found.id == "7"
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,10 @@ def test_prompt_and_completion(root):
         ({"messages": [ASKED, turn("assistant", " ")]}, "a turn has no text"),
         ({"messages": [ASKED, turn("assistant", "an <image>")]}, "assistant turn contains <image>"),
         ({"messages": [ASKED, turn("assistant", IMAGE, text("x"))]}, "after the first user turn"),
-        ({"messages": [ASKED, SAID, ASKED, SAID], "images": ["a.png", "b.png"]}, "1 picture parts for 2 pictures"),
+        (
+            {"messages": [ASKED, SAID, ASKED, SAID], "images": ["a.png", "b.png"]},
+            "1 picture parts for 2 pictures",
+        ),
         ({"messages": [ASKED, SAID, ASKED, SAID]}, "after the first user turn"),
         ({"messages": [ASKED, SAID], "images": []}, "1 picture parts for 0 pictures"),
         ({"messages": [ASKED, SAID], "images": [3]}, "neither a path nor a file's bytes"),
@@ -123,11 +135,17 @@ def test_what_cannot_be_learnt_is_named(root, row, message):
 
 
 def test_both_forms_in_one_file(root):
-    llava = {"image": "a.png", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "A."}]}
+    llava = {
+        "image": "a.png",
+        "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "A."}],
+    }
     rows = [llava, {"messages": [ASKED, SAID], "images": ["b.png"]}, {"messages": []}]
     (root / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     told = []
-    assert [s.target for s in read_training_rows(root / "rows.jsonl", on_bad_row=told.append)] == [("A.",), ("A cat.",)]
+    assert [s.target for s in read_training_rows(root / "rows.jsonl", on_bad_row=told.append)] == [
+        ("A.",),
+        ("A cat.",),
+    ]
     assert len(told) == 1 and "rows.jsonl, line 3: no conversations and no messages" in told[0]
     with pytest.raises(KeepsightError, match=r"1 bad rows \(line 3: "):
         read_training_rows(root / "rows.jsonl")
@@ -152,11 +170,19 @@ def test_parquet_and_saved_datasets(root):
 
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["user", "assistant", "a.png"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.sampled_from(["user", "assistant", "a.png"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["role", "content", "type", "text", "image", "image_url", "path", "bytes", "url"]), inner, max_size=4
+            st.sampled_from(
+                ["role", "content", "type", "text", "image", "image_url", "path", "bytes", "url"]
+            ),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=10,
@@ -167,7 +193,9 @@ JUNK = st.recursive(
 @settings(max_examples=300, deadline=None)
 def test_any_row_is_a_sample_or_one_error(tmp_path_factory, messages, images):
     try:
-        found = messages_sample({"messages": messages, "images": images}, "x", root=tmp_path_factory.getbasetemp())
+        found = messages_sample(
+            {"messages": messages, "images": images}, "x", root=tmp_path_factory.getbasetemp()
+        )
     except KeepsightError as error:
         assert "\n" not in str(error)
     else:

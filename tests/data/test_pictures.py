@@ -1,8 +1,10 @@
 """Every accepted format and mode arrives as upright RGB; everything else is one named error."""
 
+import os
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +178,111 @@ def test_a_file_over_the_byte_cap_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setenv("KEEPSIGHT_MAX_BYTES", "10")
     with pytest.raises(KeepsightError, match="larger than 10 bytes"):
         decode(Media(path=path))
+
+
+def test_an_opened_pipe_or_an_endless_file_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name, reason in (("pipe.png", "not a regular file"), ("zero.png", "not a regular file")):
+        for work in (decode, lambda media: media.sha256):
+            with pytest.raises(KeepsightError, match=rf"cannot read image .*{name}: {reason}"):
+                work(Media(path=tmp_path / name))
+
+
+def test_a_file_without_a_size_is_not_read_to_its_end():
+    with pytest.raises(KeepsightError, match="it grew while it was read"):
+        Media(path=Path("/proc/self/status")).read()
+
+
+def test_the_size_of_a_file_is_looked_at_before_its_digest_is_made(tmp_path, monkeypatch):
+    path = tmp_path / "long.png"
+    with path.open("wb") as file:
+        file.truncate(300_000_000)  # a sparse file takes no space
+    with pytest.raises(
+        KeepsightError, match="larger than 256,000,000 bytes; shrink it, or set KEEPSIGHT_MAX_BYTES"
+    ):
+        _ = Media(path=path).sha256
+
+
+def _with_scans(count):
+    data = encoded(Image.fromarray(RED_GREEN), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * count + b"\xff\xd9"
+
+
+def test_a_jpeg_that_goes_over_its_pixels_for_ever_is_refused(monkeypatch):
+    assert decode(Media(data=_with_scans(20))).size == (12, 8)
+    with pytest.raises(KeepsightError, match="more than 100 passes over one picture; save it again"):
+        decode(Media(data=_with_scans(200)))
+    # bytes that look like scans inside metadata or behind the picture are none
+    plain = encoded(Image.fromarray(RED_GREEN), "JPEG")
+    comment = b"\xff\xfe" + (2 + 4000).to_bytes(2, "big") + b"\xff\xda" * 2000
+    assert decode(Media(data=plain[:2] + comment + plain[2:] + b"\xff\xda" * 500)).size == (12, 8)
+
+
+def _png(width, height, depth, colour, raw, *chunks):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in body)
+
+
+@pytest.mark.parametrize("value", [0, 1, 128, 129, 257, 32767, 32768, 65278, 65535])
+def test_16_bits_become_the_nearest_of_8(value):
+    grey = _png(1, 1, 16, 0, b"\0" + value.to_bytes(2, "big"))
+    assert pixels(grey)[0, 0, 0] == round(value / 257)
+    colour = pixels(_png(1, 1, 16, 2, b"\0" + value.to_bytes(2, "big") * 3))
+    assert abs(int(colour[0, 0, 0]) - value / 257) <= 1
+
+
+def test_16_bit_grey_with_a_transparent_value_lies_on_white():
+    rows = b"\0" + (1000).to_bytes(2, "big") + (30000).to_bytes(2, "big")
+    got = pixels(_png(2, 1, 16, 0, rows, (b"tRNS", (1000).to_bytes(2, "big"))))
+    assert got[0].tolist() == [[255] * 3, [117] * 3]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (3, 3)])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+def test_pictures_of_a_pixel_or_a_line(format, size):
+    assert decode(Media(data=encoded(Image.new("RGB", size, "red"), format))).size == size
+
+
+@pytest.mark.parametrize("size", [(0, 2), (2, 0)])
+def test_a_picture_without_pixels_is_refused(size):
+    with pytest.raises(KeepsightError, match="cannot decode picture"):
+        decode(Media(data=_png(*size, 8, 2, b"")))
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_every_animation_gives_its_first_frame(format):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("blue", "yellow", "red")]
+    options = {"lossless": True} if format == "WEBP" else {}
+    got = pixels(encoded(frames[0], format, save_all=True, append_images=frames[1:], **options))
+    assert got[0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_a_bomb_in_the_metadata_is_refused(kind):
+    body = b"a\0\0" + zlib.compress(bytes(80_000_000))
+    with pytest.raises(KeepsightError, match="cannot decode picture"):
+        decode(Media(data=_png(1, 1, 8, 2, bytes(4), (kind, body))))
+
+
+def test_more_pixel_data_than_pixels_costs_nothing():
+    assert pixels(_png(2, 2, 8, 2, bytes(14) + bytes(50_000_000))).shape == (2, 2, 3)
+
+
+def test_the_pixel_limit_can_be_set(monkeypatch):
+    data = encoded(Image.fromarray(RED_GREEN))
+    monkeypatch.setenv("KEEPSIGHT_MAX_PIXELS", "95")
+    with pytest.raises(
+        KeepsightError, match="12 x 8 is more than 95 pixels; shrink it, or set KEEPSIGHT_MAX_PIXELS"
+    ):
+        decode(Media(data=data))
+    monkeypatch.setenv("KEEPSIGHT_MAX_PIXELS", "96")
+    assert decode(Media(data=data)).size == (12, 8)
+    monkeypatch.setenv("KEEPSIGHT_MAX_PIXELS", "many")
+    with pytest.raises(KeepsightError, match="KEEPSIGHT_MAX_PIXELS is 'many'; give a whole number above 0"):
+        decode(Media(data=data))

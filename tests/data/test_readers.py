@@ -211,7 +211,6 @@ class TestParquet:
             decode(bad.media)
         assert decode(good.media).size == (4, 4)
 
-
     def test_a_file_that_is_no_parquet(self, tmp_path):
         (tmp_path / "x.parquet").write_text("hello")
         with pytest.raises(KeepsightError, match=r"cannot read .*x\.parquet"):
@@ -312,7 +311,9 @@ class TestJsonLines:
         good, bad, other = found.test()
         assert (good.id, other.id) == ("a.png", "b.png") and found.labels == ("cat", "dog")
         assert bad.id == "line 2"
-        with pytest.raises(KeepsightError, match=rf"set\.jsonl, line 2: .*{message.removeprefix('line 2: ')}"):
+        with pytest.raises(
+            KeepsightError, match=rf"set\.jsonl, line 2: .*{message.removeprefix('line 2: ')}"
+        ):
             decode(bad.media)
 
     def test_a_file_of_bad_rows_alone_says_so(self, tmp_path):

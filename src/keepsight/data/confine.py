@@ -40,7 +40,9 @@ def picture_at(root: Path, where: str, remote: RemoteSource | None = None) -> Me
     if not (scheme := _SCHEME.match(where)):
         return Media(path=confined(root, where))
     if scheme[0].lower() not in ("http:", "https:"):
-        raise KeepsightError(f"a picture given as {scheme[0].lower()} is not read; save it as a file and give its path")
+        raise KeepsightError(
+            f"a picture given as {scheme[0].lower()} is not read; save it as a file and give its path"
+        )
     if remote is None:
         raise KeepsightError(
             f"picture {shown_url(where)} is remote, and remote pictures are off; download it and give its path, or allow "

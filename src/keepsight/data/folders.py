@@ -141,7 +141,9 @@ def _ids_once(path: Path, rows: Sequence[_Row]) -> list[_Row]:
 def _rows_of(rows: Sequence[_Row]) -> Rows:
     media = [row.media for row in rows]
     return Rows(
-        tuple(row.id for row in rows), tuple(row.label for row in rows), lambda places: [media[i] for i in places]
+        tuple(row.id for row in rows),
+        tuple(row.label for row in rows),
+        lambda places: [media[i] for i in places],
     )
 
 

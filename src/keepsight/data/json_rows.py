@@ -43,7 +43,9 @@ def text_bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise KeepsightError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if kind := archive_kind(data):
-        raise KeepsightError(f"{path} is an archive ({kind}), which is never opened; unpack it and give what is in it")
+        raise KeepsightError(
+            f"{path} is an archive ({kind}), which is never opened; unpack it and give what is in it"
+        )
     if encoding := _MARKS.get(data[:2]):
         raise KeepsightError(f"cannot read {path}: it is {encoding}; save it as UTF-8")
     return data.removeprefix(_BOM)
@@ -104,7 +106,9 @@ def parsed(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise KeepsightError(f"not UTF-8 (byte {error.start + 1})") from error
     except UnicodeEncodeError as error:
-        raise KeepsightError("not JSON (half a character: a \\ud... escape without its second part)") from error
+        raise KeepsightError(
+            "not JSON (half a character: a \\ud... escape without its second part)"
+        ) from error
     except RecursionError as error:
         raise KeepsightError("not JSON (nested too deeply)") from error
     except ValueError as error:

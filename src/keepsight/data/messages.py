@@ -119,7 +119,9 @@ def _said(turn: Mapping[str, Any], role: str, pictures: _Pictures) -> str:
     if isinstance(content, str):
         return _plain(content, role)
     if not isinstance(content, list):
-        raise KeepsightError(f"the content of a {role} turn is a {type(content).__name__}, not a text or parts")
+        raise KeepsightError(
+            f"the content of a {role} turn is a {type(content).__name__}, not a text or parts"
+        )
     return "\n".join(_part(part, role, pictures) for part in content)
 
 
@@ -133,7 +135,9 @@ def _part(part: Any, role: str, pictures: _Pictures) -> str:
     if kind in ("image", "image_url"):
         pictures.take(part)
         return IMAGE_MARK
-    raise KeepsightError(f"a part of type {kind!r:.40} in a {role} turn; only text and image can be learnt from")
+    raise KeepsightError(
+        f"a part of type {kind!r:.40} in a {role} turn; only text and image can be learnt from"
+    )
 
 
 def _plain(text: str, role: str) -> str:
@@ -155,7 +159,9 @@ class _Pictures:
 
     def take(self, part: Mapping[str, Any]) -> None:
         """Notes the picture that a part names itself, if it does."""
-        own = next((part[key] for key in ("image", "image_url", "path", "url") if part.get(key) is not None), None)
+        own = next(
+            (part[key] for key in ("image", "image_url", "path", "url") if part.get(key) is not None), None
+        )
         if own is not None:
             self._own.append(self._at(own.get("url", own) if isinstance(own, dict) else own))
 

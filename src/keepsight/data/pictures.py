@@ -55,7 +55,9 @@ def suffix_of(media: Media) -> str:
 def _named(media: Media, work: Callable[[bytes], T]) -> T:
     """`work` on the picture's bytes; whatever it raises becomes one line that names the picture."""
     if media.kind != "image":
-        raise KeepsightError(f"cannot decode {media.where}: it is {media.kind}, not an image; give pictures only")
+        raise KeepsightError(
+            f"cannot decode {media.where}: it is {media.kind}, not an image; give pictures only"
+        )
     data = media.read()
     try:
         if not data:

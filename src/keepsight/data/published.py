@@ -50,9 +50,7 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
-def published_set(
-    name: str, path: str | Path | None, *, remote: RemoteSource | None = None
-) -> LabelledSet:
+def published_set(name: str, path: str | Path | None, *, remote: RemoteSource | None = None) -> LabelledSet:
     """A published set from wherever the user keeps it.
 
     Raises:

@@ -76,7 +76,11 @@ class RemotePictures:
     """
 
     def __init__(
-        self, cache: str | Path | None = None, *, resolve: Resolve | None = None, connect: Connect | None = None
+        self,
+        cache: str | Path | None = None,
+        *,
+        resolve: Resolve | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self._cache = Path(cache) if cache is not None else _default_cache()
         self._resolve = resolve or _looked_up
@@ -167,7 +171,9 @@ class RemotePictures:
             with _until(deadline, connection.sock):
                 if isinstance(connection.sock, ssl.SSLSocket):
                     connection.sock.do_handshake()
-                connection.request("GET", _target(parts), headers={"Accept": "image/*", "Accept-Encoding": "identity"})
+                connection.request(
+                    "GET", _target(parts), headers={"Accept": "image/*", "Accept-Encoding": "identity"}
+                )
                 answer = _answer(connection.getresponse())
             _left(deadline)  # a body without a length looks whole where it was cut
             return answer
@@ -175,8 +181,12 @@ class RemotePictures:
             raise KeepsightError(f"{shown_url(url)} {error}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = time.monotonic() >= deadline
-            cause = f"took more than {limit('MAX_DOWNLOAD_SECONDS')} seconds" if late else type(error).__name__
-            raise KeepsightError(f"cannot fetch {shown_url(url)}: {cause}; download it and give its path") from error
+            cause = (
+                f"took more than {limit('MAX_DOWNLOAD_SECONDS')} seconds" if late else type(error).__name__
+            )
+            raise KeepsightError(
+                f"cannot fetch {shown_url(url)}: {cause}; download it and give its path"
+            ) from error
         finally:
             connection.close()
 
@@ -217,9 +227,13 @@ def _checked(url: str) -> SplitResult:
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
         raise KeepsightError(f"picture {shown_url(url)} is no http or https address")
     if parts.username is not None or parts.password is not None:
-        raise KeepsightError(f"picture {shown_url(url)} has a user or password in its address; download it yourself")
+        raise KeepsightError(
+            f"picture {shown_url(url)} has a user or password in its address; download it yourself"
+        )
     if port == 0 or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
-        raise KeepsightError(f"picture {shown_url(url)!r} is no address: a port 0, a blank or a control character in it")
+        raise KeepsightError(
+            f"picture {shown_url(url)!r} is no address: a port 0, a blank or a control character in it"
+        )
     return parts
 
 
@@ -242,7 +256,9 @@ def _answer(response: http.client.HTTPResponse) -> tuple[int, bytes]:
     while block := response.read1(_BLOCK):
         data += block
         if len(data) > most:
-            raise KeepsightError(f"is larger than {most:,} bytes; set KEEPSIGHT_MAX_DOWNLOAD_BYTES to allow it")
+            raise KeepsightError(
+                f"is larger than {most:,} bytes; set KEEPSIGHT_MAX_DOWNLOAD_BYTES to allow it"
+            )
     if response.length:  # what was promised and did not come
         raise KeepsightError("ended too early")
     return response.status, bytes(data)
@@ -262,7 +278,9 @@ def _until(deadline: float, dialled: socket.socket) -> Iterator[None]:
 
 def _cut(dialled: socket.socket) -> None:
     try:
-        socket.socket.shutdown(dialled, socket.SHUT_RDWR)  # also of TLS: no farewell to a server that is too slow
+        socket.socket.shutdown(
+            dialled, socket.SHUT_RDWR
+        )  # also of TLS: no farewell to a server that is too slow
     except OSError:
         return  # closed in the meantime
 

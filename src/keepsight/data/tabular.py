@@ -230,13 +230,17 @@ def _opened(file: Path) -> Any:
     parquet = pq.ParquetFile(file)
     about = parquet.metadata
     if about.num_rows > (most := limit("MAX_ROWS")):
-        raise KeepsightError(f"{file} has {about.num_rows:,} rows, more than {most:,}; set KEEPSIGHT_MAX_ROWS")
+        raise KeepsightError(
+            f"{file} has {about.num_rows:,} rows, more than {most:,}; set KEEPSIGHT_MAX_ROWS"
+        )
     most = limit("MAX_TABLE_BYTES")
     for group in range(about.num_row_groups):
         part = about.row_group(group)
         sizes = [part.column(i).total_uncompressed_size for i in range(part.num_columns)]
         if max(sizes, default=0) > most:
-            raise KeepsightError(f"{file}: row group {group} is larger than {most:,} bytes; write smaller row groups")
+            raise KeepsightError(
+                f"{file}: row group {group} is larger than {most:,} bytes; write smaller row groups"
+            )
     return parquet
 
 
@@ -244,9 +248,7 @@ def _damaged(file: Path, error: Exception) -> KeepsightError:
     return KeepsightError(f"cannot read {file}: {' '.join(str(error).split())[:300]}; give a parquet file")
 
 
-def _parquet_table(
-    file: Path, relative: str, labels: Sequence[str], remote: RemoteSource | None
-) -> _Table:
+def _parquet_table(file: Path, relative: str, labels: Sequence[str], remote: RemoteSource | None) -> _Table:
     import pyarrow as pa
 
     try:
@@ -260,7 +262,9 @@ def _parquet_table(
         raise _damaged(file, error) from error
     names = _class_label_names(metadata, label)
     _check_labels(str(file), values, names, labels)
-    return _Table(relative, values, names, lambda rows: _parquet_cells(file, image, rows), file.parent, remote)
+    return _Table(
+        relative, values, names, lambda rows: _parquet_cells(file, image, rows), file.parent, remote
+    )
 
 
 def _parquet_cells(file: Path, column: str, rows: Sequence[int]) -> list[Any]:

@@ -64,7 +64,9 @@ def read_claims(path: str | Path) -> list[Claim]:
     try:
         return [_claim(row) for row in rows]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise KeepsightError(f"{path} is no list of claims ({type(error).__name__}); write it again") from error
+        raise KeepsightError(
+            f"{path} is no list of claims ({type(error).__name__}); write it again"
+        ) from error
 
 
 def _claim(row: Any) -> Claim:

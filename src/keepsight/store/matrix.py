@@ -55,14 +55,16 @@ def load_matrix(path: str | Path) -> ResultMatrix:
     path = path / "matrix.json" if path.is_dir() else path
     file = read_document(path, MatrixFile)
     if len(file.runs) != len(file.rows) or any(len(line) != len(file.cols) for line in file.runs):
-        raise KeepsightError(f"{path}: runs does not have a place for every row and column; run the audit again")
+        raise KeepsightError(
+            f"{path}: runs does not have a place for every row and column; run the audit again"
+        )
     runs = {
         (row, col): load_run(_run_inside(path, where))
         for row, line in zip(file.rows, file.runs)
         for col, where in zip(file.cols, line)
         if where is not None
     }
-    _require_scorers(path, runs)
+    _require_finished(path, runs)
     meta = {**file.meta, "failed": file.failed} if file.failed else file.meta
     return ResultMatrix(tuple(file.rows), tuple(file.cols), runs, meta)
 
@@ -75,11 +77,13 @@ def _run_inside(path: Path, where: str) -> Path:
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not inside:
-        raise KeepsightError(f"{path}: the run {where[:200]!r} lies outside its directory; run the audit again")
+        raise KeepsightError(
+            f"{path}: the run {where[:200]!r} lies outside its directory; run the audit again"
+        )
     return run
 
 
-def _require_scorers(path: Path, runs: Mapping[tuple[str, str], Run]) -> None:
+def _require_finished(path: Path, runs: Mapping[tuple[str, str], Run]) -> None:
     """An unfinished run may lack scores: it is no cell of a matrix."""
     for (row, col), run in runs.items():
         if run.manifest["status"] != "success":

@@ -63,7 +63,9 @@ class StoredMedia(Media):
         """The encoded bytes. Raises KeepsightError when the file is not what its name says: damaged, or a link."""
         data = super().read()
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise KeepsightError(f"{self.path} is damaged: its content is not that of its name; run the audit again")
+            raise KeepsightError(
+                f"{self.path} is damaged: its content is not that of its name; run the audit again"
+            )
         return data
 
 

@@ -229,7 +229,7 @@ class RunWriter:
             if isinstance(error, KeyboardInterrupt):
                 self._set_status("cancelled", "interrupted")
             elif error is not None:
-                self._set_status("error", f"{type(error).__name__}: {error}")
+                self._set_status("error", redacted(f"{type(error).__name__}: {error}"))
         finally:  # a full disk must not keep the next writer out
             self._lock.release()
 
@@ -342,7 +342,9 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _read_run(path: Path) -> Run:
     manifest = read_document(path / "manifest.json", Manifest)
     if len(path.resolve().parents) < 3 or manifest.scorer not in manifest.scorers:
-        raise KeepsightError(f"{path} is no run directory: it must lie in OUTPUT_PATH/runs/CHECKPOINT and name its scorer")
+        raise KeepsightError(
+            f"{path} is no run directory: it must lie in OUTPUT_PATH/runs/CHECKPOINT and name its scorer"
+        )
     if manifest.schema_version > SCHEMA_VERSION:
         raise KeepsightError(
             f"{path} was written by a newer keepsight (schema {manifest.schema_version}); upgrade"

@@ -42,7 +42,10 @@ def usable_samples(
     record = directory / LEFT_OUT
     begun = (directory / "tune.json").exists()
     faults = _recorded(record) if begun else _unreadable(samples)
-    told = [*bad_rows, *(f"sample {samples[at].id}: {why}" for at, why in faults.items() if at < len(samples))]
+    told = [
+        *bad_rows,
+        *(f"sample {samples[at].id}: {why}" for at, why in faults.items() if at < len(samples)),
+    ]
     total = len(samples) + len(bad_rows)
     if len(told) > allowed_errors(fail_on_error, total):
         more = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""

@@ -290,7 +290,9 @@ def _claim(
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    top = [name for name in ("model_digest", "data_digest", "continual_method") if before.get(name) != now[name]]
+    top = [
+        name for name in ("model_digest", "data_digest", "continual_method") if before.get(name) != now[name]
+    ]
     return top + [name for name, value in now["config"].items() if before["config"].get(name) != value]
 
 
