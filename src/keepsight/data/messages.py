@@ -110,7 +110,7 @@ def _turns(row: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
         raise KeepsightError(f"a turn of role {strange[0]!r:.40}; only user and assistant can be learnt from")
     if len(roles) % 2 or any(role != _ROLES[i % 2] for i, role in enumerate(roles)):
         raise KeepsightError("turns must alternate user, assistant, and end with assistant")
-    return list(zip(turns, roles))
+    return list(zip(turns, map(str, roles)))
 
 
 def _said(turn: Mapping[str, Any], role: str, pictures: _Pictures) -> str:
