@@ -88,4 +88,4 @@ def _recorded(record: Path) -> dict[int, str]:
     rows = [row for _, row in rows_of(record)]
     if not all(isinstance(row, Mapping) and type(row.get("sample")) in (int, type(None)) for row in rows):
         raise KeepsightError(f"{record} is damaged; use another --output_path")
-    return {row["sample"]: str(row.get("error")) for row in rows if row["sample"] is not None}
+    return {row["sample"]: str(row.get("error")) for row in rows if row.get("sample") is not None}
