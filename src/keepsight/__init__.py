@@ -14,11 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keepsight.exchange import export, import_logs
+    from keepsight.gating import gate
     from keepsight.inference import Generate
     from keepsight.judge_checks import attack_judge, calibrate_judge
     from keepsight.models import load
     from keepsight.models.replay import Replay
     from keepsight.store import Store, load_matrix, load_run
+    from keepsight.tune.callback import ForgettingCallback
     from keepsight.types import (
         KeepsightError,
         Media,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from keepsight.verbs import audit, compare, evaluate_tasks, fine_tune, rescore
 
 __all__ = [
+    "ForgettingCallback",
     "Generate",
     "KeepsightError",
     "Media",
@@ -50,7 +54,10 @@ __all__ = [
     "calibrate_judge",
     "compare",
     "evaluate_tasks",
+    "export",
     "fine_tune",
+    "gate",
+    "import_logs",
     "load",
     "load_matrix",
     "load_run",
@@ -58,11 +65,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "keepsight.exchange": ["export", "import_logs"],
+    "keepsight.gating": ["gate"],
     "keepsight.inference": ["Generate"],
     "keepsight.judge_checks": ["attack_judge", "calibrate_judge"],
     "keepsight.models": ["load"],
     "keepsight.models.replay": ["Replay"],
     "keepsight.store": ["Store", "load_matrix", "load_run"],
+    "keepsight.tune.callback": ["ForgettingCallback"],
     "keepsight.types": [
         "KeepsightError",
         "Media",

@@ -80,6 +80,14 @@ class Shelf(str, Enum):
     judges = "judges"
 
 
+class ExportForm(str, Enum):
+    """What runs can be written as."""
+
+    csv = "csv"
+    latex = "latex"
+    inspect = "inspect"
+
+
 @app.command()
 def audit(
     base: Annotated[
@@ -221,19 +229,54 @@ def compare(
     after: Annotated[
         Path, typer.Argument(help="Run directory of the same task, asked of another checkpoint.")
     ],
-    top: Annotated[int, typer.Option("--top", min=0, help="Changed answers to show.")] = 10,
+    scorer: Annotated[
+        str | None, typer.Option("--scorer", help="Whose scores; default: the headline's.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=0, help="Changed classes and answers to show.")] = 10,
 ) -> None:
     """Compare two runs of one task, sample by sample."""
     from keepsight import verbs
     from keepsight.console import comparison_lines
 
-    _print(*comparison_lines(verbs.compare(before, after), top))
+    _print(*comparison_lines(verbs.compare(before, after, scorer=scorer), top))
+
+
+@app.command()
+def gate(
+    runs: Annotated[
+        list[Path], typer.Argument(help="An audit's directory; or run directories, the base's first.")
+    ],
+    max_forgetting: Annotated[
+        float, typer.Option("--max_forgetting", min=0, help="What may be lost on a task: 0.02 is two points.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Pass only when forgetting beyond the limit is ruled out.")
+    ] = False,
+    tasks: Annotated[str, typer.Option("--tasks", help="Only these tasks; default: all.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
+) -> None:
+    """Exit with 4 when a checkpoint forgot more than allowed."""
+    from keepsight.console import gate_lines
+    from keepsight.gating import gate as hold
+
+    found = hold(runs, max_forgetting, strict=strict, tasks=listed(tasks))
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1))
+    else:
+        _print(*gate_lines(found))
+    code = {"passed": 0, "failed": GATE_FAILED, "too little data": PARTIAL}[found.decision]
+    raise typer.Exit(code)
 
 
 @app.command()
 def score(
     runs: Annotated[list[Path], typer.Argument(help="Finished run directories.")],
-    judges: Judges = JUDGES,
+    judges: Annotated[
+        str,
+        typer.Option(
+            "--judges", "--judge", "--scorer", help="Of label, embedding, taxonomy, llm; or file.py:function."
+        ),
+    ] = JUDGES,
     llm_judge: LLMJudge = None,
     judge_args: JudgeArgs = "",
     embedder: Embedder = "tiny",
@@ -254,6 +297,45 @@ def score(
         for line in failed:
             typer.echo(f"keepsight: {line}", err=True)
         raise typer.Exit(PARTIAL)
+
+
+@app.command("import")
+def import_runs(
+    logs: Annotated[
+        list[Path], typer.Argument(help="Per model, base first: a directory, results file or samples file.")
+    ],
+    output_path: OutputPath = OUT,
+    names: Annotated[str, typer.Option("--names", help="What to call the models, comma-separated.")] = "",
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="The score to compare; default: the log's first.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Field of the document that samples on one picture share.")
+    ] = None,
+) -> None:
+    """Make runs of logs by lm-eval, lmms-eval or Inspect."""
+    from keepsight.exchange import import_logs
+
+    found = import_logs(logs, output_path, names=listed(names), metric=metric, group=group)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    for run in found.matrix.runs.values():
+        typer.echo(f"{run.manifest['checkpoint']}, {run.manifest['task']}: {run.path}")
+    _print_audit(found.matrix, output_path / "matrix.json")
+    _leave(found.matrix)
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="A run directory, or the directory of an audit.")],
+    form: Annotated[ExportForm, typer.Option("--format", help="What to write.")],
+    output: Annotated[Path, typer.Option("--output", help="File; for an audit's Inspect logs a directory.")],
+) -> None:
+    """Write a run or an audit as CSV, LaTeX or Inspect's log."""
+    from keepsight.exchange import export as write
+
+    for written in write(path, form.value, output):
+        typer.echo(f"written: {written}")
 
 
 @app.command()

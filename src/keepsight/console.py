@@ -15,10 +15,21 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from keepsight.report.wording import count, figure, interval, p_value, points, printable, span
+from keepsight.report.wording import (
+    MISSING,
+    count,
+    figure,
+    interval,
+    p_value,
+    percent,
+    points,
+    printable,
+    span,
+)
 
 if TYPE_CHECKING:
     from keepsight.evaluate import Progress
+    from keepsight.gating import Gate, Gated
     from keepsight.judge_checks import Calibrated
     from keepsight.report.claims import Claim
     from keepsight.scoring.judges.attack import AttackReport
@@ -33,6 +44,7 @@ __all__ = [
     "claim_lines",
     "comparison_lines",
     "figures_table",
+    "gate_lines",
     "judging_lines",
     "plan_table",
     "progress_bar",
@@ -106,13 +118,13 @@ def figures_table(matrix: ResultMatrix) -> Table:
 
 def scorers_table(runs: Sequence[Run]) -> Table:
     """What every scorer of a run makes of the same answers."""
-    from keepsight.scoring.metrics import accuracy
+    from keepsight.scoring.metrics import mean_score
 
     table = _table("task", "judge", "%", "interval", "n")
     for run in runs:
         samples = [record.sample for record in run.records]
         for name in run.manifest["scorers"]:
-            found = accuracy(samples, run.scores(name))
+            found = mean_score(samples, run.scores(name))
             cells = (name, figure(found.value), interval(found.low, found.high), f"{found.n}/{found.total}")
             table.add_row(Text(printable(run.manifest["task"])), *map(Text, cells))
     return table
@@ -139,7 +151,9 @@ def _duration(seconds: float) -> str:
 
 
 def summary_lines(matrix: ResultMatrix) -> list[str]:
-    """What could not be scored, and which cells failed."""
+    """What could not be scored, which cells failed, and which cannot be compared with the first row."""
+    from keepsight.scoring.forgetting import incomparable_cells
+
     lines = []
     unscored = list(_unscored(matrix))
     if unscored:
@@ -147,6 +161,9 @@ def summary_lines(matrix: ResultMatrix) -> list[str]:
     lines += judging_lines(list(matrix.runs.values()))
     lines += [
         f"failed: {cell['row']} on {cell['col']}: {cell['error']}" for cell in matrix.meta.get("failed", ())
+    ]
+    lines += [
+        f"not comparable: {row} on {col}: {why}" for (row, col), why in incomparable_cells(matrix).items()
     ]
     return [printable(line) for line in lines]
 
@@ -276,18 +293,75 @@ def _unscored(matrix: ResultMatrix) -> Iterator[str]:
                 yield f"{record.sample.id}: {score.explanation or score.status}"
 
 
+def gate_lines(gate: Gate) -> Sequence[Table | str]:
+    """A table of what was held to the limit, what could not be compared, and the decision."""
+    table = _table("checkpoint", "task", "forgotten", "interval", "n", "outcome")
+    for cell in gate.cells:
+        cells = (cell.row, cell.col, *_forgotten(cell), count(cell.n), cell.outcome)
+        table.add_row(*(Text(printable(text)) for text in cells))
+    notes = [f"{cell.row} on {cell.col}: {cell.why}" for cell in gate.cells if cell.why]
+    left = sum(cell.unpaired for cell in gate.cells)
+    notes += [f"left out: {count(left)} samples that were not scored in both runs"] if left else []
+    return [table, "", *map(printable, notes), _decision(gate)]
+
+
+def _forgotten(cell: Gated) -> tuple[str, str]:
+    if cell.forgotten is None or cell.low is None or cell.high is None:
+        return MISSING, MISSING
+    return points(cell.forgotten), span(cell.low, cell.high)
+
+
+def _decision(gate: Gate) -> str:
+    limit = f"{100 * gate.max_forgetting:g} points"
+    counts = Counter(cell.outcome for cell in gate.cells)
+    told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    rule = "ruled out everywhere" if gate.strict else "not shown anywhere"
+    return {
+        "passed": f"passed: forgetting beyond {limit} is {rule} ({told})",
+        "failed": f"failed: forgetting beyond {limit} ({told})",
+        "too little data": f"too little data to judge forgetting beyond {limit} ({told})",
+    }[gate.decision]
+
+
 def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | str]:
-    """The paired difference in words, and a table of the answers that changed most."""
+    """The paired difference in words, what was left out, and tables of the classes and answers that changed most."""
     drop = comparison.drop
+    test = {"mcnemar": "exact McNemar", "sign flip": "sign flips of clusters"}.get(drop.method, drop.method)
     words = [
-        f"{printable(drop.col)}: {figure(drop.reference)} → {figure(drop.current)} %, n {count(drop.n)}",
-        f"lost {points(drop.difference).lstrip('+')} points ({span(drop.low, drop.high)}), p {p_value(drop.p)}: {drop.verdict}",
+        f"{drop.col}: {figure(drop.reference)} → {figure(drop.current)} %, n {count(drop.n)}",
+        f"lost {points(drop.difference).lstrip('+')} points ({span(drop.low, drop.high)}), {test} p {p_value(drop.p)}: {drop.verdict}",
+        f"{count(drop.lost)} samples fell, {count(drop.gained)} rose",
+        *_left_out(comparison),
     ]
+    parts: list[Table | str] = [printable(line) for line in words]
+    if any(change.lost or change.gained for change in comparison.classes):
+        parts += ["", _classes_table(comparison, top)]
     changed = [flow for flow in comparison.flow if flow.before != flow.after]
     if not changed:
-        return [*words, "no answer changed"]
+        return [*parts, "no answer changed"]
     table = _table("truth", "said before", "says now", "times")
     for flow in sorted(changed, key=lambda flow: -flow.count)[:top]:
         cells = (flow.truth, flow.before, flow.after, str(flow.count))
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    return [*words, "", table]
+    return [*parts, "", table]
+
+
+def _left_out(comparison: Comparison) -> list[str]:
+    counts = {
+        "only in the first run": comparison.only_before,
+        "only in the second run": comparison.only_after,
+        "not scored in both": comparison.unscored,
+    }
+    told = ", ".join(f"{count(n)} {why}" for why, n in counts.items() if n)
+    return [f"left out: {told}"] if told else []
+
+
+def _classes_table(comparison: Comparison, top: int) -> Table:
+    """The classes that changed most, largest loss first."""
+    table = _table("class", "before", "now", "lost", "interval", "n", "verdict")
+    moved = [change for change in comparison.classes if change.lost or change.gained]
+    for change in sorted(moved, key=lambda change: -abs(change.difference))[:top]:
+        figures = (percent(change.before), percent(change.after), points(change.difference))
+        cells = (change.label, *figures, span(change.low, change.high), str(change.n), change.verdict)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table

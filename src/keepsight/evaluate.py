@@ -15,7 +15,7 @@ from typing import Any
 
 from keepsight.errors import redacted
 from keepsight.scoring.forgetting import forgetting
-from keepsight.scoring.metrics import accuracy
+from keepsight.scoring.metrics import mean_score
 from keepsight.store import Identity, RunWriter, Store, is_final, sample_hash, write_matrix
 from keepsight.types import (
     VLM,
@@ -332,7 +332,7 @@ def _finish(writer: RunWriter, samples: Sequence[Sample], task: Task) -> None:
     writer.finish(_measure(task.metrics, samples, scores[task.score.name]), by_scorer)
 
 
-def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric] = (accuracy,)) -> Run:
+def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric] = (mean_score,)) -> Run:
     """Adds one scorer's word on the outputs of a finished run; nothing is generated.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 from keepsight.store import Store
 from keepsight.types import VLM, KeepsightError, Scorer, Task, TextEmbedder
 
-__all__ = ["ASKING", "JUDGES", "JUDGE_ARGS", "Judges", "model_judge", "most_requests"]
+__all__ = ["ASKING", "JUDGES", "JUDGE_ARGS", "NEED_LABELS", "Judges", "model_judge", "most_requests"]
 
 JUDGES: Mapping[str, str] = {
     "label": "whole-word match of label names, the longest first; the headline score",
@@ -21,6 +21,7 @@ JUDGES: Mapping[str, str] = {
 }
 ASKING = ("llm", "verdict")  # the judges that ask a model
 JUDGE_ARGS = ("repeats", "temperature", "max_new_tokens", "top_p", "seed", "max_answer_chars")
+NEED_LABELS = ("label", "embedding", "taxonomy")
 
 
 class Judges:
@@ -36,8 +37,10 @@ class Judges:
         embedder: Any,
         judge_args: Mapping[str, Any] | None = None,
     ) -> None:
-        if unknown := [name for name in names if name not in JUDGES]:
-            raise KeepsightError(f"unknown judge {unknown[0]!r}; choose from {', '.join(JUDGES)}")
+        if unknown := [name for name in names if name not in JUDGES and ".py:" not in name]:
+            raise KeepsightError(
+                f"unknown judge {unknown[0]!r}; choose from {', '.join(JUDGES)}, or give file.py:function"
+            )
         asking = [name for name in names if name in ASKING]
         if asking and llm_judge is None:
             raise KeepsightError(
@@ -66,13 +69,20 @@ class Judges:
         return models.load(self._llm_judge)
 
     def build(self, name: str, labels: tuple[str, ...], store: Store) -> Scorer:
-        """The judge of this name for a label set; one that asks a model looks into `store` first."""
+        """The judge of this name for a label set; one that asks a model looks into `store` first.
+
+        `file.py:function` is called and returns one.
+        """
         from keepsight.scoring.judges.embedding import EmbeddingJudge
         from keepsight.scoring.judges.label_match import LabelMatch
         from keepsight.scoring.taxonomy import Taxonomy
 
         if name in ASKING:
             return model_judge(name, self._llm, store, self._judge_args)
+        if ".py:" in name:
+            from keepsight.tasks import function_of_file
+
+            return function_of_file(name, "judge")()
         builders: dict[str, Callable[[], Scorer]] = {
             "label": lambda: LabelMatch(labels),
             "taxonomy": lambda: Taxonomy(labels),

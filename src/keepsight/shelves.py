@@ -33,14 +33,10 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _methods() -> list[tuple[str, str]]:
-    from keepsight.tune.methods import METHODS
+    """What `keepsight tune --method` takes."""
+    from keepsight.tune.config import TRAINED_PARTS
 
-    trained = [
-        ("linear", "tunes the projector alone"),
-        ("lora", "tunes LoRA matrices in the language model, and the projector"),
-        ("full", "tunes every tensor"),
-    ]
-    return trained + [(name, (method.__doc__ or "").partition("\n")[0]) for name, method in METHODS.items()]
+    return list(TRAINED_PARTS.items())
 
 
 # shelf -> the function that gives (name, description) of everything on it

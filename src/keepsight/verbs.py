@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from keepsight.evaluate import Limit, Progress, evaluate_all, select, unanswered
 from keepsight.evaluate import audit as audit_models
 from keepsight.evaluate import rescore as rescore_run
-from keepsight.judging import Judges
+from keepsight.judging import NEED_LABELS, Judges
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import Store, load_run
 from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
 
 if TYPE_CHECKING:
     from keepsight.scoring.forgetting import Drop
-    from keepsight.scoring.tables import AnswerFlow
+    from keepsight.scoring.tables import AnswerFlow, ClassChange
     from keepsight.tune.progress import TrainProgress
 
 __all__ = [
@@ -204,35 +204,68 @@ def rendered_prompts(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs of one task: the paired difference, and which answers became which."""
+    """Two runs of one task: the paired difference, class by class, and which answers became which."""
 
     before: Run
     after: Run
     drop: Drop
+    classes: Sequence[ClassChange]  # empty where every target is one of its own, as in captions
     flow: Sequence[AnswerFlow]
+    only_before: int  # samples that the other run was not asked
+    only_after: int
+    unscored: int  # samples of both runs that one of them has no score for
 
 
-def compare(before: Run | str | Path, after: Run | str | Path) -> Comparison:
+def compare(before: Run | str | Path, after: Run | str | Path, *, scorer: str | None = None) -> Comparison:
     """Compares two runs of one task on the samples that both scored.
 
-    Raises KeepsightError when the runs are of different tasks, share no samples, or asked different questions.
-    """
-    from keepsight.scoring.forgetting import forgetting
-    from keepsight.scoring.tables import answer_flow
+    Args:
+        scorer: whose scores; by default the headline scorer's.
 
-    first, second = (run if isinstance(run, Run) else load_run(run) for run in (before, after))
+    Raises:
+        KeepsightError: the runs are of different tasks, share no scored samples, asked different questions under one
+            id, or were scored by different rules.
+    """
+    from keepsight.report.changes import has_classes
+    from keepsight.scoring.forgetting import forgetting, pair_runs
+    from keepsight.scoring.tables import answer_flow, per_class
+
+    first, second = (
+        _read_by(run if isinstance(run, Run) else load_run(run), scorer) for run in (before, after)
+    )
     task, other = first.manifest["task"], second.manifest["task"]
     if task != other:
         raise KeepsightError(
             f"{first.path} is a run of {task}, {second.path} one of {other}; compare runs of one task"
         )
+    pair_runs(first, second)  # says why, where forgetting would only mark the cell
     rows = ("before", "after")
     (drop,) = forgetting(ResultMatrix(rows, (task,), {(rows[0], task): first, (rows[1], task): second}))
     if not drop.n:
         raise KeepsightError(
             f"{first.path} and {second.path} have no scored sample in common; use the same limit"
         )
-    return Comparison(first, second, drop, answer_flow(first, second))
+    asked = [{record.sample.id for record in run.records} for run in (first, second)]
+    only = len(asked[0] - asked[1]), len(asked[1] - asked[0])
+    return Comparison(
+        first,
+        second,
+        drop,
+        per_class(first, second) if has_classes(first) else (),
+        answer_flow(first, second),
+        *only,
+        unscored=drop.unpaired - sum(only),
+    )
+
+
+def _read_by(run: Run, scorer: str | None) -> Run:
+    """The run with `scorer` as its headline."""
+    if scorer is None:
+        return run
+    known = run.manifest["scorers"]
+    if scorer not in known:
+        raise KeepsightError(f"{run.path} has no scores by {scorer!r}; it has {', '.join(known)}")
+    return replace(run, manifest={**run.manifest, "scorer": scorer})
 
 
 def rescore(
@@ -243,9 +276,13 @@ def rescore(
     judge_args: Mapping[str, Any] | None = None,
     embedder: Any = "tiny",
 ) -> list[Run]:
-    """Lets further judges score finished runs of classification tasks; nothing is generated.
+    """Lets further judges score finished runs; nothing is generated.
 
-    Raises KeepsightError when a run is not finished or its task has no labels.
+    Args:
+        judges: names, or `file.py:function` that returns a scorer. Those that match labels need a task with labels.
+
+    Raises:
+        KeepsightError: a run is not finished, or its task has no labels and the judge needs them.
     """
     asked = Judges(judges, llm_judge, embedder, judge_args)
     stores: dict[Path, Store] = {}
@@ -253,11 +290,15 @@ def rescore(
     for given in runs:
         run = given if isinstance(given, Run) else load_run(given)
         labels = tuple(run.manifest["labels"])
-        if not labels or run.path is None:
-            raise KeepsightError(f"run {run.path} has no label set; its scores come from its task alone")
+        if run.path is None:
+            raise KeepsightError("a run that was made by hand lies nowhere; load one with load_run")
         root = run.path.parents[2]
         store = stores.setdefault(root.resolve(), Store(root))
         for name in asked.names:
+            if not labels and name in NEED_LABELS:
+                raise KeepsightError(
+                    f"run {run.path} has no label set, which judge {name} matches; use llm or file.py:function"
+                )
             run = rescore_run(run, asked.build(name, labels, store), store)
         scored.append(run)
     return scored

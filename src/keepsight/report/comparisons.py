@@ -31,6 +31,7 @@ class Reference:
     meaning: str
     drops: Mapping[Cell, Drop] = field(default_factory=dict)
     why_not: str = ""
+    incomparable: Mapping[Cell, str] = field(default_factory=dict)  # cells that cannot be compared, and why
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ def _reference(matrix: ResultMatrix, key: Against, level: float) -> Reference:
     rows = {name: index for index, name in enumerate(matrix.rows)}
     cols = {name: index for index, name in enumerate(matrix.cols)}
     try:
-        drops = {(rows[drop.row], cols[drop.col]): drop for drop in forgetting(matrix, key, level=level)}
+        found = {(rows[drop.row], cols[drop.col]): drop for drop in forgetting(matrix, key, level=level)}
     except KeepsightError as error:
         return Reference(key, label, meaning, why_not=str(error))
-    if not drops:
-        return Reference(key, label, meaning, why_not="no cell of this audit has such a reference")
-    return Reference(key, label, meaning, drops)
+    incomparable = {cell: drop.why for cell, drop in found.items() if drop.verdict == "not comparable"}
+    drops = {cell: drop for cell, drop in found.items() if cell not in incomparable}
+    why_not = next(iter(incomparable.values()), "no cell of this audit has such a reference")
+    return Reference(key, label, meaning, drops, "" if drops else why_not, incomparable)

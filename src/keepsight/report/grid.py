@@ -150,15 +150,17 @@ def _cell(audit: Audit, row: int, col: int, error: str) -> CellView:
     change, verdict = _change(drop)
     unscored = f" of {count(found.total)}" if found.n != found.total else ""
     value, ends = figure(found.value, share=share), interval(found.low, found.high, share=share)
-    told = f"{place}: {value}, interval {ends}, n {count(found.n)}{unscored}{_told(drop)}"
+    why_not = printable(audit.references[0].incomparable.get((row, col), ""))
+    against = f"; not comparable with {audit.rows[0]}: {why_not}" if why_not else _told(drop)
+    told = f"{place}: {value}, interval {ends}, n {count(found.n)}{unscored}{against}"
     return CellView(
         key,
         told,
         value,
         ends,
         f"n {count(found.n)}" + (f"/{count(found.total)}" if unscored else ""),
-        change,
-        verdict,
+        "not comparable" if why_not else change,
+        "not comparable" if why_not else verdict,
         shade_of(drop.difference, drop.verdict) if drop else 0,
         audit.tuned.get(row) == col,
     )

@@ -37,6 +37,7 @@ class MatrixTable:
     titles: tuple[tuple[str, str], ...]  # row and column title of every drop
     compared: int
     level: float
+    incomparable: tuple[tuple[str, str, str], ...] = ()  # row title, column title, why
 
     def text(self, width: int = WIDTH) -> str:
         """The table in blocks of as many columns as fit into `width` cells, then the real differences."""
@@ -61,6 +62,8 @@ class MatrixTable:
         return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body, ["n", *self.n]])
 
     def _told(self, width: int) -> Iterator[str]:
+        for row, col, why in self.incomparable:
+            yield from wrap(f"not comparable: {row} on {col}: {why}", width)
         if not self.compared:
             yield from wrap("Nothing to compare with.", width)
             return
@@ -101,6 +104,10 @@ def read_table(matrix: ResultMatrix, level: float = 0.95) -> MatrixTable:
         titles=tuple((printable(audit.rows[row]), printable(audit.cols[col])) for (row, col), _ in real),
         compared=len(audit.base),
         level=level,
+        incomparable=tuple(
+            (printable(audit.rows[row]), printable(audit.cols[col]), printable(why))
+            for (row, col), why in audit.references[0].incomparable.items()
+        ),
     )
 
 

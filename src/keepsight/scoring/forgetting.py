@@ -3,7 +3,8 @@
 Difference = reference minus current, over the samples that both runs scored: positive means lost. All comparisons of
 one call are a family: p-values are Holm-adjusted over it and each interval is taken at its comparison's Holm level, so
 a drop is called "forgotten" exactly when its corrected interval lies above zero. Everything else that does not lie
-below zero is "no evidence", which is not the same as "kept".
+below zero is "no evidence", which is not the same as "kept". Two runs that asked different things, or whose answers were
+scored by different rules, are "not comparable": that comparison says why, has no figures and is no part of the family.
 """
 
 from __future__ import annotations
@@ -23,10 +24,27 @@ from keepsight.scoring.statistics import (
 )
 from keepsight.types import KeepsightError, Record, ResultMatrix, Run
 
-__all__ = ["Against", "Drop", "Pairing", "Verdict", "correct", "forgetting", "pair_runs", "verdict_of"]
+__all__ = [
+    "Against",
+    "Drop",
+    "NotComparable",
+    "Pairing",
+    "Verdict",
+    "correct",
+    "forgetting",
+    "incomparable_cells",
+    "pair_runs",
+    "resamples_for",
+    "verdict_of",
+]
 
+_ASKED = ("prompt", "target")
 Against = Literal["base", "own", "best"]
-Verdict = Literal["forgotten", "improved", "no evidence"]
+Verdict = Literal["forgotten", "improved", "no evidence", "not comparable"]
+
+
+class NotComparable(KeepsightError):
+    """Two runs cannot be paired; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class Drop:
     level: float = 0.95  # the Holm level of this interval
     method: str = "mcnemar"
     against: str = "base"
+    why: str = ""  # of the verdict "not comparable"
 
 
 @dataclass(frozen=True)
@@ -78,18 +97,28 @@ def forgetting(matrix: ResultMatrix, against: Against = "base", *, level: float 
     A cell that would be compared with itself, or whose run is missing, has no Drop.
     """
     cells = list(_comparisons(matrix, against))
-    pairings = [pair_runs(matrix[reference, col], matrix[row, col]) for row, col, reference in cells]
-    results = correct(pairings, level)
+    found = [_paired(matrix[reference, col], matrix[row, col]) for row, col, reference in cells]
+    results = iter(correct([pairing for pairing in found if isinstance(pairing, Pairing)], level))
     return [
-        _drop(row, col, reference, pairing, result, adjusted, against)
-        for (row, col, reference), pairing, (result, adjusted) in zip(cells, pairings, results, strict=True)
+        _drop(*cell, pairing, *next(results), against)
+        if isinstance(pairing, Pairing)
+        else _not_comparable(*cell, pairing, against)
+        for cell, pairing in zip(cells, found, strict=True)
     ]
+
+
+def incomparable_cells(matrix: ResultMatrix, against: Against = "base") -> dict[tuple[str, str], str]:
+    """(row, col) -> why the cell cannot be compared with its reference; no statistics are computed."""
+    found = {
+        (row, col): _paired(matrix[reference, col], matrix[row, col])
+        for row, col, reference in _comparisons(matrix, against)
+    }
+    return {cell: why for cell, why in found.items() if isinstance(why, str)}
 
 
 def correct(pairings: Sequence[Pairing], level: float = 0.95) -> list[tuple[PairedDifference, float]]:
     """Each comparison with its interval at the Holm level of the family, and its adjusted p-value."""
-    # the interval's end at the strictest level must still be a replicate, not the most extreme one
-    n_resamples = max(10_000, math.ceil(20 * len(pairings) / (1 - level)))
+    n_resamples = resamples_for(len(pairings), level)
     pvalues = [_compare(pairing, level, n_resamples).p for pairing in pairings]
     results = []
     for pairing, adjusted, own_level in zip(
@@ -101,19 +130,32 @@ def correct(pairings: Sequence[Pairing], level: float = 0.95) -> list[tuple[Pair
     return results
 
 
-def pair_runs(reference: Run, current: Run) -> Pairing:
-    """Joins the headline scores of two runs by sample id.
+def resamples_for(comparisons: int, level: float) -> int:
+    """How often to draw, so that an interval's end at the strictest level is a replicate and not the most extreme one."""
+    return max(10_000, math.ceil(20 * comparisons / (1 - level)))
 
-    Raises KeepsightError if an id comes twice in a run, or if the two runs asked different things under one id.
+
+def pair_runs(reference: Run, current: Run, scorer: str | None = None) -> Pairing:
+    """Joins the scores of two runs by sample id.
+
+    Args:
+        scorer: whose scores (default: each run's headline scorer).
+
+    Raises:
+        NotComparable: the runs asked different things under one id, are of two versions of a task, or were scored by
+            different rules; or an id comes twice in a run.
     """
     before, after = _by_id(reference), _by_id(current)
+    first, second = scorer or reference.scorer, scorer or current.scorer
+    _check_same_rules(reference, current, first, second)
     ids, values = [], []
     for key, record in before.items():
         if key not in after:
             continue
-        _check_same_question(record, after[key], reference, current)
-        pair = record.scores[reference.scorer].value, after[key].scores[current.scorer].value
-        if not any(math.isnan(value) for value in pair):
+        pair = _value(record, first), _value(after[key], second)
+        scored = not any(math.isnan(value) for value in pair)
+        _check_same_question(record, after[key], reference, current, pictures=scored)
+        if scored:
             ids.append(key)
             values.append(pair)
     return Pairing(
@@ -172,6 +214,14 @@ def _best_row(matrix: ResultMatrix, position: int, col: str) -> str | None:
     return max(known, key=lambda row: known[row]) if known else None
 
 
+def _paired(reference: Run, current: Run) -> Pairing | str:
+    """The pairing, or why there is none."""
+    try:
+        return pair_runs(reference, current)
+    except NotComparable as error:
+        return str(error)
+
+
 def _compare(pairing: Pairing, level: float, n_resamples: int) -> PairedDifference:
     return paired_difference(
         pairing.reference, pairing.current, pairing.clusters, level, n_resamples=n_resamples
@@ -209,22 +259,73 @@ def _drop(
     )
 
 
+def _not_comparable(row: str, col: str, reference_row: str, why: str, against: str) -> Drop:
+    nan = math.nan
+    return Drop(
+        row=row,
+        col=col,
+        reference_row=reference_row,
+        reference=nan,
+        current=nan,
+        difference=nan,
+        low=nan,
+        high=nan,
+        p=1.0,
+        p_adjusted=1.0,
+        n=0,
+        lost=0,
+        gained=0,
+        verdict="not comparable",
+        method="",
+        against=against,
+        why=why,
+    )
+
+
+def _value(record: Record, scorer: str) -> float:
+    """nan where the scorer has no word on this record: a run that was stopped before it was scored."""
+    score = record.scores.get(scorer)
+    return math.nan if score is None else score.value
+
+
 def _by_id(run: Run) -> dict[str, Record]:
     records: dict[str, Record] = {}
     for record in run.records:
         if record.sample.id in records:
-            raise KeepsightError(
+            raise NotComparable(
                 f"sample id {record.sample.id} comes twice in the run {_name(run)}; ids must be unique"
             )
         records[record.sample.id] = record
     return records
 
 
-def _check_same_question(before: Record, after: Record, reference: Run, current: Run) -> None:
-    """The id alone does not make a pair: prompt and target must be the same, too."""
-    for field in ("prompt", "target"):
-        if getattr(before.sample, field) != getattr(after.sample, field):
-            raise KeepsightError(
+def _check_same_rules(reference: Run, current: Run, first: str, second: str) -> None:
+    """A difference of two figures means something only if both were read by the same rules."""
+    names = f"{_name(reference)} and {_name(current)}"
+    if first != second:
+        raise NotComparable(f"{names} were scored by {first} and {second}; let one scorer score both")
+    versions = [run.manifest.get("scorers", {}).get(first) for run in (reference, current)]
+    if versions[0] != versions[1]:
+        raise NotComparable(
+            f"{names} were scored by different versions of {first} ({versions[0]}, {versions[1]}); score both again"
+        )
+    versions = [run.manifest.get("task_version") for run in (reference, current)]
+    if versions[0] != versions[1]:
+        raise NotComparable(
+            f"{names} were asked versions {versions[0]} and {versions[1]} of the task; evaluate both on one"
+        )
+
+
+def _check_same_question(
+    before: Record, after: Record, reference: Run, current: Run, *, pictures: bool
+) -> None:
+    """The id alone does not make a pair: prompt, target and pictures must be the same, too."""
+    told = {field: getattr(before.sample, field) != getattr(after.sample, field) for field in _ASKED}
+    if pictures:  # what was scored could be read
+        told["picture"] = before.sample.media != after.sample.media
+    for field, differs in told.items():
+        if differs:
+            raise NotComparable(
                 f"sample {before.sample.id} has another {field} in {_name(current)} than in {_name(reference)}; "
                 "evaluate both on the same task"
             )

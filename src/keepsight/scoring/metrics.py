@@ -17,6 +17,7 @@ from keepsight.types import KeepsightError, MetricValue, Sample, Score
 __all__ = [
     "accuracy",
     "effective_size",
+    "mean_score",
     "mean_value",
     "not_ok_counts",
     "refused_share",
@@ -43,6 +44,12 @@ def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValu
     mean = math.fsum(values) / len(values) if values else math.nan
     low, high = bootstrap_mean(values, [sample.cluster for sample, _ in kept])
     return _metric("mean_value", mean, low, high, len(kept), scores)
+
+
+def mean_score(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """`accuracy` where every score is 0 or 1, `mean_value` of all other scorers."""
+    binary = all(score.value in (0.0, 1.0) for score in scores if score.scored)
+    return accuracy(samples, scores) if binary else mean_value(samples, scores)
 
 
 def yes_ratio(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:

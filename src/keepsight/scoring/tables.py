@@ -204,12 +204,15 @@ def cohen_kappa(both: int, only_first: int, only_second: int, neither: int) -> f
     return ((both + neither) / n - by_chance) / (1 - by_chance)
 
 
-def per_class(before: Run, after: Run, level: float = 0.95) -> list[ClassChange]:
-    """Each true class before and after, paired, Holm-corrected over the classes, in the order of `before`."""
+def per_class(before: Run, after: Run, level: float = 0.95, scorer: str | None = None) -> list[ClassChange]:
+    """Each true class before and after, paired, Holm-corrected over the classes, in the order of `before`.
+
+    `scorer` is whose scores are compared, by default each run's headline scorer's.
+    """
     labels: dict[str, str] = {}
     for run in (before, after):
         labels.update({record.sample.id: _truth(record) for record in run.records})
-    whole = pair_runs(before, after)
+    whole = pair_runs(before, after, scorer)
     joined = set(whole.ids)
     missing = Counter(label for key, label in labels.items() if key not in joined)
     parts = {

@@ -18,7 +18,7 @@ from keepsight.tasks.emt import emt
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
 from keepsight.types import KeepsightError, Task
 
-__all__ = ["TASKS", "TaskInfo", "available", "get"]
+__all__ = ["TASKS", "TaskInfo", "available", "function_of_file", "get"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
@@ -65,7 +65,7 @@ def get(name: str, **arguments: Any) -> Task:
     if name.startswith("emt:"):
         return _built(name, emt, (_known_set(name),), arguments)
     if ".py:" in name:
-        return _built(name, _from_file(name), (), arguments)
+        return _built(name, function_of_file(name), (), arguments)
     for point in _entry_points():
         if point.name == name:
             return _built(name, point.load(), (), arguments)
@@ -107,23 +107,28 @@ def _nearest(name: str) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else "; `keepsight ls tasks` lists what there is"
 
 
-def _from_file(name: str) -> Callable[..., Task]:
-    """A function of a Python file the user points at. Running the user's own code is what was asked for."""
+def function_of_file(name: str, what: str = "task") -> Callable[..., Any]:
+    """A function of a Python file the user points at. Running the user's own code is what was asked for.
+
+    Args:
+        name: `path/to/file.py:function`.
+        what: what the function makes, for error messages.
+    """
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
     if not path.is_file():
-        raise KeepsightError(f"task {name}: no file {file}")
-    spec = importlib.util.spec_from_file_location(f"keepsight_task_{path.stem}", path)
+        raise KeepsightError(f"{what} {name}: no file {file}")
+    spec = importlib.util.spec_from_file_location(f"keepsight_{what}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up while it runs
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise KeepsightError(f"task {name}: {path} failed with {type(error).__name__}: {error}") from error
+        raise KeepsightError(f"{what} {name}: {path} failed with {type(error).__name__}: {error}") from error
     builder = getattr(module, function, None)
     if not callable(builder):
-        raise KeepsightError(f"task {name}: {path} has no function {function!r}")
+        raise KeepsightError(f"{what} {name}: {path} has no function {function!r}")
     return builder
 
 

@@ -10,9 +10,14 @@ from typing import Literal
 
 from keepsight.types import KeepsightError
 
-__all__ = ["SCHEDULES", "SFTConfig", "TrainedPart", "help_of"]
+__all__ = ["SCHEDULES", "TRAINED_PARTS", "SFTConfig", "TrainedPart", "help_of"]
 
 TrainedPart = Literal["linear", "lora", "full"]
+TRAINED_PARTS: dict[str, str] = {
+    "linear": "tunes the projector alone",
+    "lora": "tunes LoRA matrices in the language model, and the projector",
+    "full": "tunes every tensor",
+}
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 
 
@@ -76,8 +81,8 @@ class SFTConfig:
             raise KeepsightError(
                 f"lr_scheduler_type {self.lr_scheduler_type!r} is none of {', '.join(SCHEDULES)}"
             )
-        if self.method not in ("linear", "lora", "full"):
-            raise KeepsightError(f"method {self.method!r} is none of linear, lora, full")
+        if self.method not in TRAINED_PARTS:
+            raise KeepsightError(f"method {self.method!r} is none of {', '.join(TRAINED_PARTS)}")
         for name in (
             "num_train_epochs",
             "per_device_train_batch_size",
