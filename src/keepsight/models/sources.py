@@ -168,7 +168,7 @@ class BuiltSource:
             {
                 "weights": self.weights_digest,
                 "config": json.loads(self._module.config.to_json_string(use_diff=False)),
-                "tokenizer": tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer),
+                "tokenizer": _tokenizer_rules(tokenizer) if tokenizer.is_fast else str(tokenizer),
                 "image_processor": json.loads(self._processor.image_processor.to_json_string()),
                 "image_backend": getattr(self._processor.image_processor, "backend", "pil"),
                 "chat_template": self._processor.chat_template,
@@ -181,6 +181,12 @@ class BuiltSource:
 
     def load_module(self, device: str) -> Any:
         return self._module
+
+
+def _tokenizer_rules(tokenizer: Any) -> dict[str, Any]:
+    """Without what the last call asked for, which the backend remembers and every call sets again."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    return {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}
 
 
 def state_digest(state: Mapping[str, Any]) -> str:

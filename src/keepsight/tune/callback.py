@@ -131,7 +131,9 @@ class ForgettingCallback(TrainerCallback):
         self._weights = Weights(model)
         self._budget.start()
         self.matrix = self._earlier_rows(state.global_step)
-        if not self.matrix.rows:
+        if self.matrix.rows:
+            self._check_resumed(model, state.global_step)
+        else:
             row = f"step-{state.global_step}" if state.global_step else BASE
             if state.global_step:
                 _log.warning(
@@ -262,6 +264,18 @@ class ForgettingCallback(TrainerCallback):
             raise KeepsightError(f"{path} is of another audit; give this training an output_path of its own")
         return _without(before, {row for row in before.rows if steps[row] > step})
 
+    def _check_resumed(self, model: Any, step: int) -> None:
+        """Says so when the weights are not those that were audited at this step: a checkpoint that was not loaded."""
+        now = Moment(model, self._processor, self._weights.digest()).digest
+        for (row, _), run in self.matrix.runs.items():
+            if self.matrix.meta["steps"][row] == step and run.manifest["checkpoint_digest"] != now:
+                _log.warning(
+                    "the weights are not those that were audited as %s at step %d: was the checkpoint loaded?",
+                    row,
+                    step,
+                )
+                return
+
 
 def trade_offs(matrix: ResultMatrix, drops: Sequence[Drop], tuned_on: str | None) -> dict[str, float]:
     """Row -> what was gained on the tuned task minus what was lost, on average, on the others.
@@ -382,10 +396,11 @@ def _parameters(module: Any) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def undisturbed(module: Any) -> Iterator[None]:
-    """Whatever happens inside, random streams and what the module's parts hold are as before.
+    """Whatever happens inside, random streams and the tensors that the module's parts hold are as before.
 
-    Modes and requires_grad are put back by whoever asks the model; some families also keep something between two forward
-    passes (position offsets, grown rotary tables), which must not reach the next training step.
+    Modes and requires_grad are put back by whoever asks the model; some families also keep tensors between two forward
+    passes (position offsets, grown rotary tables), which must not reach the next training step. What is no tensor stays:
+    transformers installs hooks at the first forward pass and notes that it did.
     """
     import numpy as np
     import torch
@@ -407,10 +422,15 @@ def undisturbed(module: Any) -> Iterator[None]:
 
 
 def _put_back(now: dict[str, Any], before: Mapping[str, Any]) -> None:
-    for name in now.keys() - before.keys():
-        del now[name]
+    """Restores the tensors among these attributes, and what stood where a tensor stands now."""
+    import torch
+
+    for name in [*now]:
+        if isinstance(now[name], torch.Tensor) and name not in before:
+            del now[name]
     for name, value in before.items():
-        if now.get(name) is not value:
+        changed = now.get(name) is not value
+        if changed and (isinstance(value, torch.Tensor) or isinstance(now.get(name), torch.Tensor)):
             now[name] = value
 
 
