@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepsight.scoring.forgetting import Drop, forgetting, pair_runs, verdict_of
+from keepsight.scoring.forgetting import Drop, forgetting, incomparable_cells, pair_runs, verdict_of
 from keepsight.scoring.statistics import holm, mcnemar_exact
-from keepsight.types import KeepsightError
+from keepsight.types import KeepsightError, Media
 from tests.scoring.conftest import make_matrix, make_run
 
 NAN = math.nan
@@ -86,6 +88,55 @@ def test_one_id_for_two_questions_is_refused():
     before, after = make_run([1.0], targets=["cat"]), make_run([1.0], targets=["dog"], checkpoint="x")
     with pytest.raises(KeepsightError, match="sample s0 has another target in x than in m"):
         pair_runs(before, after)
+
+
+def with_samples(run, **change):
+    records = [dataclasses.replace(r, sample=dataclasses.replace(r.sample, **change)) for r in run.records]
+    return dataclasses.replace(run, records=tuple(records))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda run: with_samples(run, target=("dog",)), "another target in x than in base"),
+        (lambda run: with_samples(run, prompt="And now?"), "another prompt in x than in base"),
+        (lambda run: with_samples(run, media=(Media(data=b"other"),)), "another picture in x than in base"),
+        (lambda run: make_run(values(60, 40), scorer="llm", checkpoint="x"), "scored by label and llm"),
+        (
+            lambda run: dataclasses.replace(run, manifest={**run.manifest, "scorers": {"label": "2"}}),
+            r"different versions of label \(1, 2\)",
+        ),
+        (
+            lambda run: dataclasses.replace(run, manifest={**run.manifest, "task_version": "2"}),
+            "versions 1 and 2 of the task",
+        ),
+        (lambda run: dataclasses.replace(run, records=run.records * 2), "comes twice in the run x"),
+    ],
+)
+def test_a_cell_that_asked_something_else_is_marked_and_costs_no_other_cell(change, why):
+    rule = {"scorers": {"label": "1"}, "task_version": "1"}
+
+    def run(right, checkpoint):
+        made = make_run(values(right, 100 - right), checkpoint=checkpoint)
+        return dataclasses.replace(made, manifest={**made.manifest, **rule})
+
+    cells_there = {("base", "a"): run(90, "base"), ("x", "a"): change(run(60, "x"))}
+    cells_there |= {("base", "b"): run(90, "base"), ("x", "b"): run(60, "x")}
+    marked, kept = forgetting(make_matrix(cells_there))
+    assert (marked.row, marked.col, marked.verdict, marked.n) == ("x", "a", "not comparable", 0)
+    assert re.search(why, marked.why) and math.isnan(marked.difference) and math.isnan(marked.low)
+    alone = {cell: its for cell, its in cells_there.items() if cell[1] == "b"}
+    assert [kept] == forgetting(make_matrix(alone))  # no part of the family
+    assert incomparable_cells(make_matrix(cells_there)) == {("x", "a"): marked.why}
+
+
+def test_an_unreadable_picture_is_left_out_not_compared():
+    gone = Media(path=Path("nowhere.png"))
+    runs = [make_run([NAN, 1.0], checkpoint=name) for name in ("base", "x")]
+    for run in runs:
+        object.__setattr__(run.records[0].sample, "media", (gone,))
+    (drop,) = forgetting(make_matrix({("base", "t"): runs[0], ("x", "t"): runs[1]}))
+    assert (drop.n, drop.unpaired) == (1, 1)
 
 
 def test_samples_of_one_picture_are_one_cluster():

@@ -87,7 +87,7 @@ def find_logs(path: Path) -> list[Log]:
         raise KeepsightError(
             f"{path} holds several logs of {twice[0]} ({files}); give the results file of one"
         )
-    return logs
+    return sorted(logs, key=lambda log: log.task)
 
 
 def _results_date(path: Path) -> str | None:

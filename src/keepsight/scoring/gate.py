@@ -9,7 +9,8 @@
 
 The intervals are simultaneous: all stand at 1 - alpha / m, and when r comparisons are found beyond the limit, the others
 are taken again at 1 - alpha / (m - r), until no more are found (Holm's procedure, for a limit other than zero). So the
-probability that anything is called beyond, although nothing is, is at most alpha, however many tasks are gated.
+probability that anything is called beyond, although nothing is, is alpha at most, however many tasks are gated (up to
+what Tango's interval, an approximation, is off in its tail).
 """
 
 from __future__ import annotations
