@@ -13,9 +13,21 @@ from keepsight import Output, cli, verbs
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import load_matrix, load_run
 from keepsight.types import KeepsightError
+from tests.exchange import logs
 from tests.fake_vlm import FakeVLM, make_task
 
 LABELS = ("blue", "green", "red")
+SCORER_FILE = """
+import math
+from keepsight import Score
+class Brief:
+    name, version = "brief", "1"
+    def __call__(self, samples, outputs):
+        unknown = [Score(math.nan, status="judge_failed")]
+        return unknown + [Score(float(len(o.text) < 5)) for o in outputs[1:]]
+def brief():
+    return Brief()
+"""
 TASK_FILE = """
 from tests.fake_vlm import make_task, samples
 def pets():
@@ -183,7 +195,10 @@ def test_compare_score_and_report(run, folder):
 
     code, out, _ = run("compare", base, last, "--top", "2")
     assert code == 0 and "100.0 → 8.3 %, n 24" in out and "lost 91.7 points" in out and "forgotten" in out
-    assert len(out.splitlines()) == 7
+    assert "exact McNemar p < 0.001" in out and "22 samples fell, 0 rose" in out and "left out" not in out
+    classes, answers = out.split("\n\n")[1:]
+    assert "verdict" in classes and "times" in answers and len(answers.splitlines()) == 4
+    assert len(classes.splitlines()) == 4 and classes.count("forgotten") == 2
     assert "no answer changed" in run("compare", base, base)[1]
 
     code, out, _ = run("score", base, last, "--judges", "taxonomy")
@@ -193,8 +208,84 @@ def test_compare_score_and_report(run, folder):
         and set(load_run(base).manifest["scorers"]) == {"label", "taxonomy"}
     )
 
+    (folder / "mine.py").write_text(SCORER_FILE)
+    code, out, err = run("score", base, "--scorer", "mine.py:brief")
+    assert code == 3 and "brief" in out and "brief on emt:paints: 1 not scored, the first" in err
+    assert run("compare", base, base, "--scorer", "brief")[1].count("left out: 1 not scored in both") == 1
+    assert "has no scores by 'brief'" in run("compare", base, last, "--scorer", "brief")[2]
+
     code, out, _ = run("report", "out", "--html", "page.html")
     assert code == 0 and (folder / "page.html").read_text().startswith("<!") and "written: page.html" in out
+
+
+def test_two_runs_of_different_limits_say_what_was_left_out(run, folder):
+    for ref, limit in (("base", "20"), ("e1", "1-10")):
+        run("eval", "--model", f"replay:{ref}.jsonl", "--tasks", "emt:paints", *PLAIN, "--limit", limit)
+    base, other = (str(next((folder / "out").glob(f"runs/*{name}*/*"))) for name in ("base", "e1"))
+    code, out, _ = run("compare", base, other)
+    assert code == 0 and "n 10" in out and "left out: 10 only in the first run" in out
+
+
+def test_a_gate_passes_fails_and_says_when_it_cannot_tell(run, folder):
+    run(*AUDIT, *PLAIN, "--no_report")
+    code, out, _ = run("gate", "out", "--max_forgetting", "0.2")
+    assert code == 4 and "failed: forgetting beyond 20 points (1 undecided, 1 beyond)" in out
+    assert out.splitlines()[2].split()[:3] == ["e1.jsonl", "emt:paints", "+8.3"]
+    base, first, last = (str(next((folder / "out").glob(f"runs/*{n}*/*"))) for n in ("base", "e1", "e2"))
+    assert run("gate", base, last, "--max-forgetting", "0.2")[0] == 4
+    code, out, _ = run("gate", base, first, "--max_forgetting", "0.3")
+    assert code == 0 and "passed: forgetting beyond 30 points is not shown anywhere" in out
+    assert run("gate", base, first, "--max_forgetting", "0.05", "--strict")[0] == 4
+    assert run("gate", base, first, "--max_forgetting", "0.9", "--strict")[0] == 0
+    code, out, _ = run("gate", base, first, "--max_forgetting", "0.05", "--json")
+    told = json.loads(out)
+    assert (code, told["decision"], told["cells"][0]["outcome"]) == (0, "passed", "undecided")
+
+    for ref in ("base", "e1"):
+        few = ("--tasks", "emt:paints", *PLAIN[:2], "--output_path", "few", "--limit", "3")
+        run("eval", "--model", f"replay:{ref}.jsonl", *few)
+    few = [str(next((folder / "few").glob(f"runs/*{name}*/*"))) for name in ("base", "e1")]
+    code, out, _ = run("gate", *few, "--max_forgetting", "0.02")
+    assert code == 3 and "too little data to judge forgetting beyond 2 points" in out
+
+
+def test_a_cell_that_cannot_be_compared_is_partial(run, folder):
+    run(*AUDIT[:3], "--tasks", "emt:paints", *PLAIN, "--no_report")
+    file = folder / "out" / "matrix.json"
+    run_path = next((folder / "out").glob("runs/*e1*/*"))
+    outputs = run_path / "outputs.jsonl"
+    outputs.write_text(outputs.read_text().replace("What is the object", "What was the object"))
+    code, out, err = run("report", "out")
+    assert code == 3 and "not comparable: e1.jsonl on emt:paints: sample" in err and file.exists()
+    assert "not comparable: e1.jsonl on paints: sample" in " ".join(out.split())
+    assert "not comparable" in (folder / "out" / "forgetting.html").read_text()
+    code, out, _ = run("gate", "out", "--max_forgetting", "0.1")
+    assert code == 3 and "another prompt in replay:e1.jsonl" in " ".join(out.split())
+
+
+def test_logs_are_imported_and_exported(run, folder):
+    base, tuned = logs.lm_eval(folder / "a", 36), logs.lm_eval(folder / "b", 12, model="org/tuned")
+    code, out, err = run("import", "a", "b", "--output_path", "in", "--names", "old,new")
+    assert code == 0 and "90.0" in out and "30.0▼" in out and "written: in/matrix.json" in out
+    assert err.count("note: ") == 4 and base.is_dir() and tuned.is_dir()
+    assert run("gate", "in", "--max_forgetting", "0.02")[0] == 4
+    assert run("report", "in")[0] == 0
+    code, out, _ = run("export", "in", "--format", "csv", "--output", "table.csv")
+    assert code == 0 and out == "written: table.csv\n" and (folder / "table.csv").read_text().count("\n") == 3
+    (path,) = (folder / "in").glob("runs/new-*/*")
+    assert run("export", str(path), "--format", "inspect", "--output", "log.json")[0] == 0
+    code, _, err = run("score", str(path), "--judge", "label")
+    assert code == 1 and "has no label set, which judge label matches" in err
+
+
+def test_methods_are_those_that_tune_takes(run):
+    from keepsight.tune.config import SFTConfig
+
+    names = [row["name"] for row in json.loads(run("ls", "methods", "--json")[1])]
+    for name in names:
+        SFTConfig(method=name)
+    with pytest.raises(KeepsightError, match=f"is none of {', '.join(names)}"):
+        SFTConfig(method="sequential")
 
 
 @pytest.mark.parametrize("shelf", ["tasks", "sets", "models", "methods", "envs", "judges"])
@@ -244,6 +335,11 @@ def test_ls(run, shelf):
         ([*AUDIT, "--fail_on_error", "some"], 2, "neither true, false, a share nor a count"),
         (["eval", "--model", "hf", "--tasks", "emt:digits"], 2, "--model hf needs --model_args pretrained="),
         (["ls", "spoons"], 2, "spoons"),
+        (["gate", "nowhere", "--max_forgetting", "0.1"], 1, "keepsight: nowhere/manifest.json"),
+        (["gate", "nowhere"], 2, "Missing option '--max_forgetting'"),
+        (["import", "nowhere"], 1, "keepsight: no log at nowhere"),
+        (["export", "nowhere", "--format", "xml", "--output", "x"], 2, "xml"),
+        (["score", "nowhere", "--scorer", "mine.txt:f"], 1, "unknown judge 'mine.txt:f'"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],
 )
@@ -403,7 +499,21 @@ def test_help_names_every_verb_and_is_quick():
     done = subprocess.run(
         [sys.executable, "-m", "keepsight.cli", "--help"], capture_output=True, text=True, check=True
     )
-    for verb in ("demo", "audit", "eval", "compare", "score", "tune", "report", "ls", "doctor"):
+    verbs = (
+        "demo",
+        "audit",
+        "eval",
+        "compare",
+        "gate",
+        "score",
+        "tune",
+        "report",
+        "import",
+        "export",
+        "ls",
+        "doctor",
+    )
+    for verb in verbs:
         assert f"\n  {verb} " in done.stdout
     assert "..." not in done.stdout.partition("Commands:")[2]
 

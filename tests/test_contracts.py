@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.record import Record as BenchmarkRecord
+from keepsight.gating import Gated
 from keepsight.report.claims import Claim
 from keepsight.scoring.forgetting import Drop
 from keepsight.store import schema
@@ -29,6 +30,7 @@ DESCRIBED = [
     {"format", "method", "base", "base_digest", "trained", "epoch", "step", "data_digest", "config"},
     TrainProgress,
     {"id", "text", "choice_logprobs", "request_digest"},
+    Gated,
     BenchmarkRecord,
 ]
 

@@ -5,6 +5,7 @@ its first line. Blocks of one document share a folder, so that a later one finds
 run must at least name verbs and flags that exist.
 """
 
+import glob
 import os
 import re
 import runpy
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from keepsight import cli
 
@@ -79,6 +81,7 @@ def run_line(line: str, folder: Path, monkeypatch, capsys) -> str:
     """
     words = shlex.split(line, comments=True)
     if words[0] == "keepsight" and not {"|", ">", ">>", "&&", ";", "<"} & set(words):
+        words = [path for word in words for path in sorted(glob.glob(word)) or [word]]
         monkeypatch.setattr(sys, "argv", words)
         try:
             cli.main()
@@ -157,6 +160,16 @@ def test_verbs_and_flags_exist_even_in_blocks_that_are_not_run(document):
         for line in block.lines
     ]
     assert [(place, unknown) for place, line in lines if (unknown := unknown_words(line))] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_workflows_are_yaml_and_their_commands_exist(document):
+    found = [block for block in blocks(document.read_text(), document.name) if block.language == "yaml"]
+    for workflow in (yaml.safe_load(block.text) for block in found):
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        lines = [line.strip() for step in steps for line in step.get("run", "").splitlines()]
+        told = [line.partition(" >>")[0] for line in lines if line.startswith("keepsight ")]
+        assert told and [unknown for line in told if (unknown := unknown_words(line))] == []
 
 
 EXAMPLE = """

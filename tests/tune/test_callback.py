@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import keepsight as ks
-from keepsight import tasks
+from keepsight import ForgettingCallback, tasks
 from keepsight.models.sources import state_digest
 from keepsight.tune import callback as module_under_test
-from keepsight.tune.callback import Budget, ForgettingCallback, trade_offs, undisturbed
+from keepsight.tune.callback import Budget, trade_offs, undisturbed
 from keepsight.types import KeepsightError, Output
 from tests.fake_vlm import Ask, Exact, make_task
 from tests.scoring.conftest import make_matrix, make_run
