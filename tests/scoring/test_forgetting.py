@@ -131,10 +131,9 @@ def test_a_cell_that_asked_something_else_is_marked_and_costs_no_other_cell(chan
 
 
 def test_an_unreadable_picture_is_left_out_not_compared():
-    gone = Media(path=Path("nowhere.png"))
     runs = [make_run([NAN, 1.0], checkpoint=name) for name in ("base", "x")]
     for run in runs:
-        object.__setattr__(run.records[0].sample, "media", (gone,))
+        object.__setattr__(run.records[0].sample, "media", (Media(path=Path("nowhere.png")),))
     (drop,) = forgetting(make_matrix({("base", "t"): runs[0], ("x", "t"): runs[1]}))
     assert (drop.n, drop.unpaired) == (1, 1)
 

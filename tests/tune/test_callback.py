@@ -63,7 +63,9 @@ def trainer(base, samples, tmp_path):
         torch.manual_seed(0)
         model = load(str(base), device="cpu").unshared()
         module, processor = model.module, model.processor
-        module.model.language_model.config.attention_dropout = 0.2
+        for part in module.modules():
+            if hasattr(part, "attention_dropout"):
+                part.attention_dropout = 0.2
         module.model.vision_tower.requires_grad_(False)
         if peft:
             from peft import LoraConfig, get_peft_model
@@ -221,6 +223,13 @@ def test_steps_are_counted_and_the_last_one_is_always_audited(trainer, tmp_path,
     always = ForgettingCallback(suite(1)[:1], tmp_path / "a", every=3, max_time_share=1.0)
     trainer([always]).train()
     assert always.matrix.rows == ("base", "step-3", "step-4")
+
+    often = ForgettingCallback(suite(1)[:1], tmp_path / "c", every=2, max_time_share=1.0)
+    logged = trainer()
+    often.attach(logged)
+    logged.train()
+    steps = [row["step"] for row in logged.state.log_history if "loss" in row]
+    assert steps == [2, 4]  # where both have something to say, both say it
     rarely = ForgettingCallback(suite(1)[:1], tmp_path / "b", every=1, max_time_share=1e-6)
     trainer([rarely]).train()
     assert rarely.matrix.rows == ("base", "step-4")
@@ -252,6 +261,23 @@ def test_shown_forgetting_stops_training_and_too_little_evidence_does_not(traine
 
     assert stops_after(30) == (("base", "epoch-1"), 2)
     assert stops_after(3) == (("base", "epoch-1", "epoch-2"), 4)
+
+
+def test_looking_often_is_paid_for(tmp_path):
+    def beyond(earlier, lost=9):
+        rows = {"base": 200, **{f"e{i}": 200 for i in range(earlier)}, "now": 200 - lost}
+        runs = {
+            (row, "t"): make_run([0.0] * (200 - right) + [1.0] * right, checkpoint=row)
+            for row, right in rows.items()
+        }
+        callback = ForgettingCallback([make_task(name="t")], tmp_path, max_forgetting=0.01)
+        callback.matrix = make_matrix(runs)
+        return callback._is_beyond("now")
+
+    assert beyond(earlier=0) and not beyond(earlier=8) and beyond(earlier=8, lost=30)
+    learning = ForgettingCallback([make_task(name="t")], tmp_path, max_forgetting=0.01, tuned_on="t")
+    learning.matrix = make_matrix({("base", "t"): make_run([1.0] * 50), ("now", "t"): make_run([0.0] * 50)})
+    assert not learning._is_beyond("now")  # the tuned task may fall
 
 
 class Fixed(Ask):
