@@ -208,14 +208,14 @@ def test_compare_score_and_report(run, folder):
         and set(load_run(base).manifest["scorers"]) == {"label", "taxonomy"}
     )
 
-    (folder / "mine.py").write_text(SCORER_FILE)
-    code, out, err = run("score", base, "--scorer", "mine.py:brief")
-    assert code == 3 and "brief" in out and "brief on emt:paints: 1 not scored, the first" in err
-    assert run("compare", base, base, "--scorer", "brief")[1].count("left out: 1 not scored in both") == 1
-    assert "has no scores by 'brief'" in run("compare", base, last, "--scorer", "brief")[2]
-
     code, out, _ = run("report", "out", "--html", "page.html")
     assert code == 0 and (folder / "page.html").read_text().startswith("<!") and "written: page.html" in out
+
+    (folder / "mine.py").write_text(SCORER_FILE)
+    code, out, err = run("score", base, "--scorer", "mine.py:brief")
+    assert code == 3 and "brief" in out and "judge brief gave no verdict on 1 of 24 answers" in err
+    assert run("compare", base, base, "--scorer", "brief")[1].count("left out: 1 not scored in both") == 1
+    assert "has no scores by 'brief'" in run("compare", base, last, "--scorer", "brief")[2]
 
 
 def test_two_runs_of_different_limits_say_what_was_left_out(run, folder):

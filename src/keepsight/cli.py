@@ -274,7 +274,7 @@ def score(
     judges: Annotated[
         str,
         typer.Option(
-            "--judges", "--judge", "--scorer", help="Of label, embedding, taxonomy, llm; or file.py:function."
+            "--judges", "--judge", "--scorer", help="Names (keepsight ls judges), or file.py:function."
         ),
     ] = JUDGES,
     llm_judge: LLMJudge = None,
