@@ -91,7 +91,10 @@ class ExportForm(str, Enum):
 @app.command()
 def audit(
     base: Annotated[
-        str, typer.Argument(help="The model before tuning: tiny, hf:PATH-OR-HUB-ID, a directory.")
+        str,
+        typer.Argument(
+            help="The model before tuning: tiny, hf:PATH-OR-HUB-ID, a directory, api:MODEL@BASE_URL."
+        ),
     ],
     checkpoints: Annotated[
         list[str], typer.Argument(help="Checkpoints in training order: directories or refs.")
@@ -144,6 +147,7 @@ def audit(
     if dry_run or print_prompts:
         _preview(refs, settings, output_path, print_prompts)
         return
+    _announce_price(refs, settings, output_path)
     with _resumable(), progress_bar() as progress:
         matrix = verbs.audit(
             refs,
@@ -163,7 +167,10 @@ def audit(
 @app.command("eval")
 def evaluate(
     model: Annotated[
-        str, typer.Option("--model", help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory.")
+        str,
+        typer.Option(
+            "--model", help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory, api:MODEL@BASE_URL."
+        ),
     ],
     tasks: Tasks,
     output_path: OutputPath = OUT,
@@ -208,6 +215,7 @@ def evaluate(
     if dry_run or print_prompts:
         _preview([ref], settings, output_path, print_prompts)
         return
+    _announce_price([ref], settings, output_path)
     with _resumable(), progress_bar() as progress:
         matrix = verbs.evaluate_tasks(
             ref,
@@ -535,11 +543,10 @@ def complete_app() -> typer.Typer:
 def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, prompts: int) -> None:
     """What `--dry_run` and `--print_prompts` show; no weights are loaded."""
     from keepsight import verbs
-    from keepsight.console import plan_table
+    from keepsight.console import plan_table, price_line
     from keepsight.judging import ASKING, most_requests
 
-    judging = ("judges", "llm_judge", "judge_args", "embedder")
-    asking = {name: value for name, value in settings.items() if name not in judging}
+    asking = _without_judges(settings)
     if prompts:
         from keepsight.report.wording import printable
 
@@ -548,11 +555,29 @@ def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, promp
         return
     plan = verbs.plan(refs, output_path=output_path, **asking)
     _print(plan_table(plan))
+    if line := price_line(plan):
+        typer.echo(line)
     if settings["llm_judge"] is not None:
         answers = sum(cell.total for cell in plan)
         for name in [name for name in settings["judges"] if name in ASKING] or ["llm"]:
             times = most_requests(name, answers, settings["judge_args"])
             typer.echo(f"the {name} judge would be asked at most {times} times")
+
+
+def _without_judges(settings: dict[str, Any]) -> dict[str, Any]:
+    """What decides about asking, of the settings of audit and eval."""
+    judging = ("judges", "llm_judge", "judge_args", "embedder")
+    return {name: value for name, value in settings.items() if name not in judging}
+
+
+def _announce_price(refs: list[str], settings: dict[str, Any], output_path: Path) -> None:
+    """Before a served model is asked anything: what it will be asked, and what that may cost."""
+    from keepsight import verbs
+    from keepsight.console import price_line
+
+    if served := [ref for ref in refs if ref.startswith("api:")]:
+        line = price_line(verbs.plan(served, output_path=output_path, **_without_judges(settings)))
+        typer.echo(f"keepsight: {line}", err=True)
 
 
 @contextmanager

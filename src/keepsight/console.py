@@ -47,6 +47,7 @@ __all__ = [
     "gate_lines",
     "judging_lines",
     "plan_table",
+    "price_line",
     "progress_bar",
     "repeat_lines",
     "scorers_table",
@@ -141,6 +142,20 @@ def plan_table(plan: Sequence[Planned]) -> Table:
     total = _duration(sum(known)) if len(known) == len(plan) else "unknown"
     table.add_row("all", "", count(sum(c.asked for c in plan)), count(sum(c.total for c in plan)), total)
     return table
+
+
+def price_line(plan: Sequence[Planned]) -> str | None:
+    """What the served models of a plan would be asked, in requests, tokens and money; None if there are none."""
+    served = [cell for cell in plan if cell.tokens is not None]
+    if not served:
+        return None
+    costs = [cell.cost for cell in served if cell.cost is not None]
+    money = f"about {sum(costs):.4g} at the prices given" if costs else "at prices that were not given"
+    requests, tokens = sum(cell.asked for cell in served), sum(cell.tokens or 0 for cell in served)
+    return (
+        f"served models: {count(requests)} requests, about {count(tokens)} tokens, {money} "
+        "(4 characters a token, image_tokens a picture, every answer as long as it may be, no retries)"
+    )
 
 
 def _duration(seconds: float) -> str:

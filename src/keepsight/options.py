@@ -54,7 +54,10 @@ Dtype = Annotated[
     str | None, typer.Option("--dtype", help="float32, bfloat16 or float16; default: the model's.")
 ]
 ModelArgs = Annotated[
-    str, typer.Option("--model_args", help="k=v,k=v for the model, e.g. image_backend=pil.")
+    str,
+    typer.Option(
+        "--model_args", help="k=v,k=v for the model, e.g. image_backend=pil; of a served one max_cost=5."
+    ),
 ]
 GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="k=v,k=v for decoding, e.g. max_new_tokens=64.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of decoding.")]

@@ -62,6 +62,9 @@ def row_names(refs: Sequence[Any]) -> list[str]:
 
 def _name_parts(ref: Any) -> list[str]:
     text = str(ref) if isinstance(ref, (str, Path)) else str(getattr(ref, "name", type(ref).__name__))
+    if text.startswith("api:"):  # the model tells more than the way to it
+        model, _, url = text.removeprefix("api:").rpartition("@")
+        return [part for part in (*url.split("/")[2:3], *model.split("/")) if part]
     last = text.rpartition("+adapter:")[2]
     scheme, colon, location = last.partition(":")
     return [part for part in Path(location if colon else scheme).parts if part not in ("/", ".", "..")] or [

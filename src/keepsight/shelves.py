@@ -28,6 +28,7 @@ def _models() -> list[tuple[str, str]]:
         ("tiny", "a small LLaVA that comes with the package"),
         ("hf:PATH-OR-HUB-ID", "any Hugging Face image-text-to-text model; a directory alone will do"),
         ("BASE+adapter:DIR", "a checkpoint on its base; repeatable"),
+        ("api:MODEL@BASE_URL", "a model behind an OpenAI-compatible server"),
         ("replay:FILE", "canned answers, JSON lines of {id, text}"),
     ]
 

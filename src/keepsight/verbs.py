@@ -145,13 +145,18 @@ def evaluate_tasks(
 
 @dataclass(frozen=True)
 class Planned:
-    """One cell of an audit before it is run. `seconds` is None as long as nothing was asked in this store."""
+    """One cell of an audit before it is run. `seconds` is None as long as nothing was asked in this store.
+
+    Of a served model `tokens` is an estimate (see `keepsight.models.api.Estimate`), and `cost`, if prices were given.
+    """
 
     row: str
     col: str
     asked: int
     total: int
     seconds: float | None
+    tokens: int | None = None
+    cost: float | None = None
 
 
 def plan(
@@ -175,9 +180,21 @@ def plan(
         pace = store.seconds_per_answer(task.name)
         total = len(select(task.test(), limit))
         for row, model in zip(row_names(refs), models):
-            asked = len(unanswered(model, task, store, limit=limit))
-            planned.append(Planned(row, task.name, asked, total, None if pace is None else asked * pace))
+            asked = unanswered(model, task, store, limit=limit)
+            seconds = None if pace is None else len(asked) * pace
+            planned.append(Planned(row, task.name, len(asked), total, seconds, *_price(model, task, asked)))
     return planned
+
+
+def _price(model: VLM, task: Task, samples: Sequence[Sample]) -> tuple[int | None, float | None]:
+    """Tokens and money that asking a served model would take."""
+    from keepsight.models import ServedModel
+
+    new_tokens = task.infer.settings.get("max_new_tokens")
+    if not isinstance(model, ServedModel) or not isinstance(new_tokens, int):
+        return None, None
+    estimate = model.estimate(samples, max_new_tokens=new_tokens)
+    return estimate.usage.total, estimate.cost
 
 
 def rendered_prompts(
@@ -408,7 +425,14 @@ def _load_all(
     from keepsight import models
 
     given = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
-    return [models.load(ref, **{**(model_args or {}), **given}) for ref in refs]
+    arguments = models.shared_limits(model_args or {})
+    loaded = [models.load(ref, **{**arguments, **given}) for ref in refs]
+    idle = sorted(set(model_args or {}) & models.api.served_arguments())
+    if idle and not any(isinstance(model, models.ServedModel) for model in loaded):
+        raise KeepsightError(
+            f"model argument {idle[0]} is for served models, and there is none (api:MODEL@BASE_URL)"
+        )
+    return loaded
 
 
 def _prepared(

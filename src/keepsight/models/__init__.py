@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keepsight.data.json_rows import text_bytes
+from keepsight.models.api import LIMITS, Budget, ServedModel, served_arguments, served_options
 from keepsight.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from keepsight.models.embedders import embedder_of
 from keepsight.models.hf import HFModel
@@ -19,14 +20,17 @@ from keepsight.models.tiny.pack import export_tiny
 from keepsight.types import VLM, KeepsightError, TextEmbedder
 
 __all__ = [
+    "Budget",
     "HFModel",
     "Ref",
     "Replay",
+    "ServedModel",
     "export_tiny",
     "load",
     "load_embedder",
     "parse_ref",
     "save_checkpoint",
+    "shared_limits",
 ]
 
 
@@ -46,16 +50,18 @@ def load(
     Args:
         device: "cpu", "cuda:0", "auto" (spread over all); default: the first accelerator, else the CPU.
         dtype: "float32", "bfloat16", "float16"; default, or "auto": what the checkpoint's config names.
-        batch_size: samples asked at once unless the caller says otherwise.
+        batch_size: samples asked at once unless the caller says otherwise; of a served model, requests under way.
         trust_remote_code: run Python code that comes with the model; part of its digest.
-        model_args: `chat_template` (a Jinja text or a file), `image_backend` ("pil" or "torchvision").
+        model_args: `chat_template` (a Jinja text or a file), `image_backend` ("pil" or "torchvision"); for a served
+            model the fields of `keepsight.models.api.ServedOptions`. One kind of model passes over the other's.
 
     Raises:
         KeepsightError: an unknown ref, a missing directory or file, or an unknown model argument.
     """
     if not isinstance(ref, (str, Path, tuple)):
         return ref
-    options = _options(model_args)
+    served = {name: value for name, value in model_args.items() if name in served_arguments()}
+    options = _options({name: value for name, value in model_args.items() if name not in served})
     if isinstance(ref, tuple):
         module, processor = ref
         return HFModel(BuiltSource(module, processor, options.get("chat_template")), batch_size=batch_size)
@@ -66,10 +72,29 @@ def load(
                 f"model {ref}: canned answers take no adapter; write {_name(Ref('replay', parsed.location))}"
             )
         return Replay(parsed.location)
+    if parsed.scheme == "api":
+        if parsed.adapters:
+            raise KeepsightError(
+                f"model api:{parsed.location.partition('@')[0]}: a served model takes no adapter; "
+                "start the server with it and give the name it is served under"
+            )
+        return ServedModel(parsed.location, served_options(served), batch_size=batch_size)
     options.update(dtype=_dtype(dtype), trust_remote_code=trust_remote_code)
     checkpoints = [read_checkpoint(Path(path).expanduser()) for path in parsed.adapters]
     source, worn = _on_whole_models(_base(parsed, options), checkpoints, options)
     return HFModel(source, worn, name=_name(parsed), device=device, batch_size=batch_size)
+
+
+def shared_limits(model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """`model_args` with its limits on spending made one budget, which all models loaded with them share."""
+    limits = {name: model_args[name] for name in LIMITS if name in model_args}
+    if not limits:
+        return dict(model_args)
+    served_options(
+        {name: value for name, value in model_args.items() if name in served_arguments()}
+    )  # checks them
+    others = {name: value for name, value in model_args.items() if name not in LIMITS}
+    return {**others, "budget": Budget(**limits)}
 
 
 def load_embedder(ref: Any, *, device: str | None = None) -> TextEmbedder:
@@ -126,8 +151,10 @@ def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     """Checks `model_args`; a template given as a file is replaced by its text."""
     known = {"chat_template", "image_backend"}
     if unknown := sorted(set(model_args) - known):
+        hint = "; a key belongs in the environment or a key file" if "key" in unknown[0] else ""
         raise KeepsightError(
-            f"unknown model argument {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            f"unknown model argument {', '.join(unknown)}; known are {', '.join(sorted(known))}, and for api: "
+            f"{', '.join(sorted(served_arguments()))}{hint}"
         )
     template = model_args.get("chat_template")
     if template is None or "{" in template:

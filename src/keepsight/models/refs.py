@@ -1,4 +1,5 @@
-"""How a model is named: `tiny`, `hf:path-or-hub-id`, either with `+adapter:dir` after it (repeatable), `replay:file`.
+"""How a model is named: `tiny`, `hf:path-or-hub-id`, either with `+adapter:dir` after it (repeatable), `replay:file`,
+`api:model@base_url`.
 
 A bare path to an existing directory reads as `hf:`.
 """
@@ -12,7 +13,7 @@ from keepsight.types import KeepsightError
 
 __all__ = ["Ref", "parse_ref"]
 
-_NEEDS_LOCATION = {"tiny": False, "hf": True, "replay": True, "clip": True, "st": True}
+_NEEDS_LOCATION = {"tiny": False, "hf": True, "replay": True, "api": True, "clip": True, "st": True}
 _ADAPTER = "+adapter:"
 
 
@@ -40,7 +41,7 @@ def parse_ref(text: str) -> Ref:
             return Ref("hf", base, tuple(adapters))
         raise KeepsightError(
             f"model {text!r} is not understood: no such directory; write tiny, hf:PATH-OR-HUB-ID, "
-            "hf:BASE+adapter:DIR or replay:FILE"
+            "hf:BASE+adapter:DIR, api:MODEL@BASE_URL or replay:FILE"
         )
     if _NEEDS_LOCATION[scheme] != bool(location):
         needed = f"{scheme}:PATH" if _NEEDS_LOCATION[scheme] else scheme
