@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import audit_again, audit_batched, bootstrap, help_start
+from benchmarks import audit_again, audit_batched, bootstrap, help_start, judge_refill
 from benchmarks.record import Record
 
 __all__ = ["BENCHMARKS", "Record"]
@@ -18,4 +18,5 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "bootstrap": bootstrap.measure,
     "audit_batched": audit_batched.measure,
     "audit_again": audit_again.measure,
+    "judge_refill": judge_refill.measure,
 }

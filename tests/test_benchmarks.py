@@ -14,6 +14,7 @@ from benchmarks import (
     bootstrap,
     checkpoints,
     help_start,
+    judge_refill,
 )
 from keepsight.data.drawn import SETS
 
@@ -57,6 +58,12 @@ def test_start_and_bootstrap(monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 300)
     for record in (help_start.measure(), bootstrap.measure()):
         assert record.ratio > 0 and record.n in (1, 300)
+
+
+def test_a_judge_behind_a_server(monkeypatch):
+    monkeypatch.setattr(judge_refill, "QUESTIONS", 20)
+    record = judge_refill.measure()
+    assert record.n == 20 and "all answers the same" in record.detail
 
 
 @pytest.mark.torch

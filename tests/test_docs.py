@@ -20,6 +20,7 @@ import typer
 import yaml
 
 from keepsight import cli
+from tests.stub_server import StubServer, chat
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -126,10 +127,16 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+SERVER = "http://localhost:8000/v1"  # where the documents have a server; here it is a stub
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_commands_of_a_document_run(document, folder, monkeypatch, capsys):
-    assert failures(blocks(document.read_text(), document.name), folder, monkeypatch, capsys) == []
+    with StubServer(lambda request: chat("The object is a(n) star.")) as stub:
+        text = document.read_text().replace(SERVER, stub.base_url)
+        assert failures(blocks(text, document.name), folder, monkeypatch, capsys) == []
+    assert bool(stub.requests) == (SERVER in document.read_text())
 
 
 def unknown_words(line: str) -> list[str]:

@@ -45,6 +45,7 @@ class Question(Generic[Answer]):
     body: Callable[[], dict[str, Any]]  # made when it is sent; KeepsightError if it cannot be
     read: Callable[[dict[str, Any]], Answer]  # raises Unusable for a reply that is no answer
     expected: Usage
+    slow: bool = False  # making the body takes time (pictures), so others must not wait for it
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ class _Desk(Generic[Answer]):
         question, line = self._questions[place], self._line
         held = expected.total, line.cost(expected)
         try:
-            body = await asyncio.to_thread(question.body)  # pictures take time to read
+            body = await asyncio.to_thread(question.body) if question.slow else question.body()
         except KeepsightError as error:
             line.budget.give_back(*held)
             self.given.put((place, Failure(str(error))))
@@ -278,11 +279,11 @@ class _Desk(Generic[Answer]):
             self._stopped = f"{reason}; the server asks to wait {trouble.wait:.0f} s: run again then"
         elif self._silent_since is not None and now - self._silent_since > line.max_wait:
             self._stopped = f"{reason}; no answer for {line.max_wait:g} s: run again when the server is well"
-        if trouble.again and tries <= line.retries:
+        if self._stopped is None and trouble.again and tries <= line.retries:
             when = now + (trouble.wait or 0.0) + line.pace.delay(tries)
             heapq.heappush(self._again, (when, place, tries, reason))
             return
-        given_up = f"{reason} ({tries} tries)" if tries > 1 else reason
+        given_up = f"{self._stopped or reason} ({tries} tries)" if tries > 1 else self._stopped or reason
         self.given.put((place, Failure(given_up)))
         self._given_up += trouble.again  # a question that is refused is no sign of a server that fails
         if self._given_up >= _GIVEN_UP_IN_A_ROW and self._stopped is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from io import BytesIO
 from random import Random
 from typing import Any, TypeGuard
@@ -102,10 +103,14 @@ def _plain_format(data: bytes) -> str | None:
     """PNG or JPEG if the bytes can go as they are; None if reading them takes a decision (see data/pictures.py)."""
     from PIL import Image
 
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        decided = image.getexif().get(_ORIENTATION_TAG, 1) == 1 and getattr(image, "n_frames", 1) == 1
-        plain = image.mode in ("RGB", "L") and "transparency" not in image.info
-        return image.format if image.format in _SENT_AS_IT_IS and plain and decided else None
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            upright = image.getexif().get(_ORIENTATION_TAG, 1) == 1
+            plain = image.mode in ("RGB", "L") and "transparency" not in image.info
+            single = getattr(image, "n_frames", 1) == 1
+            return image.format if image.format in _SENT_AS_IT_IS and upright and plain and single else None
+    except Exception:  # broken EXIF is not a broken picture: its pixels were read
+        return None
 
 
 def assumed_prompt_tokens(sample: Sample, image_tokens: int) -> int:
@@ -144,11 +149,7 @@ def output_of(reply: Mapping[str, Any]) -> Output:
     if not isinstance(message, dict):
         raise Unusable("a reply without a message")
     usage = usage_of(reply)
-    counted = (
-        {}
-        if usage is None
-        else {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-    )
+    counted = {} if usage is None else asdict(usage)
     reason = choice.get("finish_reason")
     if reason == "content_filter":
         return Output("", usage=counted, error="the server's content filter withheld the answer")
@@ -191,5 +192,5 @@ def _logprobs_of(choice: Mapping[str, Any]) -> tuple[float, ...] | None:
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a part of a reply is a number; JSON's true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a part of a reply is a number that a float can hold; JSON's true and false are none."""
+    return isinstance(value, float) or _is_count(abs(value) if isinstance(value, int) else value)

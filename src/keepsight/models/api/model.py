@@ -121,7 +121,8 @@ class ServedModel:
             if temperature > 0:
                 settings |= {"top_p": top_p, "seed": seed_of(seed, sample)}
             body = partial(request_body, self.address.model, sample, settings, self.options)
-            return Question(body, self._read, self._expected(sample, max_new_tokens))
+            expected = self._expected(sample, max_new_tokens)
+            return Question(body, self._read, expected, slow=bool(sample.media))
 
         asked = [question(sample) for sample in samples]
         for index, answer in ask(self._line, asked, batch_size or self._most):

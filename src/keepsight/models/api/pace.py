@@ -30,7 +30,7 @@ class Pace:
         self._size = float(_START)
         self._careful = False
         self._shrunk_at = -1.0
-        self._troubles = 0  # since the last answer
+        self._troubles = 0  # signs since the last answer
         self._random = Random()  # spreads waits; no answer depends on it
         self.resume_at = 0.0
 
@@ -46,8 +46,8 @@ class Pace:
     def went_badly(self, sent_at: float, retry_after: float | None = None) -> None:
         """A request that was sent at `sent_at` came back with a sign of trouble."""
         now = time.monotonic()
-        self._troubles += 1
         if sent_at > self._shrunk_at:
+            self._troubles += 1
             alone = self._size < 2
             self._size, self._careful, self._shrunk_at = max(self._size / 2, 1.0), True, now
             if alone:  # going slower is not enough: leave it in peace

@@ -41,7 +41,8 @@ class Ranking:
 
     def question(self, sample: Sample, choice: str | None, expected: Usage) -> Question[ScoredPrompt]:
         """Asks for the tokens of the sample's prompt, followed by `choice` if there is one."""
-        return Question(partial(self._body, sample, choice), _scored_prompt, expected)
+        body = partial(self._body, sample, choice)
+        return Question(body, _scored_prompt, expected, slow=bool(sample.media))
 
     def _body(self, sample: Sample, choice: str | None) -> dict[str, Any]:
         settings: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "return_token_ids": True}
