@@ -43,6 +43,7 @@ class Reply:
     sent: int | None = None  # bytes of the body that are sent before the connection is cut
     dropped: bool = False  # the connection is closed without a word
     drip: float = 0.0  # seconds between single bytes
+    when: Callable[[], bool] = lambda: True  # it is held until this is so
 
 
 def chat(text: str | None, *, seconds: float = 0.0, usage: Any = (12, 3), **message: Any) -> Reply:
@@ -82,8 +83,9 @@ class StubServer:
 
     Attributes:
         requests: the chat requests, in the order they came.
+        open: the number of chat requests without an answer.
         most_at_once: the largest number of chat requests that were open together.
-        models: what `GET /models` gives: an object, or a Reply.
+        models: what `GET /models` gives: an object, a Reply, or a function of the request.
     """
 
     def __init__(self, answer: Callable[[Request], Reply] = lambda request: chat("a cat")) -> None:
@@ -92,7 +94,7 @@ class StubServer:
         self.requests: list[Request] = []
         self.model_requests: list[Request] = []
         self.most_at_once = 0
-        self._open = 0
+        self.open = 0
         self._ready = Event()
 
     def __enter__(self) -> StubServer:
@@ -142,19 +144,22 @@ class StubServer:
 
     async def _answered(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         """Sends the reply; False if the connection ends with it."""
-        self._open += request.method == "POST"
-        self.most_at_once = max(self.most_at_once, self._open)
+        self.open += request.method == "POST"
+        self.most_at_once = max(self.most_at_once, self.open)
         try:
             reply = self._reply(request)
             await asyncio.sleep(reply.seconds)
+            while not reply.when():
+                await asyncio.sleep(0.002)
             return await self._sent(reply, writer)
         finally:
-            self._open -= request.method == "POST"
+            self.open -= request.method == "POST"
 
     def _reply(self, request: Request) -> Reply:
         if request.method == "POST":
             return self.answer(request)
-        return self.models if isinstance(self.models, Reply) else Reply(body=json.dumps(self.models).encode())
+        given = self.models(request) if callable(self.models) else self.models
+        return given if isinstance(given, Reply) else Reply(body=json.dumps(given).encode())
 
     async def _sent(self, reply: Reply, writer: asyncio.StreamWriter) -> bool:
         if reply.dropped:

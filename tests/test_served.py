@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -135,17 +136,20 @@ evaluate(load(sys.argv[1], batch_size=4), make_task(ASKED, infer=Generate()), St
 
 
 def test_a_killed_run_pays_again_only_for_what_was_under_way(stub, tmp_path):
-    stub.answer = lambda request: chat("cat", seconds=0.02)
+    killed = []
+    held = replace(chat("cat"), when=lambda: bool(killed))
+    stub.answer = lambda request: held if request.number > 25 and not killed else chat("cat")
     ref = f"api:stub@{stub.base_url}"
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, ref, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     deadline = time.monotonic() + 60
-    while len(stub.requests) < 25 and time.monotonic() < deadline:
+    while len(stub.requests) < 28 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     process.wait()
+    killed.append(True)
     kept = sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("runs/*/*/outputs.jsonl"))
     asked = len(stub.requests)
     assert asked - 2 * 4 <= kept < 60, "no more than was under way or unread is lost"

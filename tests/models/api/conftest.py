@@ -28,7 +28,7 @@ def served(stub):
     """Makes a model of the stub; waits are short unless they are the point."""
 
     def make(**options):
-        options = {"backoff": 0.005, "timeout": 5.0, **options}
+        options = {"backoff": 0.005, "timeout": 60.0, **options}
         return load(f"api:stub@{stub.base_url}", **options)
 
     return make

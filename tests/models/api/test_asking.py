@@ -1,8 +1,11 @@
 """Many requests side by side: refill, pace, the reader's part, loops of others."""
 
 import asyncio
+import itertools
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,35 +20,47 @@ def threads() -> int:
 
 
 def test_a_place_is_filled_as_soon_as_it_is_free(stub, served):
-    """One slow answer holds one place; in windows of 8 it would hold all."""
-    stub.answer = lambda request: chat("x", seconds=1.0 if request.number == 1 else 0.0)
+    """The first answer is held until all is asked: in windows of 8 that would never be."""
+    everything = lambda: len(stub.requests) == 30  # noqa: E731
+    stub.answer = lambda request: replace(chat("x"), when=everything) if request.number == 1 else chat("x")
     order = [index for index, _ in served().generate(questions(30), batch_size=8)]
-    assert order[-1] == 0 and sorted(order) == list(range(30))
+    assert sorted(order) == list(range(30)) and order.index(0) > 20
 
 
 @pytest.mark.parametrize("most", [1, 3, 20])
 def test_never_more_than_the_batch_size_and_all_of_it_while_all_is_well(stub, served, most):
-    stub.answer = lambda request: chat("x", seconds=0.1)
-    outputs(served(), questions(5 * most), batch_size=most)
+    def answer(request):
+        grown = request.number > 4 * most
+        return replace(chat("x"), when=lambda: not grown or stub.most_at_once >= most)
+
+    stub.answer = answer
+    outputs(served(), questions(6 * most), batch_size=most)
     assert stub.most_at_once == most
 
 
-def test_the_pace_goes_down_to_what_the_server_takes_and_up_again(stub, served):
-    takes = 3
-
-    def answer(request):
-        return failed(429) if stub._open > takes else chat("x", seconds=0.02)
-
-    stub.answer = answer
-    model = served(retries=50)
-    found = outputs(model, questions(100), batch_size=32)
+def test_a_server_that_takes_three_at_once_is_asked_to_the_end(stub, served):
+    stub.answer = lambda request: failed(429) if stub.open > 3 else chat("x", seconds=0.01)
+    found = outputs(served(retries=50), questions(60), batch_size=32)
     assert all(output.error is None for output in found)
-    assert len(stub.requests) < 200, "the refused requests are a part of all"
-    assert model._pace.size(32) <= 2 * takes
-    takes = 100
-    stub.most_at_once = 0
-    outputs(model, questions(60), batch_size=16)
-    assert stub.most_at_once > 2 * 3
+    assert len(stub.requests) < 180, "the refused requests are a part of all"
+
+
+@pytest.mark.parametrize("takes", [1, 3, 20, 50])
+def test_the_pace_settles_around_what_a_server_takes(monkeypatch, takes):
+    now = [100.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    learnt, sizes = Pace(backoff=1.0), []
+    for _ in range(300):  # rounds, in each of which the server refuses what is too much
+        sent_at, size = now[0], learnt.size(64)
+        now[0] += 1.0
+        for place in range(size):
+            if place < takes:
+                learnt.went_well(64)
+            else:
+                learnt.went_badly(sent_at)
+        sizes.append(size)
+    settled = sizes[100:]
+    assert max(settled) <= takes + 2 and sum(settled) / len(settled) >= 0.6 * takes
 
 
 def test_pace_counts_one_hiccup_once_and_leaves_a_dead_server_in_peace(monkeypatch):
@@ -76,7 +91,10 @@ def test_waits_double_and_are_spread():
 
 
 def test_answers_come_as_they_are_ready_and_not_in_windows(stub, served):
-    stub.answer = lambda request: chat("x", seconds=0.3 if text_of(request) == "question 0" else 0.0)
+    rest = lambda: len(stub.requests) == 5 and stub.open == 1  # noqa: E731
+    stub.answer = lambda request: (
+        replace(chat("x"), when=rest) if text_of(request) == "question 0" else chat("x")
+    )
     assert [index for index, _ in served().generate(questions(5))][-1] == 0
 
 
@@ -117,3 +135,14 @@ def test_a_fault_of_our_own_reaches_the_reader(stub, served, monkeypatch):
 def test_nothing_is_started_for_nothing(served, monkeypatch):
     monkeypatch.setattr(asking, "Thread", None)
     assert list(served().generate([])) == []
+
+
+def test_a_retry_that_falls_due_at_any_moment_is_sent(stub, served, monkeypatch):
+    """Every look at the clock finds it further on, so that it is always between two looks that something falls due."""
+    ticks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 0.004 * next(ticks))
+    monkeypatch.setattr(asking, "time", clock)
+    monkeypatch.setattr(pace, "time", clock)
+    stub.answer = lambda request: failed(503) if request.number % 4 else chat("x")
+    found = outputs(served(retries=30), questions(20), batch_size=2)
+    assert all(output.text == "x" for output in found)

@@ -174,11 +174,12 @@ class _Desk(Generic[Answer]):
             try:
                 while self._fresh or self._again or self._running:
                     self._event.clear()
-                    self._send_what_may_be_sent(client)
+                    wait = self._send_what_may_be_sent(client)
                     if self._stopped is not None:
                         self._give_up_the_rest(self._stopped)
                     if self._running or self._fresh or self._again:
-                        await self._next_event()
+                        with suppress(asyncio.TimeoutError):
+                            await asyncio.wait_for(self._event.wait(), wait)
                     if self._broken is not None:
                         raise self._broken
             finally:
@@ -186,25 +187,28 @@ class _Desk(Generic[Answer]):
                     task.cancel()
                 await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _send_what_may_be_sent(self, client: httpx.AsyncClient) -> None:
-        while self._stopped is None and self._has_room():
+    def _send_what_may_be_sent(self, client: httpx.AsyncClient) -> float | None:
+        """Returns the seconds until more may be sent; None where something has to happen first."""
+        while self._stopped is None and self._has_room() and (self._fresh or self._again):
             now = time.monotonic()
+            wait = max(self._line.pace.resume_at, now if self._fresh else self._again[0][0]) - now
+            if wait > 0:
+                return wait
             retry = bool(self._again) and self._again[0][0] <= now
-            if now < self._line.pace.resume_at or not (retry or self._fresh):
-                return
             place = self._again[0][1] if retry else self._fresh[0]
             expected = self._expected(place)
             exceeded = self._line.budget.reserve(expected.total, self._line.cost(expected))
             if exceeded is not None:
                 if not self._running:  # nothing under way will give a part of its reservation back
                     self._stopped = f"the budget is used up ({exceeded}); raise it and run again"
-                return
+                return None
             tries = heapq.heappop(self._again)[2] if retry else 0
             if not retry:
                 self._fresh.popleft()
             task = self._loop.create_task(self._send(client, place, tries + 1, expected))
             self._running.add(task)
             task.add_done_callback(self._ended)
+        return None
 
     def _has_room(self) -> bool:
         return len(self._running) < self._line.pace.size(self._most) and self.given.qsize() < self._most
@@ -212,16 +216,6 @@ class _Desk(Generic[Answer]):
     def _expected(self, place: int) -> Usage:
         expected = self._questions[place].expected
         return Usage(max(expected.prompt_tokens, self._largest_prompt), expected.completion_tokens)
-
-    async def _next_event(self) -> None:
-        """Until something ends, the reader has read, or a wait is over."""
-        timeout = None
-        if (self._fresh or self._again) and self._has_room():
-            now = time.monotonic()
-            wait = max(self._line.pace.resume_at, now if self._fresh else self._again[0][0]) - now
-            timeout = wait if wait > 0 else None  # what may go now and did not waits for the budget
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
