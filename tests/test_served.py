@@ -177,3 +177,42 @@ def test_what_python_gets(stub, tmp_path, monkeypatch):
     )
     (failure,) = matrix.meta["failed"]
     assert not matrix.runs and "the key is missing or wrong" in failure["error"]
+
+
+def test_a_served_judge_takes_its_settings_from_the_judges(run, stub, tmp_path):
+    stub.answer = lambda request: chat("Yes.")
+    local = (
+        "eval",
+        "--model",
+        "tiny-answers",
+        *TASK[:2],
+        "--judges",
+        "label",
+        "--output_path",
+        "out",
+        "--limit",
+        "4",
+    )
+    (tmp_path / "r.jsonl").write_text(
+        "".join(json.dumps({"id": s.id, "text": f"answer {i}"}) + "\n" for i, s in enumerate(shapes()))
+    )
+    argv = (
+        *local[:2],
+        "replay:r.jsonl",
+        *local[3:],
+        "--llm_judge",
+        f"api:stub@{stub.base_url}",
+        "--judge_args",
+    )
+    code, _, err = run(*argv, "max_requests=3,backoff=0.01")
+    assert code in (0, 3) and len(stub.requests) == 3
+    code, _, err = run(*argv, "max_requests=3")
+    assert code == 0 and len(stub.requests) == 4, "what was judged is not paid twice"
+    code, _, err = run(
+        *(("replay:r.jsonl" if part.startswith("api:") else part) for part in argv), "max_requests=3"
+    )
+    assert code == 1 and "judge_args max_requests is for a served judge" in err
+
+
+def shapes():
+    return tasks.get("emt:shapes").test()[:4]

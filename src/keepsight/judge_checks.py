@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keepsight.judging import model_judge
+from keepsight.judging import judging_model, model_judge, own_args
 from keepsight.store import Store, load_run
 from keepsight.types import KeepsightError, MetricValue, Run, Scorer
 
@@ -101,11 +101,10 @@ def sample_answers(runs: Sequence[Run | str | Path], path: str | Path, n: int = 
 
 
 def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | None) -> Scorer:
-    from keepsight import models
-
-    if name == "llm" and judge_args:
+    own = own_args(judge_args or {})
+    if name == "llm" and own:
         raise KeepsightError("judge_args are the verdict judge's; the llm judge asks as the paper did")
-    return model_judge(name, models.load(ref), store, judge_args or {})
+    return model_judge(name, judging_model(ref, judge_args or {}), store, own)
 
 
 def _loaded(given: Sequence[Run | str | Path]) -> list[Run]:

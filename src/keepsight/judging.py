@@ -10,7 +10,17 @@ from typing import Any
 from keepsight.store import Store
 from keepsight.types import VLM, KeepsightError, Scorer, Task, TextEmbedder
 
-__all__ = ["ASKING", "JUDGES", "JUDGE_ARGS", "NEED_LABELS", "Judges", "model_judge", "most_requests"]
+__all__ = [
+    "ASKING",
+    "JUDGES",
+    "JUDGE_ARGS",
+    "NEED_LABELS",
+    "Judges",
+    "judging_model",
+    "model_judge",
+    "most_requests",
+    "own_args",
+]
 
 JUDGES: Mapping[str, str] = {
     "label": "whole-word match of label names, the longest first; the headline score",
@@ -51,7 +61,7 @@ class Judges:
         self._llm_judge = llm_judge
         self._embedder = embedder
         self._judge_args = dict(judge_args or {})
-        if self._judge_args and "verdict" not in self.names:
+        if own_args(self._judge_args) and "verdict" not in self.names:
             raise KeepsightError(
                 "judge_args are the verdict judge's, which was not asked for; add it to --judges"
             )
@@ -64,9 +74,7 @@ class Judges:
 
     @cached_property
     def _llm(self) -> VLM:
-        from keepsight import models
-
-        return models.load(self._llm_judge)
+        return judging_model(self._llm_judge, self._judge_args)
 
     def build(self, name: str, labels: tuple[str, ...], store: Store) -> Scorer:
         """The judge of this name for a label set; one that asks a model looks into `store` first.
@@ -78,7 +86,7 @@ class Judges:
         from keepsight.scoring.taxonomy import Taxonomy
 
         if name in ASKING:
-            return model_judge(name, self._llm, store, self._judge_args)
+            return model_judge(name, self._llm, store, own_args(self._judge_args))
         if ".py:" in name:
             from keepsight.tasks import function_of_file
 
@@ -98,6 +106,30 @@ class Judges:
         named = [own.get(name) or self.build(name, task.labels, store) for name in self.names]
         others = [judge for judge in task.judges if judge.name not in JUDGES]
         return replace(task, judges=(*named, *others))
+
+
+def own_args(judge_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The judge's own settings, without those of the server that its model may be behind."""
+    from keepsight.models.api import served_arguments
+
+    return {name: value for name, value in judge_args.items() if name not in served_arguments()}
+
+
+def judging_model(ref: Any, judge_args: Mapping[str, Any]) -> VLM:
+    """The model that a judge asks; a served one takes its settings from among `judge_args`.
+
+    Raises KeepsightError when there are such settings and the model is not served.
+    """
+    from keepsight import models
+
+    own = own_args(judge_args)
+    served = {name: value for name, value in judge_args.items() if name not in own}
+    model = models.load(ref, **served)
+    if served and not isinstance(model, models.ServedModel):
+        raise KeepsightError(
+            f"judge_args {next(iter(served))} is for a served judge, and {model.name} is none (api:MODEL@BASE_URL)"
+        )
+    return model
 
 
 def model_judge(name: str, model: VLM, store: Store, judge_args: Mapping[str, Any]) -> Scorer:

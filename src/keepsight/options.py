@@ -73,7 +73,9 @@ Judges = Annotated[
 LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that llm and verdict ask.")]
 JudgeArgs = Annotated[
     str,
-    typer.Option("--judge_args", help="k=v,k=v for the verdict judge, e.g. repeats=3,temperature=0.7."),
+    typer.Option(
+        "--judge_args", help="k=v,k=v for the verdict judge, e.g. repeats=3; for a served one max_cost=5."
+    ),
 ]
 Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
 FailOnError = Annotated[

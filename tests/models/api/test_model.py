@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 
 from keepsight.inference import RankChoices
 from keepsight.models import ServedModel, load
+from keepsight.models.api import served_arguments
 from keepsight.models.api.address import parse_address
 from keepsight.refs import row_names
 from keepsight.types import VLM, KeepsightError, Sample
@@ -223,3 +226,14 @@ def test_a_template_that_rewrites_the_question_is_nan_not_a_wrong_number(stub, s
     stub.answer = rewriting
     (values,) = dict(served().choice_logprobs([Sample("a", "Is it?", choices=("yes",))])).values()
     assert math.isnan(values[0])
+
+
+def test_the_page_names_every_setting():
+    page = (Path(__file__).parents[3] / "docs" / "servers.md").read_text()
+    table = page[page.index("## Settings") :]
+    named = {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named == served_arguments()
