@@ -325,7 +325,7 @@ def test_the_parts_of_a_model_are_found(tiny_llava):
 
     parts = anatomy_of(load(str(tiny_llava)).module)
     assert parts.tower == "model.vision_tower"
-    assert parts.projector == "model.multi_modal_projector"
+    assert parts.projector == ("model.multi_modal_projector",)
     assert parts.language == "model.language_model"
     with pytest.raises(KeepsightError, match="no vision tower"):
         anatomy_of(torch.nn.Sequential(torch.nn.Linear(1, 1)))

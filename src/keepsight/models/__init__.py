@@ -48,12 +48,15 @@ def load(
     Weights are loaded when the first question is asked. See `models.refs` for the forms of a ref.
 
     Args:
-        device: "cpu", "cuda:0", "auto" (spread over all); default: the first accelerator, else the CPU.
+        device: "cpu", "cuda:0", or "auto", "balanced", "sequential" (spread over all there are, as accelerate's
+            device maps); default: the first accelerator, else the CPU.
         dtype: "float32", "bfloat16", "float16"; default, or "auto": what the checkpoint's config names.
         batch_size: samples asked at once unless the caller says otherwise; of a served model, requests under way.
         trust_remote_code: run Python code that comes with the model; part of its digest.
-        model_args: `chat_template` (a Jinja text or a file), `image_backend` ("pil" or "torchvision"); for a served
-            model the fields of `keepsight.models.api.ServedOptions`. One kind of model passes over the other's.
+        model_args: `chat_template` (a Jinja text or a file), `image_backend` ("pil" or "torchvision"),
+            `attn_implementation` ("sdpa", "eager", "flash_attention_2", ...: what transformers and the model offer);
+            for a served model the fields of `keepsight.models.api.ServedOptions`. One kind of model passes over the
+            other's.
 
     Raises:
         KeepsightError: an unknown ref, a missing directory or file, or an unknown model argument.
@@ -112,6 +115,8 @@ def load_embedder(ref: Any, *, device: str | None = None) -> TextEmbedder:
 
 def _base(ref: Ref, options: dict[str, Any]) -> Source:
     if ref.scheme == "tiny":
+        if "attn_implementation" in options:
+            raise KeepsightError("model tiny: attn_implementation is not a choice here; leave it out")
         return TinySource(**{key: value for key, value in options.items() if key != "trust_remote_code"})
     if ref.scheme != "hf":
         raise KeepsightError(
@@ -149,7 +154,7 @@ def _dtype(name: str | None) -> str | None:
 
 def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     """Checks `model_args`; a template given as a file is replaced by its text."""
-    known = {"chat_template", "image_backend"}
+    known = {"attn_implementation", "chat_template", "image_backend"}
     if unknown := sorted(set(model_args) - known):
         hint = "; a key belongs in the environment or a key file" if "key" in unknown[0] else ""
         raise KeepsightError(

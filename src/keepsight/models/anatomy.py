@@ -21,6 +21,7 @@ _PROJECTOR = (
     "aligner",
     "modality_projection",
 )
+_FURTHER = ("deepstack_merger_list",)  # Qwen3-VL also projects features of earlier layers
 _LANGUAGE = ("language_model", "text_model")
 
 
@@ -29,8 +30,12 @@ class Anatomy:
     """Full module names, such as `model.multi_modal_projector`."""
 
     tower: str
-    projector: str
+    projector: tuple[str, ...]  # one module in nearly all families
     language: str
+
+    def projects(self, name: str) -> bool:
+        """Whether a tensor of this name belongs to the projector."""
+        return name.startswith(tuple(part + "." for part in self.projector))
 
 
 def anatomy_of(module: Any) -> Anatomy:
@@ -44,15 +49,18 @@ def anatomy_of(module: Any) -> Anatomy:
     )
     return Anatomy(
         tower=_find(module, names, _TOWER, "vision tower"),
-        projector=_find(module, names, _PROJECTOR, "projector"),
+        projector=(_find(module, names, _PROJECTOR, "projector"), *_named(names, _FURTHER)),
         language=_find(module, names, _LANGUAGE, "language model"),
     )
 
 
+def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name.rpartition(".")[2] in wanted]
+
+
 def _find(module: Any, names: list[str], wanted: tuple[str, ...], part: str) -> str:
-    for name in names:
-        if name.rpartition(".")[2] in wanted:
-            return name
+    for name in _named(names, wanted):
+        return name
     children = ", ".join(name for name, _ in module.named_children())
     raise KeepsightError(
         f"{type(module).__name__} has no {part} under a known name ({', '.join(wanted)}); it has {children}"

@@ -18,13 +18,13 @@ from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Vocabulary
 from keepsight.models.lanes import Lanes, lanes_for
 from keepsight.models.memory import Memory
-from keepsight.models.overlay import Overlays
+from keepsight.models.overlay import Overlays, offloaded
 from keepsight.models.prompts import Prepared, prepare
 from keepsight.models.sources import Source
 from keepsight.models.tower_cache import TowerCache, shared_store
 from keepsight.types import KeepsightError, Sample, digest_of
 
-__all__ = ["Base", "default_device", "resolve_device", "shared_base"]
+__all__ = ["Base", "computing_device", "default_device", "resolve_device", "shared_base"]
 
 _RESIDENT = 2  # a base and a judge
 _BATCH_BYTES = 1 << 28  # of prepared batches per base: 10,000 pictures of 48 px, 200 of 336 px
@@ -96,7 +96,7 @@ class Base:
     @cached_property
     def tower_cache(self) -> TowerCache | None:
         """Features of the tower by picture; only where nobody but a checkpoint may change the weights."""
-        if not self.shared:
+        if not self.shared or offloaded(self.module):
             return None
         try:
             return TowerCache(self.module.get_submodule(self._tower), shared_store())
@@ -125,6 +125,14 @@ def shared_base(source: Source, device: str) -> Base:
                 free_memory()  # a module and its feature memory refer to each other: only the collector frees them
     _bases.move_to_end(key)
     return _bases[key]
+
+
+def computing_device(module: Any) -> Any:
+    """Where the module's inputs go. Weights that accelerate keeps elsewhere between calls have no device of their own."""
+    hooks = (getattr(part, "_hf_hook", None) for part in module.modules())
+    devices = (getattr(hook, "execution_device", None) for hook in hooks)
+    found = next((device for device in devices if device is not None), None)
+    return module.device if found is None else found
 
 
 def default_device() -> str:

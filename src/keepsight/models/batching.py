@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 __all__ = ["free_memory", "in_batches", "out_of_memory"]
@@ -16,14 +16,17 @@ def in_batches(
     size: int,
     run: Callable[[list[int]], Sequence[Result]],
     failed: Callable[[str], Result],
+    kind: Callable[[int], Hashable] = lambda index: None,
 ) -> Iterator[tuple[int, Result]]:
-    """Yields `(index, result)` batch by batch, in the order given.
+    """Yields `(index, result)` batch by batch, in the order given; a batch holds indices of one `kind`.
 
     When memory runs out the batch is halved and stays halved; a single sample that does not fit gets `failed(reason)`.
     """
     waiting = deque(indices)
     while waiting:
-        batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+        batch = [waiting.popleft()]
+        while waiting and len(batch) < size and kind(waiting[0]) == kind(batch[0]):
+            batch.append(waiting.popleft())
         results = _unless_out_of_memory(run, batch)
         if results is not None:
             yield from zip(batch, results)

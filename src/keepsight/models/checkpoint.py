@@ -216,14 +216,14 @@ def save_checkpoint(
 def _write_linear(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
     from safetensors.torch import save_file
 
-    prefix = anatomy_of(model.module).projector + "."
+    parts = anatomy_of(model.module)
     state = {
         name.replace(".base_layer.", "."): value.detach().cpu().contiguous()
         for name, value in model.module.state_dict().items()
-        if name.startswith(prefix)
+        if parts.projects(name)
     }
     save_file(state, directory / PROJECTOR, metadata={"format": "pt"})
-    return [prefix]
+    return [part + "." for part in parts.projector]
 
 
 def _write_lora(model: HFModel, directory: Path, adapter_name: str) -> list[str]:

@@ -80,7 +80,7 @@ class Choice:
         import torch
 
         logits = scores.float()  # [b, v]
-        logits[:, list(self.vocabulary.forbidden)] = -torch.inf
+        logits[:, self._forbidden(logits.shape[1])] = -torch.inf
         failed = logits.isnan().any(dim=-1) | (logits.amax(dim=-1) == -torch.inf)  # [b]
         if failed.any():
             self.broken.update(failed.nonzero().flatten().tolist())
@@ -90,6 +90,10 @@ class Choice:
         chosen[failed] = min(self.vocabulary.end)
         self.logprobs.append(logprobs.gather(1, chosen).squeeze(1))
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+    def _forbidden(self, width: int) -> list[int]:
+        """A family may have marks beyond what its head can say at all (Llama 3.2's image token)."""
+        return [token for token in self.vocabulary.forbidden if token < width]
 
     def _choose(self, logprobs: Any) -> Any:
         import torch
@@ -111,12 +115,12 @@ class Choice:
 def generation_settings(module: Any, decoding: Decoding, vocabulary: Vocabulary) -> Iterator[Any]:
     """Our settings alone: whatever generation_config.json asks for (sampling, repetition penalty) is set aside.
 
-    `generate` fills every setting left open from the module's own config, so that one is swapped for the time being.
+    `generate` fills every setting left open from the module's own config, so that one is swapped for the time being;
+    that of a language model inside, too, which in some families (BLIP-2) is the one that generates.
     """
     from transformers import GenerationConfig
 
-    owner = module.get_base_model() if hasattr(module, "get_base_model") else module  # under peft's wrapper
-    own = owner.generation_config
+    own = [(part, part.generation_config) for part in module.modules() if "generation_config" in vars(part)]
     ours = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -125,11 +129,13 @@ def generation_settings(module: Any, decoding: Decoding, vocabulary: Vocabulary)
         eos_token_id=sorted(vocabulary.end),
         pad_token_id=vocabulary.pad,
     )
-    owner.generation_config = ours
+    for part, _ in own:
+        part.generation_config = ours
     try:
         yield ours
     finally:
-        owner.generation_config = own
+        for part, config in own:
+            part.generation_config = config
 
 
 @contextmanager

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from keepsight.models.bases import Base, resolve_device, shared_base
+from keepsight.models.bases import Base, computing_device, resolve_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
+from keepsight.models.features import FeaturePart, require_part, vectors
+from keepsight.models.fitting import require_fit
 from keepsight.models.lanes import Lanes
-from keepsight.models.prompts import Prepared, batch_inputs, pictures, render, with_answers
+from keepsight.models.prompts import Prepared, prepare, render, with_answers
 from keepsight.models.ranking import choice_ids, logprob_of_answers
 from keepsight.models.sources import Source
 from keepsight.models.turns import Tokens, learnt_tokens
-from keepsight.types import KeepsightError, Output, Sample, digest_of
+from keepsight.types import KeepsightError, Media, Output, Sample, digest_of
 
 __all__ = ["DEFAULT_BATCH_SIZE", "HFModel"]
 
@@ -137,8 +139,13 @@ class HFModel:
         if not texts:  # nothing to ask must not load weights
             return
         answer = partial(self._answer, samples, texts, decoding)
-        size = (batch_size or self.batch_size) * len(self._lanes())
-        yield from in_batches(self._by_length(texts, samples), size, answer, _failed)
+        yield from in_batches(
+            self._by_length(texts, samples),
+            (batch_size or self.batch_size) * len(self._lanes()),
+            answer,
+            _failed,
+            kind=lambda index: len(samples[index].media),  # Llama 3.2 answers otherwise in mixed company
+        )
 
     def choice_logprobs(
         self, samples: Sequence[Sample], *, reduction: str = "sum", batch_size: int | None = None
@@ -169,9 +176,14 @@ class HFModel:
         ]
         rank = partial(self._rank, samples, texts, pairs, reduction)
         found: dict[int, list[float]] = {}
-        for at, value in in_batches(
-            range(len(pairs)), batch_size or self.batch_size, rank, lambda _: math.nan
-        ):
+        ranked = in_batches(
+            range(len(pairs)),
+            batch_size or self.batch_size,
+            rank,
+            lambda _: math.nan,
+            kind=lambda at: len(samples[pairs[at][0]].media),
+        )
+        for at, value in ranked:
             index = pairs[at][0]
             found.setdefault(index, []).append(value)
             if len(found[index]) == len(samples[index].choices):
@@ -186,24 +198,29 @@ class HFModel:
         batch: list[int],
     ) -> list[float]:
         """Log-probabilities of one batch of (sample, choice) pairs; nan for those that cannot be asked."""
-        images, ids = {}, {}
-        end = self.base.vocabulary.end
+        ids: dict[int, list[int]] = {}
         for at in batch:
             index, choice = pairs[at]
             sample = samples[index]
             try:
-                images[at] = pictures(sample)
-                ids[at] = choice_ids(self.processor, texts[index], sample, sample.choices[choice], end)
+                ids[at] = choice_ids(
+                    self.processor, texts[index], sample, sample.choices[choice], self.base.vocabulary.end
+                )
             except KeepsightError as error:
                 warnings.warn(f"choice not ranked: {error}", stacklevel=2)
-        askable = [at for at in batch if at in ids]
+        rows = list(ids)
+        indices = [pairs[at][0] for at in rows]
+        prepared = prepare(
+            self.processor, [texts[index] for index in indices], [samples[index] for index in indices]
+        )
+        for reason in prepared.failures.values():
+            warnings.warn(f"choice not ranked: {reason}", stacklevel=2)
+        askable = [at for row, at in enumerate(rows) if row not in prepared.failures]
         if not askable:
             return [math.nan] * len(batch)
-        inputs = batch_inputs(
-            self.processor, [texts[pairs[at][0]] for at in askable], [images[at] for at in askable]
-        )
-        inputs = with_answers(inputs, [ids[at] for at in askable], self.base.vocabulary.pad)
         module = self.module
+        answers = [ids[at] for at in askable]
+        inputs = with_answers(module, prepared.inputs, answers, self.base.vocabulary.pad)
         with at_rest(module):
             values = dict(zip(askable, logprob_of_answers(module, _on_device(inputs, module), reduction)))
         return [values.get(at, math.nan) for at in batch]
@@ -215,26 +232,70 @@ class HFModel:
         than `max_length` allows loses its tail; a prompt is never cut.
 
         Raises:
-            KeepsightError: no target, an unreadable picture, or a prompt that leaves no room for an answer.
+            KeepsightError: no target, a picture that cannot be read or that the family does not take, or a prompt that
+                leaves no room for an answer.
         """
         import torch
 
         processor = self.processor
-        texts = [render(processor, sample) for sample in samples]
-        answers = [learnt_tokens(processor, text, sample) for text, sample in zip(texts, samples)]
-        inputs = batch_inputs(processor, texts, [pictures(sample) for sample in samples])
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+        answers = [learnt_tokens(processor, texts[at], sample) for at, sample in enumerate(samples)]
+        prepared = prepare(processor, [texts[at] for at in range(len(samples))], samples)
+        _require_none(prepared.failures)
+        inputs = prepared.inputs
         if max_length is not None:
             answers = _within(max_length, samples, inputs["attention_mask"].sum(dim=1).tolist(), answers)
         pad = processor.tokenizer.pad_token_id
         ids = [[token for token, _ in answer] for answer in answers]
-        batch = with_answers(inputs, ids, pad if pad is not None else processor.tokenizer.eos_token_id)
+        pad = pad if pad is not None else processor.tokenizer.eos_token_id
+        batch = with_answers(self.base.module, inputs, ids, pad)
         added = batch.pop("answer_mask")  # [b, s]
         learnt = added.masked_scatter(added, torch.tensor([flag for answer in answers for _, flag in answer]))
         batch["labels"] = batch["input_ids"].masked_fill(~learnt, IGNORE)
         return batch
 
+    def features(
+        self, samples: Sequence[Sample], *, part: FeaturePart = "language", batch_size: int | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Yields `(index, float32 vector [d])`: what the model makes of a sample; see `models.features`.
+
+        Raises:
+            KeepsightError: an unknown part, or a sample that cannot be asked.
+        """
+        require_part(part)
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+        read = partial(self._read, samples, texts, part)
+        size = batch_size or self.batch_size if part == "language" else 1
+        for index, vector in in_batches(
+            self._by_length(texts, samples), size, read, str, kind=lambda index: len(samples[index].media)
+        ):
+            if isinstance(vector, str):
+                raise KeepsightError(f"sample {samples[index].id}: {vector}")
+            yield index, vector
+
+    def embed_images(self, media: Sequence[Media]) -> Any:
+        """The vision tower's mean output per picture, float32 [n, d]."""
+        import numpy as np
+
+        asked = [Sample(str(at), "", (one,)) for at, one in enumerate(media)]
+        found = dict(self.features(asked, part="tower"))
+        return np.stack([found[at] for at in range(len(asked))])
+
+    def _read(
+        self, samples: Sequence[Sample], texts: dict[int, str], part: FeaturePart, batch: list[int]
+    ) -> list[Any]:
+        prepared = self.base.prepared([texts[index] for index in batch], [samples[index] for index in batch])
+        _require_none(prepared.failures)
+        module = self.module
+        inputs = with_answers(module, prepared.inputs, [[] for _ in batch], self.base.vocabulary.pad)
+        inputs.pop("answer_mask")
+        with at_rest(module):
+            return list(vectors(module, _on_device(inputs, module), part).numpy())
+
     def _rendered(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[int, str]]:
-        """Texts by index, and the reason by index for those that cannot be rendered."""
+        """Texts by index, and the reason by index for those that cannot be rendered or do not suit the family."""
         processor = self.processor  # outside the try: a processor that cannot be loaded is no sample's fault
         texts: dict[int, str] = {}
         failures: dict[int, str] = {}
@@ -242,7 +303,11 @@ class HFModel:
         for index, sample in enumerate(samples):
             question = sample.prompt, len(sample.media)
             try:
-                texts[index] = written[question] = written.get(question) or render(processor, sample)
+                if question not in written:
+                    text = render(processor, sample)
+                    require_fit(self.base, sample, text)
+                    written[question] = text
+                texts[index] = written[question]
             except KeepsightError as error:
                 failures[index] = str(error)
         return texts, failures
@@ -335,10 +400,16 @@ def _failed(reason: str) -> Output:
     return Output(text="", error=reason)
 
 
+def _require_none(failures: Mapping[int, str]) -> None:
+    for reason in failures.values():
+        raise KeepsightError(reason)
+
+
 def _on_device(inputs: dict[str, Any], module: Any) -> dict[str, Any]:
-    """Tensors on the module's device; pixels in its dtype."""
+    """Tensors where the module computes; pixels in its dtype."""
+    device = computing_device(module)
     return {
-        name: value.to(module.device, module.dtype if value.is_floating_point() else value.dtype)
+        name: value.to(device, module.dtype if value.is_floating_point() else value.dtype)
         for name, value in inputs.items()
     }
 

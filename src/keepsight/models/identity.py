@@ -35,6 +35,7 @@ _NAMES = frozenset(
 )
 _SUFFIXES = frozenset({".safetensors", ".jinja", ".model", ".spm"})
 
+_PLACES = ("*", "additional_chat_templates/*", "*_tokenizer/*")
 _BLOCK = 1 << 22  # bytes read at once
 
 _known: dict[tuple[str, int, int, int], str] = {}  # this process only: a file is read once per state
@@ -43,10 +44,11 @@ _known: dict[tuple[str, int, int, int], str] = {}  # this process only: a file i
 def model_files(directory: Path, *, code: bool = False) -> list[Path]:
     """The files of `directory` that decide a model's answers, sorted; with `code`, its Python files too.
 
-    Subdirectories are other models (a trainer's `checkpoint-500`), except the one for further chat templates.
+    Subdirectories are other models (a trainer's `checkpoint-500`), except those for further chat templates and for a
+    processor's second tokenizer (InstructBLIP's `qformer_tokenizer`).
     """
     suffixes = _SUFFIXES | {".py"} if code else _SUFFIXES
-    candidates = [*directory.glob("*"), *directory.glob("additional_chat_templates/*")]
+    candidates = [path for place in _PLACES for path in directory.glob(place)]
     return sorted(
         path
         for path in candidates

@@ -16,7 +16,7 @@ from keepsight.models.checkpoint import PROJECTOR, Checkpoint
 from keepsight.models.sources import shortened
 from keepsight.types import KeepsightError
 
-__all__ = ["Overlay", "Overlays"]
+__all__ = ["Overlay", "Overlays", "offloaded"]
 
 _RESIDENT = 4  # LoRA checkpoints kept in memory per base; an audit goes through them one after the other
 
@@ -60,6 +60,11 @@ class Overlays:
         wanted = tuple(checkpoint.digest for checkpoint in checkpoints)
         if wanted == self._worn:
             return
+        if wanted and offloaded(self.module):
+            raise KeepsightError(
+                f"checkpoint {checkpoints[0].directory}: part of its base does not fit on the devices (device auto "
+                "keeps it elsewhere), and nothing can be put on such weights; use a smaller dtype or another device"
+            )
         self._restore()
         overlays = [self._overlay(checkpoint, keep=wanted) for checkpoint in checkpoints]
         for overlay in overlays:
@@ -202,6 +207,11 @@ class Overlays:
                 layer.delete_adapter(adapter)
         getattr(self.module, "peft_config", {}).pop(adapter, None)
         self._switch([])
+
+
+def offloaded(module: Any) -> bool:
+    """Whether weights are brought in for each call only, by accelerate."""
+    return any(parameter.is_meta for parameter in module.parameters())
 
 
 def _tuner_layers(module: Any) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,14 @@ from keepsight.data.json_rows import read_json
 from keepsight.types import KeepsightError
 
 __all__ = ["completed", "load_processor"]
+
+_UNLOADABLE = (
+    ImportError,
+    AttributeError,
+    OSError,
+    ValueError,
+    TypeError,
+)  # what transformers raises of a processor
 
 
 def load_processor(
@@ -27,28 +38,69 @@ def load_processor(
     options = {"backend": image_backend, "local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         processor = AutoProcessor.from_pretrained(directory, **options)
-    except (ImportError, AttributeError):
-        processor = _without_films(directory, options)
-    except (OSError, ValueError, TypeError) as error:
-        raise _unloadable(directory, error) from error
+    except _UNLOADABLE as error:
+        family = _processor_class(directory)
+        if "video_processor" not in family.get_attributes():
+            raise _unloadable(directory, error) from error
+        processor = _without_films(family, directory, options)
     if not hasattr(processor, "image_processor"):
         raise KeepsightError(f"{directory} has no image processor (preprocessor_config.json): is it a VLM?")
     return completed(processor, chat_template, str(directory))
 
 
-def _without_films(directory: Path, options: dict[str, Any]) -> Any:
-    """The family's own processor class, minus its video processor."""
-    family = _processor_class(directory)
+def _without_films(family: Any, directory: Path, options: dict[str, Any]) -> Any:
+    """A processor of the family's own class, minus its video processor."""
 
     def get_attributes(cls: Any) -> list[str]:
         return [name for name in family.get_attributes() if name != "video_processor"]
 
-    members = {"get_attributes": classmethod(get_attributes), "video_processor": None, "__module__": __name__}
+    def parts_for_init(cls: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        parts = family._get_arguments_from_pretrained.__func__(cls, *args, **kwargs)
+        parts.insert(family.get_attributes().index("video_processor"), _NoFilms())
+        return list(parts)
+
+    members = {
+        "get_attributes": classmethod(get_attributes),
+        "_get_arguments_from_pretrained": classmethod(parts_for_init),
+        "video_processor": _NoFilms(),
+        "__module__": __name__,
+    }
     for_pictures: Any = type(family.__name__, (family,), members)
     try:
-        return for_pictures.from_pretrained(directory, **options)
-    except (ImportError, AttributeError, OSError, ValueError, TypeError) as error:
+        with _film_packages_left_out(family):
+            return for_pictures.from_pretrained(directory, **options)
+    except _UNLOADABLE as error:
         raise _unloadable(directory, error) from error
+
+
+class _NoFilms:
+    """In place of a video processor: a processor may look up its settings (a number of frames) for pictures, too."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+@contextmanager
+def _film_packages_left_out(family: Any) -> Iterator[None]:
+    """Stands in for optional packages that the family's module wants before it builds anything.
+
+    SmolVLM's processor refuses to exist without num2words, which writes the length of a film. A package that is not
+    installed is None in its module.
+    """
+    module = sys.modules[family.__module__]
+    absent = [name for name, value in vars(module).items() if value is None and not name.startswith("_")]
+    for name in absent:
+        setattr(module, name, _missing)
+    try:
+        yield
+    finally:
+        for name in absent:
+            setattr(module, name, None)
+
+
+def _missing(*args: Any, **kwargs: Any) -> Any:
+    raise KeepsightError("this model's processor was put together for pictures only")
 
 
 def _processor_class(directory: Path) -> Any:

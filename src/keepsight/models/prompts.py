@@ -47,7 +47,7 @@ def render(processor: Any, sample: Sample, answer: str | None = None) -> str:
 
 def user_message(processor: Any, sample: Sample) -> dict[str, Any]:
     """The sample's question as a chat message, pictures at their marks. Raises as `render` does."""
-    return {"role": "user", "content": _content(sample, getattr(processor, "image_token", IMAGE_MARK))}
+    return {"role": "user", "content": _content(sample, _image_tokens(processor))}
 
 
 def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], *, answer_next: bool) -> str:
@@ -57,15 +57,22 @@ def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], *, an
     )
 
 
-def _content(sample: Sample, image_token: str) -> list[dict[str, str]]:
+def _image_tokens(processor: Any) -> list[str]:
+    """The marks that stand for a picture in rendered text: the processor's, and the tokenizer's where it has another."""
+    owners = (processor, processor.tokenizer)
+    return [str(owner.image_token) for owner in owners if getattr(owner, "image_token", None)] or [IMAGE_MARK]
+
+
+def _content(sample: Sample, image_tokens: Sequence[str]) -> list[dict[str, str]]:
     pieces = sample.prompt.split(IMAGE_MARK)
     marks = len(pieces) - 1
     if marks and marks != len(sample.media):
         raise KeepsightError(
             f"sample {sample.id}: {marks} {IMAGE_MARK} marks for {len(sample.media)} pictures; make them equal"
         )
-    if any(image_token in piece for piece in pieces):
-        raise KeepsightError(f"sample {sample.id}: the prompt contains the model's image token {image_token}")
+    for token in image_tokens:
+        if any(token in piece for piece in pieces):
+            raise KeepsightError(f"sample {sample.id}: the prompt contains the model's image token {token}")
     if not marks:
         pieces = [""] * len(sample.media) + pieces
     content = [{"type": "text", "text": pieces[0].strip()}]
@@ -91,7 +98,23 @@ def batch_inputs(processor: Any, texts: Sequence[str], images: Sequence[Sequence
         padding_side="left",
         add_special_tokens=not bos_rendered,  # a template that writes <s> itself must not get a second one
     )
-    return dict(inputs)
+    inputs.pop("labels", None)  # PaliGemma's processor makes some: all "not learnt"
+    return _encoders_padded_right(dict(inputs))
+
+
+def _encoders_padded_right(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Moves the padding of texts for an encoder beside the language model (InstructBLIP's Q-Former) to their end.
+
+    Its positions count from the first column, so that padding on the left would change what it reads.
+    """
+    moved = dict(inputs)
+    for name in inputs:
+        kind, found, _ = name.partition("_attention_mask")
+        if found and kind and f"{kind}_input_ids" in inputs:
+            order = inputs[name].argsort(dim=1, descending=True, stable=True)  # [b, t]
+            for part in (name, f"{kind}_input_ids"):
+                moved[part] = inputs[part].gather(1, order)
+    return moved
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,10 @@ def prepare(processor: Any, texts: Sequence[str], samples: Sequence[Sample]) -> 
             images[row] = pictures(sample)
         except KeepsightError as error:
             failures[row] = str(error)
+    for row in _beside_pictures(images):  # where some families would garble a text that they refuse alone
+        if reason := _refusal(processor, texts[row], ()):
+            failures[row] = f"sample {samples[row].id}: {reason}"
+            del images[row]
     if not images:
         return Prepared({}, failures)
     try:
@@ -126,6 +153,12 @@ def prepare(processor: Any, texts: Sequence[str], samples: Sequence[Sample]) -> 
         asked = [texts[row] for row in kept]
         inputs = batch_inputs(processor, asked, [images[row] for row in kept]) if kept else {}
     return Prepared(inputs, failures)
+
+
+def _beside_pictures(images: Mapping[int, Sequence[Image]]) -> list[int]:
+    """Rows without a picture in a batch where others have one."""
+    bare = [row for row, found in images.items() if not found]
+    return bare if len(bare) < len(images) else []
 
 
 def _refusal(processor: Any, text: str, images: Sequence[Image]) -> str | None:
@@ -152,7 +185,9 @@ def answer_ids(processor: Any, prompt_text: str, full_text: str) -> list[int]:
     return list(tokenizer.encode(full_text[len(prompt_text) :], add_special_tokens=False))
 
 
-def with_answers(inputs: Mapping[str, Any], answers: Sequence[Sequence[int]], pad_id: int) -> dict[str, Any]:
+def with_answers(
+    module: Any, inputs: Mapping[str, Any], answers: Sequence[Sequence[int]], pad_id: int
+) -> dict[str, Any]:
     """Appends each row's answer and pads on the right: [b, s] -> [b, s'].
 
     Adds `answer_mask` [b, s'], true on the answers' tokens. Tensors that do not run along the sequence stay as they are.
@@ -161,26 +196,31 @@ def with_answers(inputs: Mapping[str, Any], answers: Sequence[Sequence[int]], pa
     from torch.nn.utils.rnn import pad_sequence
 
     kept = inputs["attention_mask"].bool()  # [b, s]
-    after = {
-        "input_ids": None,
-        "attention_mask": 1,
-    }  # every other per-token tensor marks kinds of token: 0 is text
-
-    def extended(name: str, value: Any, padding: int) -> Any:
-        rows = []
-        for row, keep, answer in zip(value, kept, answers):
-            fill = after.get(name, 0)
-            tail = list(answer) if fill is None else [fill] * len(answer)
-            rows.append(torch.cat([row[keep], torch.tensor(tail, dtype=row.dtype)]))
-        return pad_sequence(rows, batch_first=True, padding_value=padding)
-
-    shape = inputs["input_ids"].shape
-    outputs = {
-        name: extended(name, value, pad_id if name == "input_ids" else 0)
-        if getattr(value, "shape", None) == shape
-        else value
-        for name, value in inputs.items()
-    }
+    outputs = dict(inputs)
+    for name, column in _said_by_the_model(module, inputs).items():
+        tails = [column[row].expand(len(answer), *column.shape[2:]) for row, answer in enumerate(answers)]
+        rows = [torch.cat([row[keep], tail]) for row, keep, tail in zip(inputs[name], kept, tails)]
+        outputs[name] = pad_sequence(rows, batch_first=True)
+    ids = [
+        torch.cat([row[keep], torch.tensor(list(answer), dtype=row.dtype)])
+        for row, keep, answer in zip(inputs["input_ids"], kept, answers)
+    ]
+    outputs["input_ids"] = pad_sequence(ids, batch_first=True, padding_value=pad_id)
     marks = [torch.tensor([False] * int(keep.sum()) + [True] * len(a)) for keep, a in zip(kept, answers)]
     outputs["answer_mask"] = pad_sequence(marks, batch_first=True, padding_value=False)
     return outputs
+
+
+def _said_by_the_model(module: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What each tensor that runs along the sequence holds for a token that the model says: [b, 1, ...].
+
+    Families differ (a token type may be 0 or 1, a cross-attention mask goes on as it ended), so the model's own
+    generation loop is asked: what it makes longer for a new token runs along the sequence.
+    """
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
+    before = {name: value for name, value in inputs.items() if name != "input_ids"}
+    after = module._update_model_kwargs_for_generation(
+        CausalLMOutputWithPast(), dict(before), is_encoder_decoder=False
+    )
+    return {name: after[name][:, -1:] for name, value in before.items() if after[name] is not value}

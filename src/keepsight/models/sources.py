@@ -23,6 +23,7 @@ from keepsight.types import KeepsightError, digest_of
 
 __all__ = [
     "DTYPES",
+    "SPREAD",
     "BuiltSource",
     "DirectorySource",
     "Source",
@@ -36,6 +37,7 @@ __all__ = [
 
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
+SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")  # devices that mean: over all there are
 
 
 class Source(Protocol):
@@ -80,6 +82,7 @@ class DirectorySource:
         image_backend: str = "pil",
         chat_template: str | None = None,
         trust_remote_code: bool = False,
+        attn_implementation: str | None = None,
     ) -> None:
         self.directory = directory
         self.ref = ref
@@ -87,6 +90,7 @@ class DirectorySource:
         self.image_backend = image_backend
         self.chat_template = chat_template
         self.trust_remote_code = trust_remote_code
+        self.attn_implementation = attn_implementation
 
     @cached_property
     def weights_digest(self) -> str:
@@ -96,16 +100,17 @@ class DirectorySource:
     @cached_property
     def digest(self) -> str:
         files = model_files(self.directory, code=self.trust_remote_code)
-        return digest_of(
-            {
-                "files": files_digest(self.directory, files),
-                "dtype": self.dtype,
-                "image_backend": self.image_backend,
-                "chat_template": self.chat_template,
-                "remote_code": self.trust_remote_code,
-                "transformers": transformers_version(),
-            }
-        )
+        about = {
+            "files": files_digest(self.directory, files),
+            "dtype": self.dtype,
+            "image_backend": self.image_backend,
+            "chat_template": self.chat_template,
+            "remote_code": self.trust_remote_code,
+            "transformers": transformers_version(),
+        }
+        if self.attn_implementation is not None:  # rounds differently
+            about["attn_implementation"] = self.attn_implementation
+        return digest_of(about)
 
     def load_processor(self) -> Any:
         return load_processor(
@@ -119,18 +124,27 @@ class DirectorySource:
         import torch
         from transformers import AutoModelForImageTextToText
 
-        with quiet_loading():
-            module, info = AutoModelForImageTextToText.from_pretrained(
-                self.directory,
-                dtype=getattr(torch, self.dtype),
-                device_map=device if device == "auto" else {"": device},
-                trust_remote_code=self.trust_remote_code,
-                local_files_only=True,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # reported in `info` by name, and refused below
-                output_loading_info=True,
-            )
+        options: dict[str, Any] = {}
+        if self.attn_implementation is not None:
+            options["attn_implementation"] = self.attn_implementation
+        try:
+            with quiet_loading():
+                module, info = AutoModelForImageTextToText.from_pretrained(
+                    self.directory,
+                    dtype=getattr(torch, self.dtype),
+                    device_map=device if device in SPREAD else {"": device},
+                    trust_remote_code=self.trust_remote_code,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,  # reported in `info` by name, and refused below
+                    output_loading_info=True,
+                    **options,
+                )
+        except (ImportError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise KeepsightError(f"model {self.ref} cannot be loaded: {reason}") from error
         require_complete(self.ref, info)
+        _require_decoder(self.ref, module)
         return module.eval()
 
 
@@ -243,6 +257,15 @@ def quiet_loading() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def _require_decoder(what: str, module: Any) -> None:
+    """Answers of an encoder-decoder do not follow their prompt, which all that is asked here relies on."""
+    if module.config.get_text_config().is_encoder_decoder:
+        raise KeepsightError(
+            f"model {what} has an encoder-decoder as language model ({module.config.get_text_config().model_type}); "
+            "only decoders are supported, take a version with one (Vicuna, OPT, ...)"
+        )
 
 
 def _holds_weights(path: Path) -> bool:

@@ -352,10 +352,10 @@ def _optimizer(module: Any, config: SFTConfig) -> Any:
     """AdamW with up to four groups: matrices or not (weight decay) times projector or not (learning rate)."""
     import torch
 
-    projector = anatomy_of(module).projector + "."
+    parts = anatomy_of(module)
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, parameter in trained_parameters(module).items():
-        own = config.projector_learning_rate if name.startswith(projector) else None
+        own = config.projector_learning_rate if parts.projects(name) else None
         peak = config.learning_rate if own is None else own
         decay = config.weight_decay if parameter.dim() > 1 else 0.0
         groups.setdefault((peak, decay), []).append(parameter)

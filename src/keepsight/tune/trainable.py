@@ -52,7 +52,8 @@ def seeded(device: Any, *key: Any) -> Iterator[None]:
 
 
 def _free_projector(module: Any, parts: Anatomy, config: SFTConfig) -> None:
-    module.get_submodule(parts.projector).requires_grad_(True)
+    for part in parts.projector:
+        module.get_submodule(part).requires_grad_(True)
 
 
 def _add_lora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
@@ -83,6 +84,7 @@ def _free_all(module: Any, parts: Anatomy, config: SFTConfig) -> None:
     module.requires_grad_(True)
     if config.freeze_vision_tower:
         module.get_submodule(parts.tower).requires_grad_(False)
+        _free_projector(module, parts, config)  # some families keep it inside their tower
 
 
 _CHOOSERS = {"linear": _free_projector, "lora": _add_lora, "full": _free_all}
