@@ -43,6 +43,7 @@ class Family:
     make: Callable[[Path], None]
     hub: str  # published models of this architecture
     projector: tuple[str, ...]  # what `linear` trains
+    language: str = "model.language_model"  # what `lora` adapts
     several: bool = True  # several pictures per sample
     text_only: bool = True  # samples without a picture
     tower_cache: bool = True  # a frozen tower's features are kept
@@ -195,7 +196,6 @@ def _smolvlm(directory: Path) -> None:
 
 def _blip_parts() -> tuple[Any, Any, dict[str, Any]]:
     """Image processor, tokenizer and the sizes that both BLIP-2 families share."""
-    from transformers import LlamaConfig
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
     tokenizer, ids = _tokenizer()
@@ -209,7 +209,6 @@ def _blip_parts() -> tuple[Any, Any, dict[str, Any]]:
     sizes = {
         "vision_config": {**_VISION, "initializer_range": 0.2},
         "qformer_config": qformer,
-        "text_config": LlamaConfig(**_TEXT, vocab_size=len(tokenizer)),
         "num_query_tokens": 4,
         "image_token_index": ids("<image>"),
     }
@@ -217,10 +216,22 @@ def _blip_parts() -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _blip2(directory: Path) -> None:
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor, OPTConfig
 
     image_processor, tokenizer, sizes = _blip_parts()
-    model = Blip2ForConditionalGeneration(Blip2Config(**sizes))
+    text = OPTConfig(
+        **_IDS,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        init_std=0.2,
+        vocab_size=len(tokenizer),
+        tie_word_embeddings=False,
+    )
+    model = Blip2ForConditionalGeneration(Blip2Config(**sizes, text_config=text))
     model.query_tokens.data.normal_()
     model.save_pretrained(directory)
     tokenizer.chat_template = TEMPLATE.replace("IMAGE", "")
@@ -232,10 +243,12 @@ def _instructblip(directory: Path) -> None:
         InstructBlipConfig,
         InstructBlipForConditionalGeneration,
         InstructBlipProcessor,
+        LlamaConfig,
     )
 
     image_processor, tokenizer, sizes = _blip_parts()
-    model = InstructBlipForConditionalGeneration(InstructBlipConfig(**sizes))
+    text = LlamaConfig(**_TEXT, vocab_size=len(tokenizer))
+    model = InstructBlipForConditionalGeneration(InstructBlipConfig(**sizes, text_config=text))
     model.query_tokens.data.normal_()
     model.save_pretrained(directory)
     tokenizer.chat_template = TEMPLATE.replace("IMAGE", "")
@@ -414,15 +427,24 @@ FAMILIES = {
     "llava": Family(_llava, "LLaVA-1.5", _PROJECTOR, varied=False),
     "llava_next": Family(_llava_next, "LLaVA-1.6 (NeXT)", _PROJECTOR),
     "llava_onevision": Family(_llava_onevision, "LLaVA-OneVision", _PROJECTOR, films=True),
-    "idefics3": Family(_idefics3, "Idefics3", ("model.connector",), tower_cache=False),
-    "smolvlm": Family(_smolvlm, "SmolVLM", ("model.connector",), tower_cache=False, films=True),
+    "idefics3": Family(_idefics3, "Idefics3", ("model.connector",), "model.text_model", tower_cache=False),
+    "smolvlm": Family(
+        _smolvlm, "SmolVLM", ("model.connector",), "model.text_model", tower_cache=False, films=True
+    ),
     "blip2": Family(
-        _blip2, "BLIP-2 (OPT)", ("language_projection",), several=False, text_only=False, varied=False
+        _blip2,
+        "BLIP-2 (OPT)",
+        ("language_projection",),
+        "language_model",
+        several=False,
+        text_only=False,
+        varied=False,
     ),
     "instructblip": Family(
         _instructblip,
         "InstructBLIP (Vicuna)",
         ("language_projection",),
+        "language_model",
         several=False,
         text_only=False,
         varied=False,
@@ -440,3 +462,20 @@ FAMILIES = {
         films=True,
     ),
 }
+
+
+def table() -> str:
+    """The families as docs/models.md shows them."""
+    rows = [
+        "| `model_type` | published as | several pictures | text alone | features kept | trained by `linear` | adapted by `lora` |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, family in FAMILIES.items():
+        said = ["yes" if able else "no" for able in (family.several, family.text_only, family.tower_cache)]
+        projector = ", ".join(f"`{part}`" for part in family.projector)
+        rows.append(f"| `{name}` | {family.hub} | {' | '.join(said)} | {projector} | `{family.language}` |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -6,6 +6,7 @@ Entries and the tiny models behind them are in tests/tiny_families.py.
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from keepsight.models import load, save_checkpoint
 from keepsight.models.anatomy import anatomy_of
 from keepsight.types import Embeds, KeepsightError, Sample
 from tests.models.conftest import answers, picture
-from tests.tiny_families import FAMILIES, make
+from tests.tiny_families import FAMILIES, make, table
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("fresh_registry")]
 
@@ -86,6 +87,11 @@ def same(left, right):
         a.token_logprobs == pytest.approx(b.token_logprobs, abs=1e-4)
         for a, b in zip(left, right, strict=True)
     )
+
+
+def test_every_family_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    assert table() in text, "python -m tests.tiny_families prints the table"
 
 
 # asking
@@ -242,7 +248,7 @@ def test_a_tuned_checkpoint_is_complete(family, directory, asked, tmp_path, meth
 
     base = load(str(directory))
     parts = anatomy_of(base.module)
-    assert sorted(parts.projector) == sorted(family.projector)
+    assert (sorted(parts.projector), parts.language) == (sorted(family.projector), family.language)
     plain = answers(base, asked)
     before = {key: value.clone() for key, value in base.module.state_dict().items()}
     own = base.unshared()

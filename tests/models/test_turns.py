@@ -64,6 +64,7 @@ def test_a_cut_answer_keeps_the_image_and_the_questions_whole(model):
 
 
 def test_a_template_that_rewrites_the_past_is_refused(model):
+    model = model.unshared()  # what is changed here must not meet the next test
     model.processor.chat_template = "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content[-1].text }} {% endif %}{% endfor %}"
     with pytest.raises(KeepsightError, match="rewrites earlier turns"):
         model.training_batch([talk(("a", "b"), ("c", "d"), media=())])

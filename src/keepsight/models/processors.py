@@ -13,13 +13,8 @@ from keepsight.types import KeepsightError
 
 __all__ = ["completed", "load_processor"]
 
-_UNLOADABLE = (
-    ImportError,
-    AttributeError,
-    OSError,
-    ValueError,
-    TypeError,
-)  # what transformers raises of a processor
+# What transformers raises of a processor that it cannot build.
+_UNLOADABLE = (ImportError, AttributeError, OSError, ValueError, TypeError)
 
 
 def load_processor(
