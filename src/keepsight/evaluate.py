@@ -16,7 +16,7 @@ from typing import Any
 from keepsight.errors import redacted
 from keepsight.scoring.forgetting import forgetting
 from keepsight.scoring.metrics import mean_score
-from keepsight.store import Identity, RunWriter, Store, is_final, sample_hash, write_matrix
+from keepsight.store import Identity, RunWriter, Store, StoreError, is_final, sample_hash, write_matrix
 from keepsight.types import (
     VLM,
     KeepsightError,
@@ -347,10 +347,9 @@ def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric]
     samples = [record.sample for record in run.records]
     with store.reopen_run(run, scorer.name, scorer.version) as writer:
         _score(scorer, samples, writer, partial(_silent, scorer.name))
-        scores = {name: writer.scores(samples, name) for name in (*run.manifest["scorers"], scorer.name)}
-        headline = (
-            _measure(metrics, samples, scores[run.scorer]) if scorer.name == run.scorer else run.metrics
-        )
+        scores = {name: writer.scores(samples, name) for name in writer.scorers}
+        own = scorer.name == run.scorer
+        headline = _measure(metrics, samples, scores[run.scorer]) if own else writer.earlier_metrics()
         writer.finish(headline, {name: metrics[0](samples, given) for name, given in scores.items()})
     assert run.path is not None
     return store.load_run(run.path)
@@ -425,6 +424,8 @@ def evaluate_all(
             report = _shifted(progress or _silent, row, col, before, total)
             try:
                 runs[row, col] = _ask(model, questions, store, batch_size, report, fail_on_error)
+            except StoreError:  # nor could the other cells be kept; asking on would cost for nothing
+                raise
             except Exception as error:  # whatever it is, it must not cost the other cells
                 failed.append({"row": row, "col": col, "error": _one_line(error)})
             before += len(questions.samples)

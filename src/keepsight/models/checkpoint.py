@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +26,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from keepsight.data.json_rows import read_json
 from keepsight.models.anatomy import anatomy_of
 from keepsight.models.identity import files_digest, model_files
+from keepsight.store.files import writing
 from keepsight.types import KeepsightError, digest_of
 
 if TYPE_CHECKING:
     from keepsight.models.hf import HFModel
 
-__all__ = ["FORMAT", "Checkpoint", "Method", "read_checkpoint", "read_tensors", "save_checkpoint"]
+__all__ = [
+    "FORMAT",
+    "Checkpoint",
+    "Method",
+    "read_checkpoint",
+    "read_tensors",
+    "remove_leftovers",
+    "save_checkpoint",
+    "saving",
+]
 
 FORMAT = 1
 MANIFEST = "keepsight.json"
@@ -41,6 +53,7 @@ _PICKLES = (
     "mm_projector.bin",
     "adapter_model.bin",
 )  # what LLaVA and old peft write
+_UNFINISHED = (".partial", ".replaced")  # beside a checkpoint that is being written, or is being replaced
 
 Method = Literal["linear", "lora", "full"]
 
@@ -192,10 +205,11 @@ def save_checkpoint(
     directory = Path(directory)
     if directory.exists() and not (directory / MANIFEST).is_file():
         raise KeepsightError(f"{directory} exists and is not a checkpoint; choose another output directory")
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    trained = _WRITERS[method](model, partial, adapter_name)
+    remove_leftovers(directory)
+    partial, replaced = (directory.with_name(directory.name + ending) for ending in _UNFINISHED)
+    with saving(directory):
+        partial.mkdir(parents=True)
+        trained = _WRITERS[method](model, partial, adapter_name)
     manifest = {
         "format": FORMAT,
         "method": method,
@@ -207,10 +221,34 @@ def save_checkpoint(
         "data_digest": data_digest,
         "config": dict(config),
     }
-    (partial / MANIFEST).write_text(_json(manifest), encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(partial, directory)
+    with saving(directory):
+        (partial / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+        if directory.exists():  # out of the way in one step: a kill must not leave half of it under its name
+            os.replace(directory, replaced)
+        os.replace(partial, directory)
+    remove_leftovers(directory)
     return directory
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what a killed `save_checkpoint` left beside `directory`."""
+    for ending in _UNFINISHED:
+        shutil.rmtree(directory.with_name(directory.name + ending), ignore_errors=True)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Says in one StoreError why tensors or files of `path` could not be written."""
+    from safetensors import SafetensorError
+
+    with writing(path):
+        try:
+            yield
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise (
+                OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(error)
+            ) from error
 
 
 def _write_linear(model: HFModel, directory: Path, adapter_name: str) -> list[str]:

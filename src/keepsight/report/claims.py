@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from keepsight.data.json_rows import read_json
+from keepsight.store.files import replace_file
 from keepsight.types import KeepsightError
 
 __all__ = ["Claim", "ClaimVerdict", "read_claims", "verdict_on", "write_claims"]
@@ -52,9 +52,10 @@ def write_claims(claims: Sequence[Claim], directory: str | Path, *, title: str, 
     directory.mkdir(parents=True, exist_ok=True)
     rows = [_as_json(asdict(claim)) for claim in claims]
     target = directory / "claims.json"
-    _replace(target, json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    replace_file(target, text.encode(), durable=False)
     if page:
-        _replace(directory / "index.html", _page(claims, title))
+        replace_file(directory / "index.html", _page(claims, title).encode(), durable=False)
     return target
 
 
@@ -94,9 +95,3 @@ def _page(claims: Sequence[Claim], title: str) -> str:
         loader=PackageLoader("keepsight.report", "."), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("claims.html.j2").render(title=title, claims=claims)
-
-
-def _replace(target: Path, text: str) -> None:
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(target)

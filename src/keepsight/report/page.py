@@ -38,6 +38,7 @@ from keepsight.report.notes import (
 )
 from keepsight.report.verdict import Verdict, verdict
 from keepsight.report.wording import count, listed, printable
+from keepsight.store.files import replace_file
 from keepsight.types import KeepsightError, ResultMatrix
 
 __all__ = ["Page", "page_of", "policy", "write_html"]
@@ -145,15 +146,7 @@ def write_html(matrix: ResultMatrix, path: str | os.PathLike[str], *, level: flo
             policy=policy(),
         )
     )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.part")
-        unfinished.write_bytes(html.encode("utf-8", "replace"))
-        unfinished.replace(target)
-    except OSError as error:
-        raise KeepsightError(
-            f"cannot write the page {target}: {error.strerror}; choose another path"
-        ) from error
+    replace_file(target, html.encode("utf-8", "replace"), durable=False)
     return target
 
 

@@ -1,5 +1,6 @@
 """Runs on disk: every question, answer and score, resumable, and the pictures once by content."""
 
+from keepsight.store.files import StoreError
 from keepsight.store.matrix import load_matrix, write_matrix
 from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import Identity, is_final, sample_hash
@@ -11,6 +12,7 @@ __all__ = [
     "JudgeReplies",
     "RunWriter",
     "Store",
+    "StoreError",
     "is_final",
     "json_schema",
     "load_matrix",

@@ -42,7 +42,11 @@ def write_matrix(matrix: ResultMatrix, drops: Sequence[Any], root: str | Path) -
         meta=_plain(json.loads(json.dumps(meta, default=str))),
     )
     path = root / "matrix.json"
-    replace_file(path, file.model_dump_json(indent=1).encode() + b"\n")
+    data = file.model_dump_json(indent=1).encode() + b"\n"
+    if (
+        not path.exists() or path.read_bytes() != data
+    ):  # a finished audit can be read again on a read-only disk
+        replace_file(path, data)
     return path
 
 

@@ -33,8 +33,16 @@ def _ending(data: bytes) -> str:
 
 
 def put_media(root: Path, media: Media) -> str:
-    """Stores the bytes below `root/media` unless they are there, and returns the file's name."""
-    data = media.read()
+    """Stores the bytes below `root/media` unless they are there, and returns the file's name.
+
+    Raises KeepsightError when the bytes cannot be read, or are no longer those that were asked about.
+    """
+    return _put(root, media, media.read())
+
+
+def _put(root: Path, media: Media, data: bytes) -> str:
+    if hashlib.sha256(data).hexdigest() != media.sha256:
+        raise KeepsightError(f"{media.kind} {media.path} was changed while it was in use; run again")
     path = root / "media" / f"{media.sha256}.{_ending(data)}"
     # A size that differs is what a power cut leaves of a file whose name was already on the disk.
     if not path.exists() or path.stat().st_size != len(data):
@@ -45,9 +53,10 @@ def put_media(root: Path, media: Media) -> str:
 def media_row(root: Path, media: Media) -> MediaRow:
     """Stores `media` and returns how a row names it; an unreadable file is named by where it was looked for."""
     try:
-        return MediaRow(kind=media.kind, sha256=media.sha256, file=put_media(root, media))
+        data, sha256 = media.read(), media.sha256
     except KeepsightError:
         return MediaRow(kind=media.kind, sha256=None, path=media.where)
+    return MediaRow(kind=media.kind, sha256=sha256, file=_put(root, media, data))
 
 
 class StoredMedia(Media):

@@ -31,7 +31,6 @@ class JudgeReplies:
 
     @cached_property
     def _journal(self) -> Journal:
-        self._folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(self._folder / f"{uuid4().hex}.jsonl")
         weakref.finalize(self, journal.close)
         return journal

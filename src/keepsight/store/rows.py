@@ -12,16 +12,18 @@ from typing import Any
 
 from keepsight.errors import redacted
 from keepsight.store.media import media_of, media_row
-from keepsight.store.schema import MetricRow, OutputRow, ScoreRow
+from keepsight.store.schema import Manifest, MetricRow, OutputRow, ScoreRow
 from keepsight.types import KeepsightError, MetricValue, Output, Sample, Score, digest_of
 
 __all__ = [
     "Identity",
+    "fingerprint_of",
     "is_final",
     "metric_of",
     "metric_row",
     "output_of",
     "output_row",
+    "row_fault",
     "sample_hash",
     "sample_of",
     "score_of",
@@ -64,10 +66,7 @@ class Identity:
 
     @cached_property
     def fingerprint(self) -> str:
-        inference = dict(self.inference)
-        return digest_of(
-            [self.checkpoint_digest, self.task, self.task_version, self.samples_digest, inference]
-        )
+        return fingerprint_of(self, dict(self.inference))
 
     def request_hash(self, prompt_hash: str) -> str:
         """Key of one answer: nothing that could change it is left out, and nothing else is in."""
@@ -78,13 +77,18 @@ class Identity:
         return self.request_hash(_prompt_hash(sample))
 
 
+def fingerprint_of(run: Identity | Manifest, inference: Mapping[str, Any]) -> str:
+    """Digest of everything that can move an answer of `run`; a manifest that somebody edited has another one."""
+    return digest_of([run.checkpoint_digest, run.task, run.task_version, run.samples_digest, inference])
+
+
 def _clean(text: str) -> str:
     # A lone surrogate (an API can return one) has no UTF-8 form and would make the row unwritable.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _resp_hash(output: Output) -> str:
-    logprobs = [repr(value) for value in output.choice_logprobs or ()]
+    logprobs = [repr(float(value)) for value in output.choice_logprobs or ()]  # as they are read back
     media = [medium.sha256 for medium in output.media]
     return digest_of([_clean(output.text), logprobs, media, output.error and _clean(output.error)])
 
@@ -160,6 +164,22 @@ def output_of(root: Path, row: OutputRow) -> Output:
         usage=row.usage,
         error=row.error,
     )
+
+
+def row_fault(root: Path, row: OutputRow) -> str | None:
+    """What in `row` is not as it was written, or None: somebody edited it, or the disk did."""
+    if row.resp_hash != _resp_hash(output_of(root, row)) or row.resps != _resps(row):
+        return "the answer does not fit its resp_hash"
+    readable = all(medium.sha256 and Path(medium.file or "").stem == medium.sha256 for medium in row.media)
+    if (
+        readable and row.doc_hash != sample_of(root, row).digest()
+    ):  # else its hash holds the machine's own words
+        return "the question does not fit its doc_hash"
+    return None
+
+
+def _resps(row: OutputRow) -> list[list[str]]:
+    return [[]] if row.error is not None else [row.filtered_resps]
 
 
 def score_row(row: OutputRow, scorer: str, version: str, score: Score) -> ScoreRow:

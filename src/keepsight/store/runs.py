@@ -20,16 +20,18 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from keepsight.errors import redacted
-from keepsight.store.files import Journal, Lock, read_document, read_rows, replace_file
+from keepsight.store.files import Journal, Lock, StoreError, read_document, read_rows, replace_file
 from keepsight.store.media import put_media
 from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import (
     Identity,
+    fingerprint_of,
     is_final,
     metric_of,
     metric_row,
     output_of,
     output_row,
+    row_fault,
     sample_hash,
     sample_of,
     score_of,
@@ -123,11 +125,20 @@ class Store:
     def reopen_run(self, run: Run, scorer: str, version: str) -> RunWriter:
         """Opens a finished run to add one scorer's scores, or those of a new version of one it has.
 
+        It stays finished as it was until `finish`: scoring that fails or is killed takes nothing away. A kill within
+        `finish` is made good too.
+
         Raises:
             KeepsightError: the run is not finished, or not in this store.
         """
         manifest = Manifest.model_validate(run.manifest)
-        if manifest.status != "success" or run.path is None:
+        complete = {
+            name: known
+            for name, known in manifest.scorers.items()
+            if all(name in record.scores for record in run.records)
+        }
+        answered = len(run.records) == manifest.n_samples and manifest.scorer in {*complete, scorer}
+        if run.path is None or not answered or not (run.path / "results.json").exists():
             raise KeepsightError(
                 f"run {run.path} is not finished ({manifest.status}); finish it before scoring it"
             )
@@ -139,17 +150,22 @@ class Store:
             sample_hashes=tuple(sample_hash(record.sample) for record in run.records),
             inference=manifest.inference,
         )
-        scorers = {**manifest.scorers, scorer: version}
-        return RunWriter(self, identity, run.path, manifest.model_copy(update={"scorers": scorers}))
+        scorers = manifest.model_copy(update={"scorers": {**complete, scorer: version}})
+        return RunWriter(self, identity, run.path, scorers, finished=True)
 
     def answers(self, identity: Identity) -> dict[tuple[str, str], Output]:
         """(sample id, request) -> answer, from all runs of this checkpoint on this task: other limits, other labels.
 
+        Not of another version of the task: it may ask in another way, which no request shows.
         The id is part of the key because sampled decoding draws one random stream per sample id.
         """
         found: dict[tuple[str, str], Output] = {}
         for path in sorted(self.run_dir(identity).parent.glob(f"{_slug(identity.task)}-*")):
-            rows = (row for row in _last_rows(path).values() if row.error is None)
+            rows = [
+                row
+                for row in _last_rows(path).values()
+                if row.error is None and row.task_version == identity.task_version
+            ]
             found |= {(row.doc_id, row.request_hash): output_of(self.root, row) for row in rows}
         return found
 
@@ -188,17 +204,19 @@ class RunWriter:
     """The one writer of a run directory, used as a context manager.
 
     Leaving it without `finish` marks the run: cancelled after an interrupt, error after any other exception. Whatever
-    was added stays and is found by the next writer.
+    was added stays and is found by the next writer. A run that was `finished` before is left so.
     """
 
-    def __init__(self, store: Store, identity: Identity, path: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, store: Store, identity: Identity, path: Path, manifest: Manifest, *, finished: bool = False
+    ) -> None:
         self.store = store
         self.identity = identity
         self.path = path
         self._manifest = manifest
+        self._finished = finished
 
     def __enter__(self) -> RunWriter:
-        self.path.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.path)
         try:
             self._open()
@@ -218,20 +236,31 @@ class RunWriter:
         self._scores = Journal(self.path / "scores.jsonl")
         self._rows = _last_rows(self.path)
         self._score_rows = _fitting_scores(self.path, self._rows, self._manifest.scorers)
-        self._set_status("started")
+        if not self._finished:
+            self._set_status("started")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._outputs.close()
-            self._scores.close()
-            if isinstance(error, KeyboardInterrupt):
-                self._set_status("cancelled", "interrupted")
-            elif error is not None:
-                self._set_status("error", redacted(f"{type(error).__name__}: {error}"))
-        finally:  # a full disk must not keep the next writer out
+            self._close(error)
+        except StoreError:  # a full disk must not hide what went wrong first
+            if error is None:
+                raise
+        finally:  # nor keep the next writer out
             self._lock.release()
+
+    def _close(self, error: BaseException | None) -> None:
+        try:
+            self._outputs.close()
+        finally:
+            self._scores.close()
+        if self._finished:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            self._set_status("cancelled", "interrupted")
+        elif error is not None:
+            self._set_status("error", redacted(f"{type(error).__name__}: {error}"))
 
     def _set_status(self, status: RunStatus, error: str | None = None) -> None:
         self._manifest = self._manifest.model_copy(
@@ -239,6 +268,15 @@ class RunWriter:
         )
         data = self._manifest.model_dump_json(indent=1).encode() + b"\n"
         replace_file(self.path / "manifest.json", data, durable=status != "started")
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """Names of the scorers that `finish` speaks of."""
+        return tuple(self._manifest.scorers)
+
+    def earlier_metrics(self) -> tuple[MetricValue, ...]:
+        """What results.json says of a run that was finished before."""
+        return tuple(metric_of(row) for row in read_document(self.path / "results.json", Results).metrics)
 
     def answered(self, sample: Sample) -> Output | None:
         """The answer, if it is there; an error is not an answer."""
@@ -275,24 +313,35 @@ class RunWriter:
 
     def finish(self, metrics: Sequence[MetricValue], by_scorer: Mapping[str, MetricValue]) -> None:
         """Writes results.json and marks the run a success."""
-        rows = sorted(self._rows.values(), key=lambda row: row.index)
         results = Results(
             fingerprint=self.identity.fingerprint,
             checkpoint=self.identity.checkpoint,
             task=self.identity.task,
             metrics=[metric_row(metric) for metric in metrics],
             by_scorer={name: metric_row(metric) for name, metric in by_scorer.items()},
-            n_errors=sum(row.error is not None for row in rows),
-            digest=digest_of([self._said_and_scored(row) for row in rows]),
+            n_errors=sum(row.error is not None for row in self._rows.values()),
+            digest=_digest(self._rows, self._score_rows, self._manifest.scorers),
         )
         self._outputs.sync()  # a success on the disk must not be there before what it speaks of
         self._scores.sync()
+        if self._finished:
+            self._set_status("started")  # the old figures with the new scorers would look like damage
         replace_file(self.path / "results.json", results.model_dump_json(indent=1).encode() + b"\n")
         self._set_status("success")
 
-    def _said_and_scored(self, row: OutputRow) -> list[Any]:
-        scores = [self._score_rows[row.doc_id, name] for name in self._manifest.scorers]
-        return [row.doc_hash, row.resp_hash, [score.model_dump(mode="json") for score in scores]]
+
+def _digest(
+    rows: Mapping[str, OutputRow],
+    score_rows: Mapping[tuple[str, str], ScoreRow],
+    scorers: Mapping[str, str],
+) -> str:
+    """Digest of all answers and scores in sample order."""
+
+    def scores_of(row: OutputRow) -> list[Any]:
+        return [score_rows[row.doc_id, name].model_dump(mode="json") for name in scorers]
+
+    ordered = sorted(rows.values(), key=lambda row: row.index)
+    return digest_of([[row.doc_hash, row.resp_hash, scores_of(row)] for row in ordered])
 
 
 def load_run(path: str | Path) -> Run:
@@ -320,23 +369,32 @@ def _gap(run: Run) -> str:
 
 
 def _loaded(path: Path) -> Run:
-    key = (str(path), str(path.resolve()), *(_stamp(path / name) for name in _FILES))
+    key = _state_of(path)
     run = _in_use.get(key)
     if run is None:
-        run = _in_use[key] = _read_run(path)
+        try:
+            run = _in_use[key] = _read_run(path)
+        except KeepsightError:
+            if key == _state_of(path):
+                raise
+            return _loaded(path)  # somebody was just finishing it: half of it was read before, half after
     return run
 
 
 _in_use: WeakValueDictionary[tuple[Any, ...], Run] = WeakValueDictionary()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Changes when the file does: appending changes the size, replacing the inode."""
+def _state_of(path: Path) -> tuple[Any, ...]:
+    return (str(path), str(path.resolve()), *(_stamp(path / name) for name in _FILES))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Changes when the file does: appending changes the size, replacing the inode, editing the time."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_run(path: Path) -> Run:
@@ -349,16 +407,28 @@ def _read_run(path: Path) -> Run:
         raise KeepsightError(
             f"{path} was written by a newer keepsight (schema {manifest.schema_version}); upgrade"
         )
+    if manifest.fingerprint != fingerprint_of(manifest, manifest.inference):
+        raise _damaged(path, "manifest.json does not fit its fingerprint")
     with _collector_paused():
-        records = _records(path, manifest)
-    return Run(manifest.model_dump(), records, _metrics(path, manifest), path)
+        rows = _last_rows(path)
+        score_rows = _fitting_scores(path, rows, manifest.scorers)
+        records = _records(path, rows, score_rows)
+    if manifest.status != "success":
+        return Run(manifest.model_dump(), records, (), path)
+    results = read_document(path / "results.json", Results)
+    run = Run(manifest.model_dump(), records, tuple(metric_of(row) for row in results.metrics), path)
+    same = results.fingerprint == manifest.fingerprint
+    if not same or not (_gap(run) or results.digest == _digest(rows, score_rows, manifest.scorers)):
+        raise _damaged(path, "answers or scores are not those of results.json")
+    return run
 
 
-def _records(path: Path, manifest: Manifest) -> tuple[Record, ...]:
+def _records(
+    path: Path, rows: Mapping[str, OutputRow], score_rows: Mapping[tuple[str, str], ScoreRow]
+) -> tuple[Record, ...]:
     root = path.resolve().parents[2]
-    rows = _last_rows(path)
     scores: dict[str, dict[str, Score]] = {doc_id: {} for doc_id in rows}
-    for (doc_id, scorer), row in _fitting_scores(path, rows, manifest.scorers).items():
+    for (doc_id, scorer), row in score_rows.items():
         scores[doc_id][scorer] = score_of(row)
     return tuple(
         Record(sample_of(root, row), output_of(root, row), scores[row.doc_id])
@@ -378,15 +448,18 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _metrics(path: Path, manifest: Manifest) -> tuple[MetricValue, ...]:
-    if manifest.status != "success":
-        return ()
-    return tuple(metric_of(row) for row in read_document(path / "results.json", Results).metrics)
-
-
 def _last_rows(path: Path) -> dict[str, OutputRow]:
-    """doc_id -> the row that counts."""
-    return {row.doc_id: row for row in read_rows(path / "outputs.jsonl", OutputRow)}
+    """doc_id -> the row that counts. Raises KeepsightError when one is not as it was written."""
+    rows = {row.doc_id: row for row in read_rows(path / "outputs.jsonl", OutputRow)}
+    root = path.resolve().parents[2]
+    for row in rows.values():
+        if fault := row_fault(root, row):
+            raise _damaged(path, f"outputs.jsonl, sample {row.doc_id}: {fault}")
+    return rows
+
+
+def _damaged(path: Path, what: str) -> KeepsightError:
+    return KeepsightError(f"{path} is damaged ({what}); restore it, or remove that directory and run again")
 
 
 def _fitting_scores(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from keepsight.store.files import replace_file, writing
 
 __all__ = ["Clock", "OnProgress", "TrainLog", "TrainProgress", "console_progress"]
 
@@ -41,13 +42,11 @@ class TrainLog:
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
         kept = [row for row in self._rows() if row["step"] <= resumed_step] if path.exists() else []
-        unfinished = path.with_name(f".{path.name}.partial")
-        unfinished.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        os.replace(unfinished, path)
+        replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds one row."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def _rows(self) -> list[dict[str, Any]]:

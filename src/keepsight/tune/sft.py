@@ -26,9 +26,9 @@ from keepsight.data.json_rows import read_json
 from keepsight.data.pictures import decode
 from keepsight.models import HFModel
 from keepsight.models.anatomy import anatomy_of
-from keepsight.models.checkpoint import save_checkpoint
+from keepsight.models.checkpoint import read_checkpoint, remove_leftovers, save_checkpoint
 from keepsight.models.sources import quiet_loading
-from keepsight.store.files import Lock, replace_file
+from keepsight.store.files import Lock, replace_file, writing
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods import Method, Sequential
 from keepsight.tune.plan import Plan, learning_rate_factor
@@ -80,7 +80,8 @@ def sft(
     if not samples:
         raise KeepsightError("nothing to tune on: the data holds no samples")
     directory, method = Path(output_dir), method or Sequential()
-    directory.mkdir(parents=True, exist_ok=True)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     lock = Lock(directory) if _is_main() else None
     try:
         identity = _claim(directory, model, samples, config, method)
@@ -89,6 +90,8 @@ def sft(
             _tell(on_epoch, checkpoint, epoch)
         if len(done) == config.num_train_epochs:
             StateDirectory(directory / "state", identity).clear()
+            for checkpoint in done:
+                remove_leftovers(checkpoint)
             return done
         base = model.weights_digest  # before training: a module built by the caller could not tell any more
         run = _Run(model.unshared(), samples, config, directory, identity, base, method, progress)
@@ -275,10 +278,8 @@ def _claim(
     identity = digest_of({**about, "model": "", "config": settings})
     path = directory / "tune.json"
     if path.exists():
-        before = read_json(path)
-        if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
-            raise KeepsightError(f"{path} is damaged; use another --output_path")
-        if before.get("identity") != identity:
+        before = _earlier(path)
+        if before["identity"] != identity:
             changed = ", ".join(_differences(before, about))
             raise KeepsightError(
                 f"{directory} holds another tuning run ({changed} differ); use another --output_path"
@@ -287,6 +288,20 @@ def _claim(
         _require_readable(samples)
         replace_file(path, json.dumps({**about, "identity": identity}, indent=2).encode())
     return identity
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """What tune.json says. Raises KeepsightError when it is not as it was written."""
+    try:
+        before: dict[str, Any] = read_json(path)
+        settings = {name: value for name, value in before["config"].items() if name not in _FREE}
+        about = {name: value for name, value in before.items() if name != "identity"}
+        if before["identity"] == digest_of({**about, "model": "", "config": settings}):
+            return before
+        fault = "it does not fit its identity"
+    except (LookupError, TypeError, AttributeError) as error:
+        fault = f"{type(error).__name__}: {error}"
+    raise KeepsightError(f"{path} is damaged ({fault}); restore it, or use another --output_path")
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -320,12 +335,12 @@ def _epoch_directory(directory: Path, epoch: int) -> Path:
 
 
 def _finished_epochs(directory: Path, config: SFTConfig) -> list[Path]:
-    """Checkpoints that are there, from the first epoch on without a gap."""
+    """Checkpoints that are there, from the first epoch on without a gap. An incomplete one is an error that names it."""
     found = []
     for epoch in range(1, config.num_train_epochs + 1):
         if not _epoch_directory(directory, epoch).is_dir():
             break
-        found.append(_epoch_directory(directory, epoch))
+        found.append(read_checkpoint(_epoch_directory(directory, epoch)).directory)
     return found
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.json_rows import read_json
-from keepsight.models.checkpoint import read_tensors
+from keepsight.models.checkpoint import read_tensors, saving
 from keepsight.types import KeepsightError
 
 __all__ = ["StateDirectory"]
@@ -46,16 +46,17 @@ class StateDirectory:
             tensors |= {f"optimizer/{key}/{name}": moment for key, moment in optimizer.state[value].items()}
         tensors |= {f"method/{name}": value for name, value in extra.items()}
         partial = self.root / ".partial"  # the run's lock lets one process write
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, partial / _TENSORS)
-        (partial / _POSITION).write_text(json.dumps({"step": step, "identity": self.identity}))
-        for file in partial.iterdir():
-            _sync(file)
         target = self.root / f"step-{step:08d}"
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        _sync(self.root)
+        with saving(self.root):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, partial / _TENSORS)
+            (partial / _POSITION).write_text(json.dumps({"step": step, "identity": self.identity}))
+            for file in partial.iterdir():
+                _sync(file)
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+            _sync(self.root)
         for old in self._states():
             if old != target:
                 shutil.rmtree(old)
