@@ -33,7 +33,9 @@ def test_a_disk_that_is_full_from_any_point_on(whole, quick_disk):
     for point in [1, 2, 3, points, *Random(2).sample(range(4, points), 26)]:
         root = quick_disk / f"full-{point}"
         end = in_child(partial(run_audit, root, diary), FullDisk(root, point))
-        assert one_line(end.refused, str(root), "No space left on device", "run the same command again"), point
+        assert one_line(end.refused, str(root), "No space left on device", "run the same command again"), (
+            point
+        )
         before, written = diary.take(), kept(root)
         assert sum((before - written).values()) <= 6, "nobody is asked what cannot be kept"
         for path in root.glob("runs/*/*/manifest.json"):
@@ -88,7 +90,9 @@ def test_a_directory_that_may_only_be_read(whole, quick_disk):
 
 
 def slow_audit(root: Path, name: str, tasks=("emt:pets", "emt:cars"), seconds: float = 0.004):
-    return audit([FakeVLM(name, name, seconds=seconds)], [make_task(name=task) for task in tasks], Store(root))
+    return audit(
+        [FakeVLM(name, name, seconds=seconds)], [make_task(name=task) for task in tasks], Store(root)
+    )
 
 
 def test_of_two_equal_audits_the_second_is_refused_and_the_first_unharmed(quick_disk):
@@ -120,7 +124,9 @@ def test_different_audits_may_share_a_store(quick_disk, kind):
         slow_audit(quick_disk / f"{kind}-{name}", name, seconds=0.0)
         alone = everything(quick_disk / f"{kind}-{name}")
         together = everything(root)
-        assert {key: value for key, value in alone.items() if key != "matrix.json"}.items() <= together.items()
+        assert {
+            key: value for key, value in alone.items() if key != "matrix.json"
+        }.items() <= together.items()
     assert load_matrix(root).rows[0] in names, "the last audit's, whole"
     assert not [path for path in root.rglob("*") if "partial" in path.name]
 
@@ -168,7 +174,9 @@ def test_a_clock_that_goes_back(tmp_path, monkeypatch):
     assert model.asked == ["s004"] and second.headline.n == 10 and first.headline.n == 9
     model = FakeVLM()
     assert evaluate(model, make_task(), Store(tmp_path)).metrics == second.metrics and not model.asked
-    assert second.manifest["created"] > second.manifest["updated"], "told as the clock told it, used for nothing"
+    assert second.manifest["created"] > second.manifest["updated"], (
+        "told as the clock told it, used for nothing"
+    )
 
 
 def test_a_store_is_read_and_continued_wherever_it_lies(tmp_path):
@@ -223,7 +231,10 @@ DAMAGE = {
     "settings edited": (edited("manifest.json", '"max_new_tokens": 8', '"max_new_tokens": 9'), "fingerprint"),
     "results missing": (removed("results.json"), "results.json: No such file"),
     "results cut": (cut("results.json", 0.9), "results.json: Invalid JSON"),
-    "results of others": (edited("results.json", '"fingerprint": "', '"fingerprint": "0'), "not those of results"),
+    "results of others": (
+        edited("results.json", '"fingerprint": "', '"fingerprint": "0'),
+        "not those of results",
+    ),
     "scores missing": (removed("scores.jsonl"), "lacks 10 scores, the first by exact of s000"),
     "scores cut": (cut("scores.jsonl", 0.75), "scores.jsonl lacks"),
     "a score missing": (without_line("scores.jsonl", 4), "lacks 1 scores, the first by exact of s004"),
@@ -240,8 +251,14 @@ DAMAGE = {
         edited("outputs.jsonl", '"resps":[["dog"]]', '"resps":[["cow"]]'),
         "sample s000: the answer does not fit",
     ),
-    "a target edited": (edited("outputs.jsonl", '"target":"dog"', '"target":"cow"'), "the question does not fit"),
-    "a prompt edited": (edited("outputs.jsonl", '"What is it?"', '"What was it?"'), "the question does not fit"),
+    "a target edited": (
+        edited("outputs.jsonl", '"target":"dog"', '"target":"cow"'),
+        "the question does not fit",
+    ),
+    "a prompt edited": (
+        edited("outputs.jsonl", '"What is it?"', '"What was it?"'),
+        "the question does not fit",
+    ),
     "a failure planted": (edited("outputs.jsonl", '"error":null', '"error":"x"'), "the answer does not fit"),
 }
 
