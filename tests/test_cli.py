@@ -350,7 +350,7 @@ def test_errors_are_one_line_with_the_right_code(run, folder, argv, code, error)
 
 
 def test_an_unexpected_failure_is_one_line_with_a_way_to_see_more(run, monkeypatch):
-    def broken() -> None:
+    def broken(output_path) -> None:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr("keepsight.doctor.checks", broken)

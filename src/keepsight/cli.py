@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from shutil import get_terminal_size
@@ -381,14 +382,22 @@ def list_names(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    output_path: OutputPath = Path(),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As a JSON list of {name, level, detail, cure}.")
+    ] = False,
+) -> None:
     """Check this installation and say how to mend it."""
     from keepsight.doctor import checks
 
-    found = checks()
-    for check in found:
-        typer.echo(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {check.detail}")
-    if not all(check.ok for check in found):
+    found = checks(output_path)
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in found], indent=1))
+    for check in () if as_json else found:
+        level = check.level.upper() if check.level == "bad" else check.level
+        typer.echo(f"{level:<4} {check.name}: {check.detail}{f'; {check.cure}' if check.cure else ''}")
+    if any(check.level == "bad" for check in found):
         raise typer.Exit(FAILED)
 
 
