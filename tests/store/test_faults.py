@@ -235,14 +235,8 @@ DAMAGE = {
         edited("results.json", '"fingerprint": "', '"fingerprint": "0'),
         "not those of results",
     ),
-    "scores missing": (removed("scores.jsonl"), "lacks 10 scores, the first by exact of s000"),
-    "scores cut": (cut("scores.jsonl", 0.75), "scores.jsonl lacks"),
-    "a score missing": (without_line("scores.jsonl", 4), "lacks 1 scores, the first by exact of s004"),
     "a score edited": (edited("scores.jsonl", '"value":1.0', '"value":0.0'), "not those of results.json"),
     "a score torn": (edited("scores.jsonl", '"value":1.0', '"value":'), "scores.jsonl, line 1"),
-    "outputs missing": (removed("outputs.jsonl"), "has 0 of 10 samples"),
-    "outputs cut": (cut("outputs.jsonl", 0.75), "of 10 samples"),
-    "an output missing": (without_line("outputs.jsonl", 2), "has 9 of 10 samples"),
     "an answer edited": (
         edited("outputs.jsonl", '"filtered_resps":["dog"]', '"filtered_resps":["cow"]'),
         "sample s000: the answer does not fit",
@@ -261,6 +255,32 @@ DAMAGE = {
     ),
     "a failure planted": (edited("outputs.jsonl", '"error":null', '"error":"x"'), "the answer does not fit"),
 }
+
+
+GAPS = {
+    "scores missing": (removed("scores.jsonl"), "no score of exact for sample s000"),
+    "scores cut": (cut("scores.jsonl", 0.75), "no score of exact"),
+    "a score missing": (without_line("scores.jsonl", 4), "no score of exact for sample s004"),
+    "outputs missing": (removed("outputs.jsonl"), "holds 0 of 10 samples"),
+    "outputs cut": (cut("outputs.jsonl", 0.75), "of 10 samples"),
+    "an output missing": (without_line("outputs.jsonl", 2), "holds 9 of 10 samples"),
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_a_run_with_a_gap_is_named_and_completed_by_the_same_command(tmp_path, kind):
+    lose, message = GAPS[kind]
+    run = evaluate(FakeVLM(), make_task(), Store(tmp_path))
+    results, left = (run.path / "results.json").read_bytes(), len(run.records)
+    lose(run.path)
+    with pytest.raises(KeepsightError) as failure:
+        load_run(run.path)
+    assert one_line(str(failure.value), str(run.path), message, "run the same command again")
+    if (run.path / "outputs.jsonl").exists():
+        left = len(run.records) - (run.path / "outputs.jsonl").read_bytes().count(b"\n")
+    model = FakeVLM()
+    assert evaluate(model, make_task(), Store(tmp_path)).records == run.records and len(model.asked) == left
+    assert (run.path / "results.json").read_bytes() == results
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -294,7 +314,7 @@ def test_a_damaged_picture_is_named_when_it_is_read(tmp_path):
     run = evaluate(FakeVLM(), make_task(), Store(tmp_path))
     stored = run.records[0].sample.media[0]
     stored.path.write_bytes(stored.path.read_bytes()[:-1] + b"?")
-    with pytest.raises(KeepsightError, match=r"is damaged: its bytes do not fit its name"):
+    with pytest.raises(KeepsightError, match=r"is damaged: its content is not that of its name"):
         load_run(run.path).records[0].sample.media[0].read()
 
 
