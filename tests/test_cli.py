@@ -249,7 +249,10 @@ def test_a_gate_passes_fails_and_says_when_it_cannot_tell(run, folder):
     assert code == 3 and "too little data to judge forgetting beyond 2 points" in out
 
 
-def test_a_cell_that_cannot_be_compared_is_partial(run, folder):
+def test_a_cell_that_cannot_be_compared_is_partial(run, folder, monkeypatch):
+    monkeypatch.setattr(
+        "keepsight.store.runs.row_fault", lambda root, row: None
+    )  # the edit stands for another task
     run(*AUDIT[:3], "--tasks", "emt:paints", *PLAIN, "--no_report")
     file = folder / "out" / "matrix.json"
     run_path = next((folder / "out").glob("runs/*e1*/*"))
