@@ -27,7 +27,7 @@ LAYERS = [
     ["report", "exchange"],
     ["tune", "diagnose"],
     ["evaluate", "tasks", "envs", "models"],
-    ["inference", "data", "scoring", "store"],
+    ["inference", "data", "scoring", "store", "ranks"],
     ["types"],
     ["limits"],
     ["errors"],
@@ -110,7 +110,7 @@ def importers(package: str) -> set[str]:
 
 
 def test_torch_is_imported_in_its_rooms_only():
-    assert importers("torch") <= {"models", "inference", "tune", "diagnose"}
+    assert importers("torch") <= {"models", "inference", "tune", "diagnose", "ranks"}
 
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "sentence_transformers", "matplotlib")

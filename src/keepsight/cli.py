@@ -49,6 +49,7 @@ from keepsight.options import (
     pairs_of,
     settings_of,
 )
+from keepsight.ranks import launched
 
 if TYPE_CHECKING:
     from keepsight.types import ResultMatrix
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "complete_app", "main"]
 
 FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130
+SHARED = ("audit", "eval", "tune")  # verbs that several processes do together
 
 app = typer.Typer(
     help="What did my vision-language model forget, is the drop real, and what does it say now?",
@@ -621,6 +623,8 @@ def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:
     """Says what is missing and leaves with the code that tells a script."""
     from keepsight.console import summary_lines
 
+    if not launched().is_first:  # the first rank speaks for all
+        return
     missing = summary_lines(matrix)
     for line in missing:
         _warn(line)
@@ -634,7 +638,15 @@ def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:
 
 def main() -> None:
     """Entry point of the `keepsight` command. KEEPSIGHT_TRACEBACK=1 shows where a failure came from."""
+    rank = launched()
     try:
+        if not rank.is_first:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the first rank speaks for all
+        if rank.size > 1 and not set(sys.argv[1:2]) & set(SHARED):
+            from keepsight.types import KeepsightError
+
+            shared = ", ".join(SHARED)
+            raise KeepsightError(f"only {shared} run in several processes; start this one without a launcher")
         (complete_app() if "tune" in sys.argv[1:2] else app)()
     except Exception as error:
         from keepsight.errors import KeepsightError, redacted
@@ -656,7 +668,8 @@ def _say(line: str, *, err: bool = False) -> None:
 
 
 def _warn(line: str) -> None:
-    _say(f"keepsight: {line}", err=True)
+    rank = launched()
+    _say(f"keepsight ({rank}): {line}" if rank.size > 1 else f"keepsight: {line}", err=True)
 
 
 if __name__ == "__main__":

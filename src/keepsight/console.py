@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from keepsight.ranks import launched
 from keepsight.report.wording import (
     MISSING,
     count,
@@ -71,9 +72,9 @@ def claim_lines(claims: Sequence[Claim], width: int) -> list[str]:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress | None]:
-    """A callback that draws one bar on a terminal's stderr; None where there is no terminal to draw on."""
+    """A callback that draws one bar on a terminal's stderr; None where there is none, or another rank draws."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not (console.is_terminal and launched().is_first):
         yield None
         return
     columns = (

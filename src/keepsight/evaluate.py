@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
 
 from keepsight.errors import redacted
+from keepsight.ranks import ALONE, RankFailed, RankLost, Ranks, deal
 from keepsight.scoring.forgetting import forgetting
 from keepsight.scoring.metrics import mean_score
 from keepsight.store import Identity, RunWriter, Store, StoreError, is_final, sample_hash, write_matrix
@@ -95,6 +98,7 @@ def evaluate(
     batch_size: int | None = None,
     progress: Progress | None = None,
     fail_on_error: bool | float | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Asks `model` what it has not answered yet, lets every scorer of the task score, and returns the run.
 
@@ -107,12 +111,15 @@ def evaluate(
         progress: called as `(what, done, total)`.
         fail_on_error: stop when so many samples failed: True at the first, a share (below 1) of the samples, or a
             count. By default no failed sample stops the others; each is recorded, and asked again by the next call.
+        ranks: the processes that share the work (`keepsight.ranks.join`); all of them call this, each asks its part,
+            the first one scores, and each gets the run. `progress` is then told of the first one's part.
 
     Raises:
-        KeepsightError: too many samples failed; another process writes this run; sample ids repeat.
+        KeepsightError: too many samples failed; another process writes this run; sample ids repeat; one of the ranks
+            failed, which is named.
     """
     questions = _Questions.of(task, limit)
-    return _ask(model, questions, store, batch_size, progress or _silent, fail_on_error)
+    return _Cell(model, questions, store, batch_size, progress or _silent, fail_on_error, ranks).run()
 
 
 @dataclass(frozen=True)
@@ -148,29 +155,133 @@ class _Questions:
         )
 
 
-def _ask(
-    model: VLM,
-    questions: _Questions,
-    store: Store,
-    batch_size: int | None,
-    report: Progress,
-    fail_on_error: bool | float | None,
-) -> Run:
-    task, samples = questions.task, questions.samples
-    identity = questions.asked_of(model)
-    done = store.find_run(identity)
-    if done is not None and _nothing_left(done, task):
-        report(task.name, len(samples), len(samples))
-        return done
-    versions = {scorer.name: scorer.version for scorer in _scorers(task)}
-    settings = {"limit": questions.limit, "batch_size": batch_size}
-    with store.open_run(identity, versions, settings, task.labels) as writer:
-        allowed = allowed_errors(fail_on_error, len(samples))
-        _generate(model, task, samples, writer, batch_size, partial(report, task.name), allowed)
+@dataclass
+class _Cell:
+    """One model's answers to one task's questions in the making, by one rank or by several.
+
+    The first rank opens the run and says what is left to ask, each asks its part, the first one merges and scores.
+    """
+
+    model: VLM
+    questions: _Questions
+    store: Store
+    batch_size: int | None
+    report: Progress
+    fail_on_error: bool | float | None
+    ranks: Ranks
+    finished: Run | None = None  # of the first rank, if there is nothing to do
+    writer: RunWriter | None = None  # of the first rank, if there is
+
+    def run(self) -> Run:
+        """The finished run, in every rank."""
+        ranks, samples = self.ranks, self.questions.samples
+        self._require_same_question()
+        with ExitStack() as closing:
+            path, pending = ranks.first(partial(self._open, closing))
+            if pending is not None:
+                shares = (
+                    deal([samples[i] for i in pending], ranks.size)
+                    if ranks.size > 1
+                    else [range(len(pending))]
+                )
+                places = [[pending[i] for i in share] for share in shares]
+                outcomes = ranks.outcomes(partial(self._answer, self.store.root / path, places))
+                merged = ranks.first(
+                    self._merge
+                )  # before a failure is raised: what the others answered stays
+                self._require_complete(ranks.settle(outcomes), merged)
+                ranks.first(self._score)
+        return self.finished or self.store.load_run(self.store.root / path)
+
+    @cached_property
+    def identity(self) -> Identity:
+        return self.questions.asked_of(self.model)
+
+    @cached_property
+    def allowed(self) -> float:
+        return allowed_errors(self.fail_on_error, len(self.questions.samples))
+
+    def _require_same_question(self) -> None:
+        """Answers to different questions, or of different weights, must not be mixed."""
+        told = self.ranks.all(lambda: [self.identity.checkpoint_digest, self.identity.fingerprint])
+        for rank, (checkpoint, fingerprint) in enumerate(told):
+            if fingerprint != told[0][1]:
+                what = "another model" if checkpoint != told[0][0] else "other samples"
+                raise KeepsightError(
+                    f"{self.questions.task.name}: rank {rank} has {what} than rank 0; give all the same files"
+                )
+
+    def _open(self, closing: ExitStack) -> tuple[str, list[int] | None]:
+        """The run's directory below the store, and the places that are left to ask; None if it is finished."""
+        task, samples = self.questions.task, self.questions.samples
+        done = self.store.find_run(self.identity)
+        if done is not None and _nothing_left(done, task):
+            self.finished = done
+            self.report(task.name, len(samples), len(samples))
+            return self._below_store(done.path), None
+        versions = {scorer.name: scorer.version for scorer in _scorers(task)}
+        settings = {"limit": self.questions.limit, "batch_size": self.batch_size}
+        self.writer = closing.enter_context(
+            self.store.open_run(self.identity, versions, settings, task.labels)
+        )
+        return self._below_store(self.writer.path), _take_over(samples, self.writer)
+
+    def _below_store(self, path: Path | None) -> str:
+        assert path is not None
+        return path.relative_to(self.store.root).as_posix()
+
+    def _answer(self, path: Path, places: Sequence[Sequence[int]]) -> dict[str, int]:
+        """Asks this rank's part; returns how many were answered, and how many of these with an error."""
+        own = places[self.ranks.rank]
+        if self.writer is not None:
+            return self._generate(own, sum(map(len, places)), self.writer)
+        with self.store.open_part(self.identity, path, self.ranks.rank) as writer:
+            return self._generate(own, len(own), writer)
+
+    def _generate(self, places: Sequence[int], pending: int, writer: _TakesOutputs) -> dict[str, int]:
+        """Asks the samples at `places`, a part of the `pending` ones; progress is told as if all went at this pace."""
+        task, samples = self.questions.task, self.questions.samples
+        answered, errors = 0, 0
+        self.report(task.name, len(samples) - pending, len(samples))
+        asked = [samples[place] for place in places]
+        for i, output, seconds in _answers(self.model, task, asked, self.batch_size):
+            writer.add_output(places[i], asked[i], output, latency_s=seconds)
+            answered += 1
+            self.report(task.name, len(samples) - pending + pending * answered // len(places), len(samples))
+            errors += output.error is not None
+            if errors > self.allowed:
+                raise KeepsightError(
+                    f"{task.name}: {errors} failed, the last was {asked[i].id}: {output.error}"
+                )
+        return {"answered": answered, "errors": errors}
+
+    def _merge(self) -> dict[int, int]:
+        """Rank -> answers that were found, of every rank but the first."""
+        assert self.writer is not None
+        return self.writer.merge_parts() if self.ranks.size > 1 else {}
+
+    def _require_complete(self, told: Sequence[Mapping[str, int]], merged: Mapping[int, int]) -> None:
+        for rank, tally in enumerate(told[1:], start=1):
+            if merged.get(rank, 0) < tally["answered"]:
+                raise KeepsightError(
+                    f"rank {rank} answered {tally['answered']} samples and rank 0 finds {merged.get(rank, 0)} of them; "
+                    "all ranks need one output path that they share"
+                )
+        if (errors := sum(tally["errors"] for tally in told)) > self.allowed:
+            raise KeepsightError(f"{self.questions.task.name}: {errors} samples failed; see outputs.jsonl")
+
+    def _score(self) -> None:
+        assert self.writer is not None
+        task, samples = self.questions.task, self.questions.samples
         for scorer in _scorers(task):
-            _score(scorer, samples, writer, partial(report, f"{task.name} {scorer.name}"))
-        _finish(writer, samples, task)
-    return store.load_run(writer.path)
+            _score(scorer, samples, self.writer, partial(self.report, f"{task.name} {scorer.name}"))
+        _finish(self.writer, samples, task)
+
+
+class _TakesOutputs(Protocol):
+    """Where answers go: the run's writer, or one rank's journal."""
+
+    def add_output(self, index: int, sample: Sample, output: Output, *, latency_s: float = 0.0) -> None: ...
 
 
 def unanswered(model: VLM, task: Task, store: Store, *, limit: Limit = None) -> list[Sample]:
@@ -223,28 +334,6 @@ def allowed_errors(fail_on_error: bool | float | None, n: int) -> float:
             f"fail_on_error is {fail_on_error}; give True, a share between 0 and 1, or a count"
         )
     return math.ceil(fail_on_error * n) - 1 if fail_on_error < 1 else int(fail_on_error) - 1
-
-
-def _generate(
-    model: VLM,
-    task: Task,
-    samples: Sequence[Sample],
-    writer: RunWriter,
-    batch_size: int | None,
-    report: Callable[[int, int], None],
-    allowed_errors: float,
-) -> None:
-    pending = _take_over(samples, writer)
-    done, errors = len(samples) - len(pending), 0
-    report(done, len(samples))
-    for i, output, seconds in _answers(model, task, [samples[i] for i in pending], batch_size):
-        writer.add_output(pending[i], samples[pending[i]], output, latency_s=seconds)
-        done += 1
-        report(done, len(samples))
-        errors += output.error is not None
-        if errors > allowed_errors:
-            sample = samples[pending[i]]
-            raise KeepsightError(f"{task.name}: {errors} failed, the last was {sample.id}: {output.error}")
 
 
 def _take_over(samples: Sequence[Sample], writer: RunWriter) -> list[int]:
@@ -366,6 +455,7 @@ def audit(
     batch_size: int | None = None,
     progress: Progress | None = None,
     fail_on_error: bool | float | None = None,
+    ranks: Ranks = ALONE,
 ) -> ResultMatrix:
     """`evaluate_all`, then `matrix.json` in the store: the figures, and what was forgotten since the first row."""
     matrix = evaluate_all(
@@ -378,8 +468,9 @@ def audit(
         batch_size=batch_size,
         progress=progress,
         fail_on_error=fail_on_error,
+        ranks=ranks,
     )
-    write_matrix(matrix, forgetting(matrix), store.root)
+    ranks.first(lambda: str(write_matrix(matrix, forgetting(matrix), store.root)))
     return matrix
 
 
@@ -394,6 +485,7 @@ def evaluate_all(
     batch_size: int | None = None,
     progress: Progress | None = None,
     fail_on_error: bool | float | None = None,
+    ranks: Ranks = ALONE,
 ) -> ResultMatrix:
     """Every model on every task, all tasks of a model before the next.
 
@@ -405,7 +497,7 @@ def evaluate_all(
         store: running again with the same store resumes.
         rows: names of the rows, unique; by default the models' names.
         meta: kept with the matrix, e.g. `{"tuned_on": {row: col}}`.
-        limit, batch_size, fail_on_error: as for `evaluate`, per cell.
+        limit, batch_size, fail_on_error, ranks: as for `evaluate`, per cell.
         progress: called as `(what, done, total)` over the samples of all cells.
 
     Raises:
@@ -423,10 +515,15 @@ def evaluate_all(
         for col, questions in zip(cols, asked):
             report = _shifted(progress or _silent, row, col, before, total)
             try:
-                runs[row, col] = _ask(model, questions, store, batch_size, report, fail_on_error)
+                cell = _Cell(model, questions, store, batch_size, report, fail_on_error, ranks)
+                runs[row, col] = cell.run()
+            except RankLost:  # the other cells would wait for it, too
+                raise
             except StoreError:  # nor could the other cells be kept; asking on would cost for nothing
                 raise
             except Exception as error:  # whatever it is, it must not cost the other cells
+                if isinstance(error, RankFailed) and error.kind == StoreError.__name__:
+                    raise
                 failed.append({"row": row, "col": col, "error": _one_line(error)})
             before += len(questions.samples)
     return ResultMatrix(rows, cols, runs, {**(meta or {}), **({"failed": failed} if failed else {})})

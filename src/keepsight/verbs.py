@@ -14,6 +14,7 @@ from keepsight.evaluate import Limit, Progress, evaluate_all, select, unanswered
 from keepsight.evaluate import audit as audit_models
 from keepsight.evaluate import rescore as rescore_run
 from keepsight.judging import NEED_LABELS, Judges
+from keepsight.ranks import Ranks, join
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import Store, load_run
 from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
@@ -61,6 +62,7 @@ def audit(
     fail_on_error: bool | float | None = None,
     report: bool = True,
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> ResultMatrix:
     """Asks a base model and its checkpoints the same tasks and says what was forgotten. Running again resumes.
 
@@ -80,10 +82,13 @@ def audit(
         device, dtype, model_args: as for `keepsight.models.load`.
         gen_kwargs: replace settings of a task's inference, e.g. `{"max_new_tokens": 64}`.
         tuned_on: the task that the checkpoints were tuned on, or row -> task.
+        ranks: the processes that share the work; by default those that a launcher started together with this one. All
+            of them call this. `keepsight.ranks.ALONE` is for a call that only one of several processes makes.
 
     Raises:
         KeepsightError: an unknown ref, task or judge. A cell that fails later is in `meta["failed"]`.
     """
+    ranks = join(cpu=device == "cpu") if ranks is None else ranks
     refs = checkpoint_refs(refs)
     rows = row_names(refs)
     models = _load_all(refs, device, dtype, model_args)
@@ -100,9 +105,10 @@ def audit(
         batch_size=batch_size,
         progress=progress,
         fail_on_error=fail_on_error,
+        ranks=ranks,
     )
     if report:
-        matrix.report(store.root / "forgetting.html")
+        ranks.first(lambda: str(matrix.report(store.root / "forgetting.html")))
     return matrix
 
 
@@ -124,11 +130,13 @@ def evaluate_tasks(
     task_args: Mapping[str, Any] | None = None,
     fail_on_error: bool | float | None = None,
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> ResultMatrix:
     """Asks one model; arguments as for `audit`. The runs are those that an audit of the model would use.
 
     Returns a matrix of one row; no matrix.json is written.
     """
+    ranks = join(cpu=device == "cpu") if ranks is None else ranks
     models = _load_all([ref], device, dtype, model_args)
     store = Store(output_path)
     return evaluate_all(
@@ -140,6 +148,7 @@ def evaluate_tasks(
         batch_size=batch_size,
         progress=progress,
         fail_on_error=fail_on_error,
+        ranks=ranks,
     )
 
 

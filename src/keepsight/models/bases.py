@@ -22,6 +22,7 @@ from keepsight.models.overlay import Overlays, offloaded
 from keepsight.models.prompts import Prepared, prepare
 from keepsight.models.sources import Source
 from keepsight.models.tower_cache import TowerCache, shared_store
+from keepsight.ranks import launched
 from keepsight.types import KeepsightError, Sample, digest_of
 
 __all__ = ["Base", "computing_device", "default_device", "resolve_device", "shared_base"]
@@ -136,11 +137,11 @@ def computing_device(module: Any) -> Any:
 
 
 def default_device() -> str:
-    """The first CUDA device if there is one, else Apple's, else the CPU."""
+    """This process's CUDA device (the first, unless a launcher started several), else Apple's, else the CPU."""
     import torch
 
     if torch.cuda.is_available():
-        return "cuda:0"
+        return f"cuda:{launched().local % torch.cuda.device_count()}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

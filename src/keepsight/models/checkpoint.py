@@ -187,6 +187,7 @@ def save_checkpoint(
     data_digest: str,
     adapter_name: str = "default",
     base_digest: str | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes what was trained on `model.module` as one complete checkpoint and returns its directory.
 
@@ -198,6 +199,8 @@ def save_checkpoint(
         adapter_name: the peft adapter to save (lora).
         config: the training configuration, kept in keepsight.json; must be JSON.
         base_digest: `model.weights_digest` before training; needed for a built module, which cannot tell any more.
+        state: the module's tensors by name, where the module itself holds only this process's shards of them; what
+            the method did not train may be left out.
 
     Raises:
         KeepsightError: the name is taken by something that is not a checkpoint, or a lora without adapter.
@@ -209,7 +212,8 @@ def save_checkpoint(
     partial, replaced = (directory.with_name(directory.name + ending) for ending in _UNFINISHED)
     with saving(directory):
         partial.mkdir(parents=True)
-        trained = _WRITERS[method](model, partial, adapter_name)
+        state = model.module.state_dict() if state is None else state
+        trained = _WRITERS[method](model, partial, adapter_name, state)
     manifest = {
         "format": FORMAT,
         "method": method,
@@ -251,20 +255,23 @@ def saving(path: Path) -> Iterator[None]:
             ) from error
 
 
-def _write_linear(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
+State = Mapping[str, Any]
+
+
+def _write_linear(model: HFModel, directory: Path, adapter_name: str, state: State) -> list[str]:
     from safetensors.torch import save_file
 
     parts = anatomy_of(model.module)
-    state = {
+    projector = {
         name.replace(".base_layer.", "."): value.detach().cpu().contiguous()
-        for name, value in model.module.state_dict().items()
+        for name, value in state.items()
         if parts.projects(name)
     }
-    save_file(state, directory / PROJECTOR, metadata={"format": "pt"})
+    save_file(projector, directory / PROJECTOR, metadata={"format": "pt"})
     return [part + "." for part in parts.projector]
 
 
-def _write_lora(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
+def _write_lora(model: HFModel, directory: Path, adapter_name: str, state: State) -> list[str]:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -273,20 +280,20 @@ def _write_lora(model: HFModel, directory: Path, adapter_name: str) -> list[str]
         raise KeepsightError(
             f"the model has no LoRA adapter named {adapter_name} to save; it has {sorted(configs)}"
         )
-    state = get_peft_model_state_dict(model.module, adapter_name=adapter_name)
+    adapter = get_peft_model_state_dict(model.module, state_dict=dict(state), adapter_name=adapter_name)
     prefixed = {
         "base_model.model." + name.removeprefix("base_model.model."): value.detach().cpu().contiguous()
-        for name, value in state.items()
+        for name, value in adapter.items()
     }
     save_file(prefixed, directory / ADAPTER, metadata={"format": "pt"})
     settings = configs[adapter_name].to_dict()
     settings = {**settings, "inference_mode": True, "base_model_name_or_path": model.name}
     (directory / ADAPTER_CONFIG).write_text(_json(settings), encoding="utf-8")
-    return [*_write_linear(model, directory, adapter_name), "lora"]
+    return [*_write_linear(model, directory, adapter_name, state), "lora"]
 
 
-def _write_full(model: HFModel, directory: Path, adapter_name: str) -> list[str]:
-    model.module.save_pretrained(directory)
+def _write_full(model: HFModel, directory: Path, adapter_name: str, state: State) -> list[str]:
+    model.module.save_pretrained(directory, state_dict=dict(state))
     model.processor.save_pretrained(directory)
     return [""]
 

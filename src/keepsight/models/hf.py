@@ -92,6 +92,11 @@ class HFModel:
         return shared_base(self.source, resolve_device(self._device))
 
     @property
+    def device(self) -> str:
+        """Where this model computes; known without loading weights."""
+        return self.base.device
+
+    @property
     def module(self) -> Any:
         """The torch module with this model's checkpoints on and all others off.
 

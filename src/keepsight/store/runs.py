@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 from keepsight.errors import redacted
 from keepsight.store.files import Journal, Lock, StoreError, read_document, read_rows, replace_file
 from keepsight.store.media import put_media
+from keepsight.store.parts import PartWriter, part_files, read_part
 from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import (
     Identity,
@@ -153,6 +154,14 @@ class Store:
         scorers = manifest.model_copy(update={"scorers": {**complete, scorer: version}})
         return RunWriter(self, identity, run.path, scorers, finished=True)
 
+    def open_part(self, identity: Identity, path: Path, rank: int) -> PartWriter:
+        """Opens a journal for the answers of one rank in a run directory that another process writes.
+
+        Raises:
+            KeepsightError: the directory is not there.
+        """
+        return PartWriter(self.root, identity, path, rank)
+
     def answers(self, identity: Identity) -> dict[tuple[str, str], Output]:
         """(sample id, request) -> answer, from all runs of this checkpoint on this task: other limits, other labels.
 
@@ -163,7 +172,7 @@ class Store:
         for path in sorted(self.run_dir(identity).parent.glob(f"{_slug(identity.task)}-*")):
             rows = [
                 row
-                for row in _last_rows(path).values()
+                for row in _answered_rows(path)
                 if row.error is None and row.task_version == identity.task_version
             ]
             found |= {(row.doc_id, row.request_hash): output_of(self.root, row) for row in rows}
@@ -235,6 +244,7 @@ class RunWriter:
         self._outputs = Journal(self.path / "outputs.jsonl")
         self._scores = Journal(self.path / "scores.jsonl")
         self._rows = _last_rows(self.path)
+        self.merge_parts()
         self._score_rows = _fitting_scores(self.path, self._rows, self._manifest.scorers)
         if not self._finished:
             self._set_status("started")
@@ -288,6 +298,23 @@ class RunWriter:
         row = output_row(self.store.root, self.identity, index, sample, output, latency_s=latency_s)
         self._outputs.append(row)
         self._rows[sample.id] = row
+
+    def merge_parts(self) -> dict[int, int]:
+        """Takes over what other ranks left in journals of their own, and removes these; returns rank -> its answers.
+
+        Killed between the two, the next writer finds a row twice and takes it once.
+        """
+        parts = {rank: (file, read_part(file)) for rank, file in part_files(self.path).items()}
+        for _, rows in parts.values():
+            for row in rows.values():
+                known = self._rows.get(row.doc_id)
+                if known is None or (known.error is not None and known != row):
+                    self._outputs.append(row)
+                    self._rows[row.doc_id] = row
+        self._outputs.sync()
+        for file, _ in parts.values():
+            file.unlink(missing_ok=True)
+        return {rank: len(rows) for rank, (_, rows) in parts.items()}
 
     def output(self, sample: Sample) -> Output:
         """The last thing known of this sample, be it an error."""
@@ -460,6 +487,13 @@ def _last_rows(path: Path) -> dict[str, OutputRow]:
 
 def _damaged(path: Path, what: str) -> KeepsightError:
     return KeepsightError(f"{path} is damaged ({what}); restore it, or remove that directory and run again")
+
+
+def _answered_rows(path: Path) -> Iterator[OutputRow]:
+    """The rows that count, and those that are not merged yet because the run was killed."""
+    for part in part_files(path).values():
+        yield from read_part(part).values()
+    yield from _last_rows(path).values()
 
 
 def _fitting_scores(

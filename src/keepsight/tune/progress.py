@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keepsight.ranks import launched
 from keepsight.store.files import replace_file, writing
 
 __all__ = ["Clock", "OnProgress", "TrainLog", "TrainProgress", "console_progress"]
@@ -99,8 +100,8 @@ def console_progress() -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = Console(stderr=True, quiet=not launched().is_first)
+    if not console.is_terminal or console.quiet:
         yield _Lines(console)
         return
     columns = (TextColumn("tuning"), BarColumn(None), TextColumn("{task.description}"))

@@ -7,18 +7,18 @@ What differs from LLaVA's recipe (arXiv:2304.08485) and from a Hugging Face Trai
 3. Every epoch ends with a checkpoint that can be audited: adapter, projector and settings in one directory.
 
     keepsight tune tiny --data my.json --method lora --output_path out
-    torchrun --nproc-per-node 2 -m keepsight.cli tune ...   # the same on two devices
+    torchrun --nproc-per-node 2 -m keepsight.cli tune ...   # the same on two devices; see docs/scaling.md
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,14 @@ from keepsight.models import HFModel
 from keepsight.models.anatomy import anatomy_of
 from keepsight.models.checkpoint import read_checkpoint, remove_leftovers, save_checkpoint
 from keepsight.models.sources import quiet_loading
+from keepsight.ranks import Ranks, join
 from keepsight.store.files import Lock, replace_file, writing
 from keepsight.tune.config import SFTConfig
+from keepsight.tune.connecting import connected
 from keepsight.tune.methods import Method, Sequential
 from keepsight.tune.plan import Plan, learning_rate_factor
 from keepsight.tune.progress import Clock, OnProgress, TrainLog, TrainProgress
+from keepsight.tune.shards import is_sharded, whole
 from keepsight.tune.state import StateDirectory
 from keepsight.tune.trainable import choose_trained, seeded, trained_parameters
 from keepsight.types import KeepsightError, Sample, digest_of
@@ -62,6 +65,7 @@ def sft(
 
     Run again with the same arguments it goes on where it was killed, to the same bits on a CPU; when finished it
     loads nothing and trains nothing. `output_dir` holds `epoch-1`, `epoch-2`, ..., `train_log.jsonl` and `tune.json`.
+    Under a launcher every process calls this and learns from its part of each step; the first one writes.
 
     Args:
         model: the base. A model loaded from a ref is left as it is; a module built by the caller is trained itself.
@@ -70,35 +74,40 @@ def sft(
         output_dir: one run each.
         method: what is done against forgetting (default: nothing, `Sequential`).
         on_epoch: called with (checkpoint directory, epoch) for every epoch in order, finished before or now; this is
-            where the audit of each epoch hangs in. It must be repeatable.
-        progress: called after every optimiser step.
+            where the audit of each epoch hangs in. It must be repeatable. Of several processes each calls it, when the
+            checkpoint is there for all.
+        progress: called after every optimiser step, in the first process.
 
     Raises:
         KeepsightError: no samples, unreadable pictures, a directory of another run, or a loss that is not a number
-            (names the step).
+            (names the step); of several processes, one that failed or was given something else.
     """
     if not samples:
         raise KeepsightError("nothing to tune on: the data holds no samples")
-    directory, method = Path(output_dir), method or Sequential()
+    directory, method, ranks = Path(output_dir), method or Sequential(), join(cpu=model.device == "cpu")
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    lock = Lock(directory) if _is_main() else None
-    try:
-        identity = _claim(directory, model, samples, config, method)
+    with ExitStack() as closing:
+        ranks.first(partial(_lock, directory, closing))
+        about = _about(model, samples, config, method)
+        _require_same(about["identity"], ranks)
+        ranks.first(partial(_claim, directory, about, samples))
         done = _finished_epochs(directory, config)
+        ranks.wait()  # everyone has seen the same epochs before one is added
         for epoch, checkpoint in enumerate(done, 1):
-            _tell(on_epoch, checkpoint, epoch)
+            if on_epoch is not None:
+                on_epoch(checkpoint, epoch)
         if len(done) == config.num_train_epochs:
-            StateDirectory(directory / "state", identity).clear()
-            for checkpoint in done:
-                remove_leftovers(checkpoint)
+            if ranks.is_first:
+                StateDirectory(directory / "state", about["identity"]).clear()
+                for checkpoint in done:
+                    remove_leftovers(checkpoint)
             return done
         base = model.weights_digest  # before training: a module built by the caller could not tell any more
-        run = _Run(model.unshared(), samples, config, directory, identity, base, method, progress)
+        run = _Run(
+            model.unshared(), samples, config, directory, about["identity"], base, method, progress, ranks
+        )
         return run.train(on_epoch, told=len(done))
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 @dataclass
@@ -113,18 +122,20 @@ class _Run:
     base_digest: str
     method: Method
     progress: OnProgress | None
+    ranks: Ranks
 
     def train(self, on_epoch: OnEpoch | None, told: int) -> list[Path]:
         """The loop, from the newest state to the end. The first `told` epochs were reported already."""
         config, module = self.config, self.model.module
-        accelerator = _accelerator(module, config, self.samples)
+        text_alone = not all(sample.media for sample in self.samples)
+        accelerator = connected(module, config, text_alone=text_alone)
         plan = Plan.of(config, len(self.samples), accelerator.num_processes)
         choose_trained(module, config)
         self.method.wrap(module)
         self.method.start_stage(module, self.samples)
-        trained = trained_parameters(module)
         wrapped, optimizer = accelerator.prepare(module, _optimizer(module, config))
-        states = StateDirectory(self.directory / "state", self.identity)
+        trained = trained_parameters(module)  # now: FSDP puts sharded ones in their places
+        states = StateDirectory(self.directory / "state", self.identity, self.ranks)
         start, extra = states.load(trained, _bare(optimizer))
         self.method.load_state_dict(extra)
         accelerator.wait_for_everyone()  # everybody has read the state before somebody writes the next
@@ -152,14 +163,15 @@ class _Run:
             clock.end(plan.processes * sum(map(len, plan.batches(step))), plan.processes * _tokens(batches))
             if log is not None:
                 self._report(log, plan, step, loss, factor, norm, clock)
-                if plan.ends_epoch(step):
-                    checkpoint = self._save_checkpoint(plan.epoch_of(step), step)
-                if plan.ends_epoch(step) or (config.save_steps and step % config.save_steps == 0):
-                    states.save(step, trained, _bare(optimizer), self.method.state_dict())
-                if plan.ends_epoch(step) and plan.epoch_of(step) > told:
-                    prepared.wait()  # the callback may use the processor, which serves one thread at a time
-                    _tell(on_epoch, checkpoint, plan.epoch_of(step))
-                    _training_mode(module, config)
+            if plan.ends_epoch(step):
+                checkpoint = self._save_checkpoint(plan.epoch_of(step), step)
+            if plan.ends_epoch(step) or (config.save_steps and step % config.save_steps == 0):
+                states.save(step, trained, _bare(optimizer), self.method.state_dict())
+            if plan.ends_epoch(step) and plan.epoch_of(step) > told and on_epoch is not None:
+                prepared.wait()  # the callback may use the processor, which serves one thread at a time
+                self.ranks.wait()  # the checkpoint is there
+                on_epoch(checkpoint, plan.epoch_of(step))
+                _training_mode(module, config)
         self.method.end_stage(module, self.samples)
         module.eval()
         accelerator.wait_for_everyone()
@@ -217,10 +229,16 @@ class _Run:
             self.progress(now)
 
     def _save_checkpoint(self, epoch: int, step: int) -> Path:
+        """Every rank comes, because a sharded tensor is put together by all; the first one writes."""
+        directory = _epoch_directory(self.directory, epoch)
+        state = self._whole_state()
+        if not self.ranks.is_first:
+            return directory
         with quiet_loading():
             return save_checkpoint(
                 self.model,
-                _epoch_directory(self.directory, epoch),
+                directory,
+                state=state,
                 method=self.config.method,
                 epoch=epoch,
                 step=step,
@@ -228,6 +246,20 @@ class _Run:
                 data_digest=_data_digest(self.samples),
                 base_digest=self.base_digest,
             )
+
+    def _whole_state(self) -> dict[str, Any]:
+        """What a checkpoint needs of the module's tensors, whole; nothing in the other ranks."""
+        module = self.model.module
+        trained = trained_parameters(module)
+        known: dict[int, Any] = {}  # a tensor under two names stays one, so that it is saved once
+        state = {}
+        for name, value in module.state_dict(keep_vars=True).items():
+            if self.config.method != "full" and name not in trained and is_sharded(value):
+                continue
+            if id(value) not in known:
+                known[id(value)] = whole(value.detach(), keep=self.ranks.is_first)
+            state[name] = known[id(value)]
+        return state if self.ranks.is_first else {}
 
     def _require_number(self, value: float, what: str, step: int, plan: Plan) -> None:
         if not math.isfinite(value):
@@ -262,10 +294,12 @@ class _Ahead:
             wait([self._next])
 
 
-def _claim(
-    directory: Path, model: HFModel, samples: Sequence[Sample], config: SFTConfig, method: Method
-) -> str:
-    """Writes what this run is to `tune.json`, or checks that the directory belongs to this very run."""
+def _lock(directory: Path, closing: ExitStack) -> None:
+    closing.callback(Lock(directory).release)
+
+
+def _about(model: HFModel, samples: Sequence[Sample], config: SFTConfig, method: Method) -> dict[str, Any]:
+    """What this run is, as `tune.json` keeps it."""
     about = {
         "model": model.name,
         "model_digest": model.digest,
@@ -275,19 +309,30 @@ def _claim(
         "config": asdict(config),
     }
     settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
-    identity = digest_of({**about, "model": "", "config": settings})
+    return {**about, "identity": digest_of({**about, "model": "", "config": settings})}
+
+
+def _require_same(identity: str, ranks: Ranks) -> None:
+    told = ranks.gather(identity)
+    if different := [rank for rank, other in enumerate(told) if other != told[0]]:
+        raise KeepsightError(
+            f"rank {different[0]} has another model, other data or other settings than rank 0; give all the same"
+        )
+
+
+def _claim(directory: Path, about: Mapping[str, Any], samples: Sequence[Sample]) -> None:
+    """Writes what this run is, or checks that the directory belongs to this very run."""
     path = directory / "tune.json"
-    if path.exists():
-        before = _earlier(path)
-        if before["identity"] != identity:
-            changed = ", ".join(_differences(before, about))
-            raise KeepsightError(
-                f"{directory} holds another tuning run ({changed} differ); use another --output_path"
-            )
-    elif _is_main():
+    if not path.exists():
         _require_readable(samples)
-        replace_file(path, json.dumps({**about, "identity": identity}, indent=2).encode())
-    return identity
+        replace_file(path, json.dumps(about, indent=2).encode())
+        return
+    before = _earlier(path)
+    if before["identity"] != about["identity"]:
+        changed = ", ".join(_differences(before, about))
+        raise KeepsightError(
+            f"{directory} holds another tuning run ({changed} differ); use another --output_path"
+        )
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -342,25 +387,6 @@ def _finished_epochs(directory: Path, config: SFTConfig) -> list[Path]:
             break
         found.append(read_checkpoint(_epoch_directory(directory, epoch)).directory)
     return found
-
-
-def _tell(on_epoch: OnEpoch | None, checkpoint: Path, epoch: int) -> None:
-    if on_epoch is not None and _is_main():
-        on_epoch(checkpoint, epoch)
-
-
-def _is_main() -> bool:
-    """Whether this process writes; asked before torch is imported, so of the launcher's variable."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _accelerator(module: Any, config: SFTConfig, samples: Sequence[Sample]) -> Any:
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
-    # A batch of text alone leaves the projector without gradients, and no model uses its whole tower.
-    some_unused = config.method == "full" or not all(sample.media for sample in samples)
-    parallel = DistributedDataParallelKwargs(find_unused_parameters=some_unused)
-    return Accelerator(cpu=module.device.type == "cpu", kwargs_handlers=[parallel])
 
 
 def _optimizer(module: Any, config: SFTConfig) -> Any:

@@ -16,6 +16,8 @@ from typing import Any
 
 from keepsight.data.json_rows import read_json
 from keepsight.models.checkpoint import read_tensors, saving
+from keepsight.ranks import ALONE, Ranks
+from keepsight.tune.shards import like, whole
 from keepsight.types import KeepsightError
 
 __all__ = ["StateDirectory"]
@@ -30,28 +32,36 @@ class StateDirectory:
 
     root: Path
     identity: str  # digest of base, data and settings: a state of another run is never continued
+    ranks: Ranks = ALONE  # a step's samples follow from how many processes there are
 
     def save(self, step: int, trained: Mapping[str, Any], optimizer: Any, extra: Mapping[str, Any]) -> None:
-        """Saves the state after `step` steps.
+        """Saves the state after `step` steps. Every rank calls this, the first one writes.
 
         Args:
             trained: name -> parameter, every one of them in the optimiser.
             optimizer: its per-parameter state must be tensors (AdamW's is).
             extra: a method's own tensors by name.
         """
+        first = self.ranks.is_first
+        tensors = {f"weight/{name}": whole(value.detach(), keep=first) for name, value in trained.items()}
+        for name, value in trained.items():
+            moments = optimizer.state[value].items()
+            tensors |= {f"optimizer/{key}/{name}": whole(moment, keep=first) for key, moment in moments}
+        tensors |= {f"method/{name}": whole(value, keep=first) for name, value in extra.items()}
+        if first:
+            self._write(step, tensors)
+
+    def _write(self, step: int, tensors: Mapping[str, Any]) -> None:
         from safetensors.torch import save_file
 
-        tensors = {f"weight/{name}": value.detach() for name, value in trained.items()}
-        for name, value in trained.items():
-            tensors |= {f"optimizer/{key}/{name}": moment for key, moment in optimizer.state[value].items()}
-        tensors |= {f"method/{name}": value for name, value in extra.items()}
         partial = self.root / ".partial"  # the run's lock lets one process write
         target = self.root / f"step-{step:08d}"
         with saving(self.root):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, partial / _TENSORS)
-            (partial / _POSITION).write_text(json.dumps({"step": step, "identity": self.identity}))
+            position = {"step": step, "identity": self.identity, "processes": self.ranks.size}
+            (partial / _POSITION).write_text(json.dumps(position))
             for file in partial.iterdir():
                 _sync(file)
             shutil.rmtree(target, ignore_errors=True)
@@ -79,10 +89,10 @@ class StateDirectory:
         _require_same(states[-1], tensors, trained)
         with torch.no_grad():
             for name, parameter in trained.items():
-                parameter.copy_(tensors[f"weight/{name}"])
+                parameter.copy_(like(parameter, tensors[f"weight/{name}"]))
         for name, parameter in trained.items():
             optimizer.state[parameter] = {
-                key.split("/", 2)[1]: value if value.dim() == 0 else value.to(parameter.device)
+                key.split("/", 2)[1]: value if value.dim() == 0 else like(parameter, value)
                 for key, value in tensors.items()
                 if key.startswith("optimizer/") and key.split("/", 2)[2] == name
             }
@@ -104,6 +114,12 @@ class StateDirectory:
             raise KeepsightError(f"{state / _POSITION} is damaged; remove {state} and run again")
         if position.get("identity") != self.identity:
             raise KeepsightError(f"{state} belongs to a run with other settings; use another --output_path")
+        saved_by = position.get("processes", 1)
+        if saved_by != self.ranks.size:
+            raise KeepsightError(
+                f"{state} was saved by {saved_by} processes and this run has {self.ranks.size}; "
+                "go on with as many, or use another --output_path"
+            )
         return int(position["step"])
 
 

@@ -1,0 +1,189 @@
+"""What two processes do for tests/test_ranks.py, in one start: `accelerate launch ... tests/rank_checks.py BASE OUT`.
+
+Every check leaves files below OUT; what each rank saw is in OUT/seen.json.
+"""
+
+import io
+import json
+import os
+import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+from keepsight.evaluate import evaluate
+from keepsight.ranks import join, launched
+from keepsight.store import Store
+from keepsight.types import KeepsightError
+from keepsight.verbs import audit
+from tests.fake_vlm import FakeVLM, make_task, samples
+
+N = 13  # rows that are learnt: the last step of an epoch is short, and one rank's share filled up
+AUDITED = {"tasks": ["emt:shapes"], "limit": 9, "judges": ["label"], "gen_kwargs": {"max_new_tokens": 6}}
+
+
+def settings(**changes):
+    from keepsight.tune.config import SFTConfig
+
+    quick = SFTConfig(
+        num_train_epochs=1, learning_rate=1e-2, save_steps=3, lora_r=4, lora_dropout=0.0, method="lora"
+    )
+    return replace(quick, **changes)
+
+
+def rows():
+    from keepsight.data.drawn import SETS
+    from keepsight.data.llava import instruction_samples
+
+    return instruction_samples(SETS["shapes"], n=N)
+
+
+def message_of(work):
+    try:
+        work()
+    except KeepsightError as error:
+        return str(error)
+    return ""
+
+
+def a_failure_in_one_rank(out, ranks):
+    """Rank 1 fails at the last sample of its share."""
+    from keepsight.ranks import deal
+
+    task = make_task(samples(11))
+    fatal = task.test()[deal(task.test(), 2)[1][-1]].id
+    broken = FakeVLM(answers={fatal: RuntimeError("boom")} if ranks.rank == 1 else {})
+    error = message_of(lambda: evaluate(broken, task, Store(out / "failed"), ranks=ranks))
+    ranks.wait()
+    if ranks.is_first:
+        shutil.copytree(out / "failed", out / "resumed-by-two")
+    ranks.wait()
+    again = FakeVLM()
+    evaluate(again, task, Store(out / "resumed-by-two"), ranks=ranks)
+    return {"error": error, "fatal": fatal, "asked": broken.asked, "asked_again": again.asked}
+
+
+def different_questions(out, ranks):
+    task = make_task(samples(3 + ranks.rank))
+    return message_of(lambda: evaluate(FakeVLM(), task, Store(out / "different"), ranks=ranks))
+
+
+def too_many_errors(out, ranks):
+    """One failed sample in each rank, where one is allowed in all."""
+    task = make_task(samples(8))
+    model = FakeVLM(broken=frozenset({"s000", "s001"}))
+    return message_of(
+        lambda: evaluate(model, task, Store(out / "errors"), fail_on_error=2, ranks=ranks)
+    ), model.asked
+
+
+class Dies:
+    """A method that ends the run at a step, in every rank."""
+
+    @staticmethod
+    def at(step):
+        from keepsight.tune.methods import Sequential
+
+        class Dying(Sequential):
+            steps = 0
+
+            def edit_gradients(self, model):
+                self.steps += 1
+                if self.steps == step:
+                    raise KeyboardInterrupt
+
+        return Dying()
+
+
+def tuned_and_resumed(base, out, name, config, on_epoch=None):
+    """A run without a stop, which may be audited, and one that is stopped and goes on."""
+    from keepsight.models import load
+    from keepsight.tune.sft import sft
+
+    sft(load(base, device="cpu"), rows(), config, out / name, on_epoch=on_epoch)
+    try:
+        sft(load(base, device="cpu"), rows(), config, out / f"{name}-resumed", method=Dies.at(4))
+    except KeyboardInterrupt:
+        sft(load(base, device="cpu"), rows(), config, out / f"{name}-resumed", method=Dies.at(99))
+
+
+def commands(out):
+    """The command line in every rank: what each prints, and its exit code."""
+    from keepsight import cli
+
+    (out / "replay.jsonl").write_text('{"id": "nobody", "text": "A"}\n')
+    said, errors = io.StringIO(), io.StringIO()
+    sys.argv = ["keepsight", "eval", "--model", f"replay:{out / 'replay.jsonl'}", "--tasks", "emt:shapes"]
+    sys.argv += ["--limit", "4", "--judges", "label", "--output_path", str(out / "commands")]
+    code = 0
+    with redirect_stdout(said), redirect_stderr(errors):
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = left.code
+    return [said.getvalue(), errors.getvalue(), code]
+
+
+def under_fsdp(base, out):
+    """accelerate turns FSDP on for accelerators only; told that gloo's group is one, it does everything else."""
+    from accelerate import PartialState
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType
+
+    from keepsight.models import load
+    from keepsight.tune.sft import sft
+
+    os.environ["ACCELERATE_USE_FSDP"] = "true"
+    AcceleratorState._reset_state()
+    refused = message_of(lambda: sft(load(base, device="cpu"), rows(), settings(), out / "on-cpu"))
+    AcceleratorState._reset_state()
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    config = settings(per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    tuned_and_resumed(base, out, "fsdp-lora", config)
+    AcceleratorState._reset_state()
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    config = settings(method="full", per_device_train_batch_size=2, learning_rate=1e-3)
+    sft(load(base, device="cpu"), rows(), config, out / "fsdp-full")
+    return refused
+
+
+def main(base, out):
+    import torch
+
+    os.environ.pop(
+        "ACCELERATE_USE_FSDP"
+    )  # the launcher's configuration is FSDP's; it has its turn at the end
+    ranks = join(cpu=True)
+    seen = {"launched": [launched().rank, launched().size], "threads": torch.get_num_threads()}
+    seen["failure"] = a_failure_in_one_rank(out, ranks)
+    seen["different"] = different_questions(out, ranks)
+    seen["errors"] = too_many_errors(out, ranks)
+    seen["printed"] = commands(out)
+
+    def audit_epoch(checkpoint, epoch):
+        from keepsight.models import load
+
+        steps = []
+        matrix = audit(
+            [base, str(checkpoint)],
+            output_path=out / "audit",
+            device="cpu",
+            progress=lambda *step: steps.append(step),
+            **AUDITED,
+        )
+        seen["encoded"] = load(base, device="cpu").base.tower_cache.rows_encoded
+        seen["headlines"] = [run.headline.value for run in matrix.runs.values()]
+        seen["progress"] = [done for _, done, _ in steps]
+        seen["told"] = [checkpoint.name, epoch]
+
+    config = settings(per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    tuned_and_resumed(base, out, "ddp", config, audit_epoch)
+    seen["fsdp_on_cpu"] = under_fsdp(base, out)
+    everyone = ranks.gather(seen)
+    if ranks.is_first:
+        (out / "seen.json").write_text(json.dumps(everyone))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
