@@ -179,16 +179,11 @@ class _Cell:
         with ExitStack() as closing:
             path, pending = ranks.first(partial(self._open, closing))
             if pending is not None:
-                shares = (
-                    deal([samples[i] for i in pending], ranks.size)
-                    if ranks.size > 1
-                    else [range(len(pending))]
-                )
+                shares = deal([samples[place] for place in pending], ranks.size)
                 places = [[pending[i] for i in share] for share in shares]
                 outcomes = ranks.outcomes(partial(self._answer, self.store.root / path, places))
-                merged = ranks.first(
-                    self._merge
-                )  # before a failure is raised: what the others answered stays
+                # Before a failure is raised: what the other ranks answered stays.
+                merged = ranks.first(self._merge)
                 self._require_complete(ranks.settle(outcomes), merged)
                 ranks.first(self._score)
         return self.finished or self.store.load_run(self.store.root / path)

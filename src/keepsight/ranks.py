@@ -175,6 +175,8 @@ def deal(samples: Sequence[Sample], size: int) -> list[list[int]]:
     about the same picture stay together, and who gets them depends on the samples alone: the next checkpoint finds the
     picture where it was encoded.
     """
+    if size == 1:
+        return [list(range(len(samples)))]
     work = [_work(sample) for sample in samples]
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, sample in enumerate(samples):
