@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keepsight
-from keepsight.evaluate import evaluate
-from keepsight.ranks import ALONE, RankLost, Ranks, deal, join, launched
+from keepsight.evaluate import evaluate, evaluate_all
+from keepsight.ranks import ALONE, RankFailed, RankLost, Ranks, deal, join, launched
 from keepsight.store import Store, load_matrix
 from keepsight.types import KeepsightError, Media, Sample
 from tests import rank_checks
@@ -306,7 +306,7 @@ def test_every_process_hears_of_an_epoch_and_fsdp_without_accelerators_is_refuse
 
 SLOW = """
 import sys
-from keepsight.evaluate import evaluate
+from keepsight.evaluate import evaluate, evaluate_all
 from keepsight.ranks import join
 from keepsight.store import Store
 from tests.fake_vlm import FakeVLM, make_task, samples
@@ -353,3 +353,12 @@ def test_ranks_that_do_not_share_a_file_system_are_told(tmp_path):
     task = make_task(samples(3))
     with pytest.raises(KeepsightError, match="all ranks need one output path that they share"):
         Store(tmp_path).open_part(identity_of(task.test()), tmp_path / "runs" / "x", 1)
+
+
+def test_a_rank_that_cannot_write_ends_the_audit_and_another_failure_only_its_cell(tmp_path):
+    tasks = [make_task(name="emt:one"), make_task(name="emt:two")]
+    ordinary = FakeVLM(answers={"s000": RankFailed("rank 1 of 2: boom", "RuntimeError")})
+    assert len(evaluate_all([ordinary], tasks, Store(tmp_path / "a")).meta["failed"]) == 2
+    full = FakeVLM(answers={"s000": RankFailed("rank 1 of 2: disk full", "StoreError")})
+    with pytest.raises(RankFailed, match="disk full"):
+        evaluate_all([full], tasks, Store(tmp_path / "b"))

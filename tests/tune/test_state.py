@@ -2,6 +2,7 @@
 
 import pytest
 
+from keepsight.ranks import Ranks
 from keepsight.tune.state import StateDirectory
 from keepsight.types import KeepsightError
 
@@ -67,3 +68,13 @@ def test_nothing_is_pickled(tmp_path):
     trained, optimizer = trained_a_little(0)
     StateDirectory(tmp_path, "run").save(1, trained, optimizer, {})
     assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".safetensors", ".json"}
+
+
+def test_a_state_of_another_number_of_processes_is_refused(tmp_path):
+    trained, optimizer = trained_a_little(0)
+    StateDirectory(tmp_path, "run", Ranks(0, 2)).save(7, trained, optimizer, {})
+    StateDirectory(tmp_path, "run", Ranks(1, 2)).save(9, trained, optimizer, {})  # only the first writes
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000007"]
+    with pytest.raises(KeepsightError, match="was saved by 2 processes and this run has 1"):
+        StateDirectory(tmp_path, "run").load(trained, optimizer)
+    assert StateDirectory(tmp_path, "run", Ranks(1, 2)).load(trained, optimizer)[0] == 7
