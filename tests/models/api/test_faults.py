@@ -127,6 +127,25 @@ def test_a_server_that_only_talks_nonsense_is_given_up(stub, served):
     assert len(stub.requests) < 60 and "20 samples in a row failed" in found[-1].error
 
 
+def test_an_answer_between_failures_is_hope(stub, served):
+    stub.answer = lambda request: GOOD if request.number % 15 == 0 else Reply(body=b"cat")
+    found = outputs(served(retries=0), questions(60), batch_size=1)
+    assert sum(output.error is None for output in found) == 4 and len(stub.requests) == 60
+
+
+def test_a_retry_waits(stub, served):
+    stub.answer = lambda request: Reply(body=b"cat") if request.number == 1 else GOOD
+    outputs(served(backoff=0.4), questions(1))
+    assert stub.requests[1].at - stub.requests[0].at >= 0.2
+
+
+def test_a_proxy_is_not_asked_for_this_machine(stub, served, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (output,) = outputs(served(retries=0), questions(1))
+    assert output.text == "a cat"
+
+
 def test_refused_questions_in_a_row_do_not_end_the_asking(stub, served):
     stub.answer = lambda request: failed(400) if int(text_of(request).split()[1]) < 60 else GOOD
     assert [output.error is None for output in outputs(served(), questions(80))] == [False] * 60 + [True] * 20

@@ -110,9 +110,10 @@ def test_the_planted_key_reaches_the_server_and_nothing_else(monkeypatch, tmp_pa
         monkeypatch.setattr("sys.argv", argv)
         with pytest.raises(SystemExit):
             cli.main()
+        told = [repr(output) for output in outputs(load(ref, backoff=0.001), questions(9))]
         stub.answer = lambda request: failed(401, f"Incorrect API key provided: {PLANTED}")
         model = load(ref)
-        told = [output.error for output in outputs(model, questions(3))]
+        told += [output.error for output in outputs(model, questions(3))]
         stub.models = failed(401, f"Incorrect API key provided: {PLANTED}")
         with pytest.raises(KeepsightError) as refused:
             _ = load(ref).digest
