@@ -78,6 +78,11 @@ KINDS = {
     "deep": (encoded(Image.new("I;16", (4, 4), 40000), "PNG"), "data:image/png", False),
     "webp": (encoded(RGB, "WEBP"), "data:image/png", False),
     "animated": (encoded(RGB, "GIF", save_all=True, append_images=[RGB.rotate(90)]), "data:image/png", False),
+    "moving png": (
+        encoded(RGB, "PNG", save_all=True, append_images=[RGB.rotate(90)]),
+        "data:image/png",
+        False,
+    ),
     "bmp": (encoded(RGB, "BMP"), "data:image/png", False),
 }
 

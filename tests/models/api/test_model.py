@@ -71,7 +71,7 @@ def test_a_served_model_is_a_vlm_and_loads_nothing(stub, served):
     assert not stub.model_requests and isinstance(model, VLM)
 
 
-def test_the_digest_changes_with_all_that_can_be_known_to_change_an_answer(stub, served):
+def test_the_digest_changes_with_all_that_can_be_known_to_change_an_answer(stub, served, monkeypatch):
     different = [
         {},
         {"revision": "epoch-2"},
@@ -93,6 +93,9 @@ def test_the_digest_changes_with_all_that_can_be_known_to_change_an_answer(stub,
         digests.append(served().digest)
     stub.models = failed(404)
     digests.append(served().digest)
+    with monkeypatch.context() as patch:
+        patch.setattr("keepsight.models.api.model.RENDERING", "next")
+        digests.append(served().digest)
     with StubServer() as second:
         digests.append(load(f"api:stub@{second.base_url}").digest)
     assert len(set(digests)) == len(digests)
