@@ -17,6 +17,7 @@ __all__ = [
     "Prepared",
     "answer_ids",
     "batch_inputs",
+    "message_parts",
     "pictures",
     "prepare",
     "render",
@@ -47,7 +48,7 @@ def render(processor: Any, sample: Sample, answer: str | None = None) -> str:
 
 def user_message(processor: Any, sample: Sample) -> dict[str, Any]:
     """The sample's question as a chat message, pictures at their marks. Raises as `render` does."""
-    return {"role": "user", "content": _content(sample, _image_tokens(processor))}
+    return {"role": "user", "content": message_parts(sample, _image_tokens(processor))}
 
 
 def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], *, answer_next: bool) -> str:
@@ -63,7 +64,12 @@ def _image_tokens(processor: Any) -> list[str]:
     return [str(owner.image_token) for owner in owners if getattr(owner, "image_token", None)] or [IMAGE_MARK]
 
 
-def _content(sample: Sample, image_tokens: Sequence[str]) -> list[dict[str, str]]:
+def message_parts(sample: Sample, image_tokens: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The question as parts of a chat message, `{"type": "text", "text": ...}` and `{"type": "image"}` in order.
+
+    Raises:
+        KeepsightError: the sample's marks and pictures do not match, or its text holds one of `image_tokens`.
+    """
     pieces = sample.prompt.split(IMAGE_MARK)
     marks = len(pieces) - 1
     if marks and marks != len(sample.media):

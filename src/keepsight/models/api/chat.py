@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from keepsight.data.pictures import FORMATS, decode
 from keepsight.models.api.budget import Usage
 from keepsight.models.api.options import ServedOptions
-from keepsight.models.prompts import user_message
+from keepsight.models.prompts import message_parts
 from keepsight.types import KeepsightError, Media, Output, Sample
 
 __all__ = [
@@ -75,7 +75,7 @@ def content_of(sample: Sample, detail: str | None) -> str | list[dict[str, Any]]
     media = iter(sample.media)
     parts = [
         part if part["type"] == "text" else _picture_part(next(media), detail)
-        for part in user_message(None, sample)["content"]
+        for part in message_parts(sample)
     ]
     return parts if sample.media else "".join(part["text"] for part in parts)
 
