@@ -200,3 +200,10 @@ def test_any_row_is_a_sample_or_one_error(tmp_path_factory, messages, images):
         assert "\n" not in str(error)
     else:
         assert found.target[0].strip()
+
+
+def test_a_picture_folder_that_is_not_there_is_said_once(tmp_path):
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps([{"id": "a", "image": "a.png", "conversations": []}]))
+    with pytest.raises(KeepsightError, match="nowhere is no folder"):
+        read_training_rows(rows, tmp_path / "nowhere", on_bad_row=lambda _: None)

@@ -49,10 +49,12 @@ def read_training_rows(
         on_bad_row: called with one line per unusable row, which is then left out.
 
     Raises:
-        KeepsightError: nothing that can be read, no usable row, or (without `on_bad_row`) any bad row.
+        KeepsightError: no such folder, nothing that can be read, no usable row, or (without `on_bad_row`) any bad row.
     """
     path = Path(path)
     root = Path(image_root) if image_root is not None else path if path.is_dir() else path.parent
+    if not root.is_dir():
+        raise KeepsightError(f"{root} is no folder; give the one that the rows' pictures start from")
     return collected(path, _rows(path), partial(_sample, root=root, remote=remote), on_bad_row)
 
 
