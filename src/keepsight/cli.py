@@ -616,7 +616,8 @@ def _print_audit(matrix: ResultMatrix, page: Path) -> None:
     typer.echo(matrix_table(matrix))
     for line in repeat_lines(list(matrix.runs.values())):
         typer.echo(line)
-    typer.echo(f"\nwritten: {page}")
+    if matrix.runs:  # an audit without an answer leaves the earlier page
+        typer.echo(f"\nwritten: {page}")
 
 
 def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:

@@ -16,6 +16,8 @@ from keepsight.data.drawn import ALL_SETS
 from keepsight.report.claims import Claim, verdict_on, write_claims
 from keepsight.scoring.forgetting import pair_runs
 from keepsight.scoring.statistics import PairedDifference, paired_difference
+from keepsight.store import require_place
+from keepsight.store.files import writing
 from keepsight.types import Record, ResultMatrix, Run
 
 if TYPE_CHECKING:
@@ -70,11 +72,13 @@ def tune_demo(
     from keepsight.tasks.emt import closed_world_prompt
     from keepsight.verbs import fine_tune
 
+    require_place(Path(output_path))
     output, drawn = Path(output_path) / "tuned", ALL_SETS[tuned]
     questions = (QUESTION.format(noun=drawn.noun), closed_world_prompt(drawn.noun, drawn.labels))
     data = output / "data" / "train.json"
     if not data.exists():
-        write_llava_json(drawn, data.parent, questions=questions)
+        with writing(data.parent):
+            write_llava_json(drawn, data.parent, questions=questions)
     for method in METHODS:
         settings = {**DEMO_TUNING, **(tuning or {}), "method": method}
         fine_tune("tiny", data, output / method, progress=progress, **settings)

@@ -452,7 +452,10 @@ def audit(
     fail_on_error: bool | float | None = None,
     ranks: Ranks = ALONE,
 ) -> ResultMatrix:
-    """`evaluate_all`, then `matrix.json` in the store: the figures, and what was forgotten since the first row."""
+    """`evaluate_all`, then `matrix.json` in the store: the figures, and what was forgotten since the first row.
+
+    No file is written when every cell failed: it would take the place of one that says something.
+    """
     matrix = evaluate_all(
         models,
         tasks,
@@ -465,7 +468,9 @@ def audit(
         fail_on_error=fail_on_error,
         ranks=ranks,
     )
-    ranks.first(lambda: str(write_matrix(matrix, forgetting(matrix), store.root)))
+    ranks.first(
+        lambda: str(write_matrix(matrix, forgetting(matrix), store.root)) if matrix.runs else None
+    )
     return matrix
 
 

@@ -16,7 +16,7 @@ from keepsight.evaluate import rescore as rescore_run
 from keepsight.judging import NEED_LABELS, Judges
 from keepsight.ranks import Ranks, join
 from keepsight.refs import checkpoint_refs, row_names
-from keepsight.store import Store, load_run
+from keepsight.store import Store, load_run, require_place
 from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def audit(
 ) -> ResultMatrix:
     """Asks a base model and its checkpoints the same tasks and says what was forgotten. Running again resumes.
 
-    Writes runs, pictures and `matrix.json` below `output_path`, and `forgetting.html` if `report`.
+    Writes runs, pictures and `matrix.json` below `output_path`, and `forgetting.html` if `report`. When no cell at all
+    could be answered, the matrix and the page of an earlier audit stay as they are.
 
     Args:
         refs: the base first, then checkpoints in training order: whatever `keepsight.models.load` takes. A checkpoint
@@ -86,8 +87,10 @@ def audit(
             of them call this. `keepsight.ranks.ALONE` is for a call that only one of several processes makes.
 
     Raises:
-        KeepsightError: an unknown ref, task or judge. A cell that fails later is in `meta["failed"]`.
+        KeepsightError: an unknown ref, task or judge, a device that is not there, or a checkpoint of another base. A
+            cell that fails later is in `meta["failed"]`.
     """
+    require_place(Path(output_path))
     ranks = join(cpu=device == "cpu") if ranks is None else ranks
     refs = checkpoint_refs(refs)
     rows = row_names(refs)
@@ -108,7 +111,7 @@ def audit(
         ranks=ranks,
     )
     if report:
-        ranks.first(lambda: str(matrix.report(store.root / "forgetting.html")))
+        ranks.first(lambda: str(matrix.report(store.root / "forgetting.html")) if matrix.runs else None)
     return matrix
 
 
@@ -136,6 +139,7 @@ def evaluate_tasks(
 
     Returns a matrix of one row; no matrix.json is written.
     """
+    require_place(Path(output_path))
     ranks = join(cpu=device == "cpu") if ranks is None else ranks
     models = _load_all([ref], device, dtype, model_args)
     store = Store(output_path)
@@ -379,9 +383,11 @@ def fine_tune(
     from keepsight.tune.left_out import usable_samples
     from keepsight.tune.sft import SFTConfig, sft
 
+    require_place(Path(output_path))
     model = models.load(ref, device=device, dtype=dtype)
     if not isinstance(model, models.HFModel):
         raise KeepsightError(f"{model.name} has no weights to tune; give tiny or hf:PATH-OR-HUB-ID")
+    model.require_usable()
     rows, bad_rows, learnt = _training_samples(data, image_folder, remote_images)
     samples, left_out = usable_samples(rows, bad_rows, Path(output_path), fail_on_error)
     matrix: ResultMatrix | None = None
@@ -417,6 +423,7 @@ def _training_samples(
     from keepsight.data.messages import read_training_rows
     from keepsight.data.remote import RemotePictures
 
+    _require_rows(str(data))
     if Path(data).exists():
         bad: list[str] = []
         remote = RemotePictures() if remote_images else None
@@ -425,6 +432,19 @@ def _training_samples(
     if task.train is None:
         raise KeepsightError(f"task {task.name} has no training split; give rows to learn as data")
     return list(task.train()), [], task.name
+
+
+def _require_rows(data: str) -> None:
+    """Says what to write instead of pictures given as rows, or of a file that is not there."""
+    from keepsight.data.readers import is_class_folder
+
+    path = Path(data)
+    if path.is_dir() and is_class_folder(path):
+        raise KeepsightError(f"data {data} is a folder of class folders, not rows to learn; write emt:{data}")
+    if not path.exists() and path.suffix in (".json", ".jsonl", ".parquet"):
+        raise KeepsightError(
+            f"data {data}: no such file; give rows in LLaVA's form or as messages, or a task such as emt:FOLDER"
+        )
 
 
 def _load_all(
@@ -441,6 +461,9 @@ def _load_all(
         raise KeepsightError(
             f"model argument {idle[0]} is for served models, and there is none (api:MODEL@BASE_URL)"
         )
+    for model in loaded:
+        if isinstance(model, models.HFModel):
+            model.require_usable()
     return loaded
 
 

@@ -13,7 +13,7 @@ from keepsight.data.labelled import LabelledSet
 from keepsight.data.tabular import read_dataset, read_parquet
 from keepsight.types import KeepsightError
 
-__all__ = ["read_dataset", "read_folder", "read_jsonl", "read_parquet", "read_set"]
+__all__ = ["is_class_folder", "read_dataset", "read_folder", "read_jsonl", "read_parquet", "read_set"]
 
 
 def read_set(
@@ -48,6 +48,12 @@ def read_set(
     if any(path.rglob("*.parquet")):
         return read_parquet(path, labels, remote=remote)
     return read_folder(path, labels)
+
+
+def is_class_folder(path: Path) -> bool:
+    """Whether a directory holds folders, and no table or JSON of rows."""
+    folders = any(child.is_dir() for child in path.iterdir())
+    return folders and not any(path.glob("*.json*")) and not any(path.rglob("*.parquet"))
 
 
 def _read_file(path: Path, labels: Sequence[str], remote: RemoteSource | None) -> LabelledSet:

@@ -123,7 +123,19 @@ def _base(ref: Ref, options: dict[str, Any]) -> Source:
             f"{ref.scheme}: names an embedder, not a model that answers; use it with load_embedder"
         )
     directory = model_directory(ref.location, code=options["trust_remote_code"])
+    _require_model(directory)
     return DirectorySource(directory, f"hf:{ref.location}", **options)
+
+
+def _require_model(directory: Path) -> None:
+    """Says how a checkpoint is asked that was given as a model of its own."""
+    if (directory / "config.json").exists():
+        return
+    if (directory / "keepsight.json").exists() or (directory / "adapter_config.json").exists():
+        base = read_checkpoint(directory).base_ref or "BASE"
+        raise KeepsightError(
+            f"{directory} is a checkpoint, not a model of its own; write {base}+adapter:{directory}"
+        )
 
 
 def _name(ref: Ref) -> str:

@@ -20,7 +20,7 @@ from keepsight.models.lanes import Lanes, lanes_for
 from keepsight.models.memory import Memory
 from keepsight.models.overlay import Overlays, offloaded
 from keepsight.models.prompts import Prepared, prepare
-from keepsight.models.sources import Source
+from keepsight.models.sources import SPREAD, Source
 from keepsight.models.tower_cache import TowerCache, shared_store
 from keepsight.ranks import launched
 from keepsight.types import KeepsightError, Sample, digest_of
@@ -149,12 +149,18 @@ def resolve_device(device: str | None) -> str:
     """`device`, or the default for None.
 
     Raises:
-        KeepsightError: it asks for a CUDA device that torch does not see.
+        KeepsightError: it is no device, or a CUDA device that torch does not see.
     """
+    if device == "cpu" or device in SPREAD:
+        return device
     import torch
 
     if device is None:
         return default_device()
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise KeepsightError(f"device {device} is unknown; give cpu, cuda, cuda:1, mps or auto") from error
     seen = torch.cuda.device_count()
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= seen:
         raise KeepsightError(

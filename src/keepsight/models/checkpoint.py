@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from keepsight.data.json_rows import read_json
 from keepsight.models.anatomy import anatomy_of
 from keepsight.models.identity import files_digest, model_files
+from keepsight.models.refs import neighbours
 from keepsight.store.files import writing
 from keepsight.types import KeepsightError, digest_of
 
@@ -83,6 +84,14 @@ class Checkpoint:
                 f"not on {ref} (weights {weights_digest[:12]}); give that base"
             )
 
+    @property
+    def base_ref(self) -> str | None:
+        """How the base was called when this was trained on it; None if nothing says."""
+        if "base" in self.manifest:
+            return str(self.manifest["base"])
+        named = (self.adapter_config() or {}).get("base_model_name_or_path")
+        return f"hf:{named}" if named else None
+
     def adapter_config(self) -> dict[str, Any] | None:
         """What adapter_config.json says, or None when there is no LoRA in this checkpoint."""
         path = self.directory / ADAPTER_CONFIG
@@ -105,7 +114,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         KeepsightError: no such directory, not a checkpoint, an incomplete one, or weights only as pickles.
     """
     if not directory.is_dir():
-        raise KeepsightError(f"checkpoint {directory} is not a directory")
+        raise KeepsightError(f"checkpoint {directory} is not a directory{neighbours(str(directory))}")
     path = directory / MANIFEST
     manifest = _manifest(path) if path.is_file() else {}
     if manifest.get("format", FORMAT) != FORMAT:

@@ -110,6 +110,16 @@ class HFModel:
         """The Hugging Face processor; available without loading weights."""
         return self.base.processor
 
+    def require_usable(self) -> None:
+        """Refuses what every question would fail at, before one is asked; reads files, loads no weights.
+
+        Raises:
+            KeepsightError: a device that is not there, or a checkpoint of another base.
+        """
+        if self._device is not None:
+            resolve_device(self._device)
+        self._require_bases()
+
     def unshared(self) -> HFModel:
         """The same model with weights of its own, which may be trained without touching anybody else's.
 
@@ -342,11 +352,15 @@ class HFModel:
 
     def _dressed(self) -> Base:
         """The base with this model's checkpoints on."""
-        below = self.source.weights_digest
-        for at, checkpoint in enumerate(self.checkpoints):
-            checkpoint.require_base(_stacked(below, self.checkpoints[:at]), self.source.ref)
+        self._require_bases()
         self.base.wear(self.checkpoints)
         return self.base
+
+    def _require_bases(self) -> None:
+        self.source.require_base()
+        for at, checkpoint in enumerate(self.checkpoints):
+            below = _stacked(self.source.weights_digest, self.checkpoints[:at])
+            checkpoint.require_base(below, self.source.ref)
 
     def _question(self, samples: Sequence[Sample], texts: dict[int, str], indices: list[int]) -> Question:
         """One batch, made ready; samples whose pictures cannot be decoded are in its failures."""

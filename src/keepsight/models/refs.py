@@ -11,10 +11,11 @@ from pathlib import Path
 
 from keepsight.types import KeepsightError
 
-__all__ = ["Ref", "parse_ref"]
+__all__ = ["Ref", "neighbours", "parse_ref"]
 
 _NEEDS_LOCATION = {"tiny": False, "hf": True, "replay": True, "api": True, "clip": True, "st": True}
 _ADAPTER = "+adapter:"
+_SHOWN = 8  # names in one error
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,24 @@ def parse_ref(text: str) -> Ref:
     if scheme not in _NEEDS_LOCATION:
         if base and Path(base).expanduser().is_dir():
             return Ref("hf", base, tuple(adapters))
+        if base and Path(base).expanduser().is_file():
+            raise KeepsightError(
+                f"model {text!r} is a file; give a model's directory, hf:HUB-ID, or replay:{base} for canned answers"
+            )
         raise KeepsightError(
-            f"model {text!r} is not understood: no such directory; write tiny, hf:PATH-OR-HUB-ID, "
+            f"model {text!r} is not understood: no such directory{neighbours(base)}; write tiny, hf:PATH-OR-HUB-ID, "
             "hf:BASE+adapter:DIR, api:MODEL@BASE_URL or replay:FILE"
         )
     if _NEEDS_LOCATION[scheme] != bool(location):
         needed = f"{scheme}:PATH" if _NEEDS_LOCATION[scheme] else scheme
         raise KeepsightError(f"model {text!r} is not understood: write {needed}")
     return Ref(scheme, location, tuple(adapters))
+
+
+def neighbours(location: str) -> str:
+    """What lies where a missing directory was looked for, as the end of a sentence; empty if there is no such place."""
+    parent = Path(location).expanduser().parent
+    if parent == Path() or not parent.is_dir():
+        return ""
+    names = sorted(child.name for child in parent.iterdir() if child.is_dir() and child.name[0] != ".")
+    return f" ({parent} holds {', '.join(names[:_SHOWN])}{', ...' if names[_SHOWN:] else ''})" if names else ""

@@ -61,6 +61,10 @@ class Source(Protocol):
         """Whether equal digests mean that one copy in memory can serve all."""
         ...
 
+    def require_base(self) -> None:
+        """Refuses to lie on a base it was not trained on (KeepsightError); looks at files alone."""
+        ...
+
     def load_processor(self) -> Any: ...
 
     def load_module(self, device: str) -> Any:
@@ -112,6 +116,9 @@ class DirectorySource:
             about["attn_implementation"] = self.attn_implementation
         return digest_of(about)
 
+    def require_base(self) -> None:
+        """It lies on nothing."""
+
     def load_processor(self) -> Any:
         return load_processor(
             self.directory,
@@ -156,9 +163,9 @@ class WholeCheckpointSource(DirectorySource):
         self._checkpoint = checkpoint
         self._base = base
 
-    def load_module(self, device: str) -> Any:
+    def require_base(self) -> None:
+        self._base.require_base()
         self._checkpoint.require_base(self._base.weights_digest, self._base.ref)
-        return super().load_module(device)
 
 
 class BuiltSource:
@@ -189,6 +196,9 @@ class BuiltSource:
                 "transformers": transformers_version(),
             }
         )
+
+    def require_base(self) -> None:
+        """It lies on nothing."""
 
     def load_processor(self) -> Any:
         return self._processor

@@ -1,6 +1,6 @@
 """Runs on disk: every question, answer and score, resumable, and the pictures once by content."""
 
-from keepsight.store.files import StoreError
+from keepsight.store.files import StoreError, require_place
 from keepsight.store.matrix import load_matrix, write_matrix
 from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import Identity, is_final, sample_hash
@@ -17,6 +17,7 @@ __all__ = [
     "json_schema",
     "load_matrix",
     "load_run",
+    "require_place",
     "sample_hash",
     "write_matrix",
 ]

@@ -23,7 +23,16 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Journal", "Lock", "StoreError", "read_document", "read_rows", "replace_file", "writing"]
+__all__ = [
+    "Journal",
+    "Lock",
+    "StoreError",
+    "read_document",
+    "read_rows",
+    "replace_file",
+    "require_place",
+    "writing",
+]
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -52,6 +61,27 @@ def writing(path: Path) -> Iterator[None]:
             error.errno or 0, "mend that and run the same command again, what was written is kept"
         )
         raise StoreError(f"{path} cannot be written: {error.strerror or error}; {cure}") from error
+
+
+def require_place(directory: Path) -> None:
+    """Refuses a directory that cannot be used or made, before any work is done for it; makes nothing.
+
+    One that is there may be read-only: it may hold all that is wanted already.
+
+    Raises:
+        StoreError: it, or what it would lie in, is a file, or not open to this user.
+    """
+    place = directory
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise StoreError(f"--output_path {directory}: {place} is no directory; give another --output_path")
+    wanted, mode = ("read", os.R_OK) if place == directory else ("written", os.W_OK)
+    if not os.access(place, mode | os.X_OK):
+        raise StoreError(
+            f"--output_path {directory}: {place} cannot be {wanted}; change its permissions, or give another "
+            "--output_path"
+        )
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:

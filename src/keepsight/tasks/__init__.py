@@ -69,6 +69,8 @@ def get(name: str, **arguments: Any) -> Task:
     for point in _entry_points():
         if point.name == name:
             return _built(name, point.load(), (), arguments)
+    if Path(name).expanduser().exists():
+        raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")
 
 
@@ -102,8 +104,17 @@ def _known_set(name: str) -> str:
     raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
 
 
+def _picture_folders(location: str) -> list[str]:
+    """Folders beside the place that was named, as tasks."""
+    parent = Path(location).expanduser().parent
+    if not parent.is_dir():
+        return []
+    return [f"emt:{child}" for child in parent.iterdir() if child.is_dir() and child.name[0] != "."]
+
+
 def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, [info.name for info in available()], n=3, cutoff=0.5)
+    known = [*(info.name for info in available()), *_picture_folders(name.removeprefix("emt:"))]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else "; `keepsight ls tasks` lists what there is"
 
 

@@ -77,6 +77,9 @@ class TinySource:
             }
         )
 
+    def require_base(self) -> None:
+        """It lies on nothing."""
+
     def load_processor(self) -> Any:
         return load_processor(
             self.llava,
