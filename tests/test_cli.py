@@ -129,6 +129,68 @@ def test_a_failing_cell_is_named_and_the_others_are_kept(run, folder, monkeypatc
     assert run("eval", "--model", "bad", "--tasks", "task.py:pets", "--output_path", "out")[0] == 1
 
 
+def test_an_audit_without_an_answer_keeps_the_earlier_page(run, folder, monkeypatch):
+    (folder / "task.py").write_text(TASK_FILE)
+    argv = ("audit", "base", "tuned", "--tasks", "task.py:pets", "--output_path", "out")
+    monkeypatch.setattr("keepsight.models.load", lambda ref, **_: FakeVLM(ref))
+    assert run(*argv)[0] == 0
+    before = {file: (folder / "out" / file).read_bytes() for file in ("matrix.json", "forgetting.html")}
+    broken = FakeVLM("bad", "w1", answers={"s001": ValueError("nope")})
+    monkeypatch.setattr("keepsight.models.load", lambda ref, **_: broken)
+    code, out, err = run(*argv)
+    assert code == 1 and "written" not in out and "failed: base on pets" in err
+    assert before == {file: (folder / "out" / file).read_bytes() for file in before}
+
+
+@pytest.mark.parametrize("place", ["train.json", "train.json/below", "link"])
+def test_an_output_path_that_cannot_be_one_is_named_before_anything_is_asked(run, folder, place):
+    (folder / "train.json").write_text("[]")
+    (folder / "link").symlink_to("nowhere")
+    at = "link" if place == "link" else "train.json"
+    for command in (
+        AUDIT,
+        ("eval", "--model", "replay:base.jsonl", "--tasks", "emt:paints"),
+        ("tune", "tiny", "--data", "emt:paints"),
+        ("demo",),
+    ):
+        code, out, err = run(*command, "--output_path", place)
+        told = f"keepsight: --output_path {place}: {at} is no directory; give another --output_path\n"
+        assert (code, out, err) == (1, "", told)
+    assert (folder / "train.json").read_text() == "[]"
+
+
+@pytest.mark.parametrize(("place", "what"), [("closed", "read"), ("closed/below", "written")])
+def test_an_output_path_without_permission_is_named(folder, monkeypatch, place, what):
+    (folder / "closed").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != Path("closed"))
+    with pytest.raises(
+        KeepsightError, match=f"--output_path {place}: closed cannot be {what}; change its permissions"
+    ):
+        verbs.evaluate_tasks("replay:base.jsonl", ["emt:paints"], place)
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("eval", "--model", "base.jsonl"), "model 'base.jsonl' is a file; give a model's directory"),
+        (("eval", "--model", "tuned/epoch-3"), "no such directory (tuned holds epoch-1, epoch-2)"),
+        (("audit", "replay:base.jsonl", "tuned/epoch-3"), "no such directory (tuned holds epoch-1, epoch-2)"),
+        (("eval", "--model", "replay:base.jsonl", "--tasks", "paints"), "write emt:paints"),
+        (("eval", "--model", "replay:base.jsonl", "--tasks", "emt:pains"), "did you mean emt:paints"),
+        (("eval", "--model", "replay:base.jsonl", "--tasks", "pains"), "did you mean emt:paints"),
+        (("tune", "tiny", "--data", "paints"), "data paints is a folder of class folders, not rows to learn; write emt:paints"),
+        (("tune", "tiny", "--data", "nothere.json"), "data nothere.json: no such file"),
+        (("tune", "tiny", "--data", "pains"), "did you mean emt:paints"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_said(run, folder, argv, told):
+    for epoch in ("epoch-1", "epoch-2"):
+        (folder / "tuned" / epoch).mkdir(parents=True)
+    tasks = () if argv[0] == "tune" or "--tasks" in argv else ("--tasks", "emt:paints")
+    code, _, err = run(*argv, *tasks, "--output_path", "out")
+    assert code == 1 and told in err and err.count("\n") == 1 and not (folder / "out").exists()
+
+
 def test_eval_prints_every_metric_with_its_interval(run, folder):
     code, out, _ = run("eval", "--model", "replay:e2.jsonl", "--tasks", "emt:paints", *PLAIN, "--log_samples")
     assert code == 0 and ["emt:paints", "accuracy", "8.3", "2.3–25.8", "24"] in [

@@ -1,7 +1,5 @@
 """The verbs on a real (random) LLaVA: tune, audit every epoch, and do nothing the second time."""
 
-import json
-
 import pytest
 from PIL import Image
 
@@ -25,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tune(tiny_llava):
-    def call(**changes) -> verbs.Tuned:
+    def call(output_path="out", tasks=("emt:paints", "emt:letters"), **changes) -> verbs.Tuned:
         settings = {
             "num_train_epochs": 2,
             "learning_rate": 0.01,
@@ -35,8 +33,8 @@ def tune(tiny_llava):
         return verbs.fine_tune(
             f"hf:{tiny_llava}",
             "emt:paints",
-            "out",
-            tasks=["emt:paints", "emt:letters"],
+            output_path,
+            tasks=tasks,
             judges=["label", "taxonomy"],
             limit=4,
             **{**settings, **changes},
@@ -61,20 +59,45 @@ def test_tuning_audits_every_epoch_and_can_be_run_again(tune, folder):
     assert again.matrix.runs.keys() == matrix.runs.keys()
 
 
-def test_a_checkpoint_of_another_base_fails_by_name_and_the_base_is_still_asked(
-    tune, folder, tmp_path_factory
-):
+def test_a_checkpoint_of_another_base_stops_before_the_first_question(tune, folder, tmp_path_factory):
     from tests.tiny_llava import make_tiny_llava
 
-    tuned = tune(method="linear", num_train_epochs=1)
     other = make_tiny_llava(tmp_path_factory.mktemp("other") / "llava", seed=1)
-    matrix = verbs.audit(
-        [f"hf:{other}", *tuned.checkpoints], ["emt:paints"], "audit", judges=["label"], limit=2, report=False
-    )
-    assert list(matrix.runs) == [("llava", "emt:paints")]
-    (failed,) = matrix.meta["failed"]
-    assert failed["row"] == "out/epoch-1" and "was trained on" in failed["error"]
-    assert json.loads((folder / "audit" / "matrix.json").read_text())["values"][1] == [None]
+    for method in ("linear", "full"):
+        tuned = tune(method=method, num_train_epochs=1, output_path=method, tasks=())
+        refs = [f"hf:{other}", *tuned.checkpoints]
+        for ask in (verbs.audit, verbs.plan):
+            with pytest.raises(
+                KeepsightError, match=rf"{method}/epoch-1 was trained on hf:.*, not on hf:{other} "
+            ):
+                ask(refs, ["emt:paints"], "audit", limit=2)
+    assert not (folder / "audit").exists()
+
+
+def test_a_checkpoint_given_as_a_model_says_what_to_write(tune, folder, tiny_llava):
+    tuned = tune(method="linear", num_train_epochs=1, tasks=())
+    with pytest.raises(
+        KeepsightError, match=rf"not a model of its own; write hf:{tiny_llava}\+adapter:out/epoch-1$"
+    ):
+        verbs.evaluate_tasks(str(tuned.checkpoints[0]), ["emt:paints"], "asked")
+    with pytest.raises(KeepsightError, match=r"epoch-3 is not a directory \(out holds epoch-1"):
+        verbs.evaluate_tasks(f"hf:{tiny_llava}+adapter:out/epoch-3", ["emt:paints"], "asked")
+    assert not (folder / "asked").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_an_unusable_device_stops_before_anything_is_asked_or_written(tiny_llava, folder, device):
+    refs, tasks = [f"hf:{tiny_llava}"], ["emt:paints"]
+    for ask in (
+        verbs.audit,
+        verbs.plan,
+        lambda refs, *rest, **given: verbs.evaluate_tasks(*refs, *rest, **given),
+    ):
+        with pytest.raises(KeepsightError, match=f"^device {device}"):
+            ask(refs, tasks, "out", device=device)
+    with pytest.raises(KeepsightError, match=f"^device {device}"):
+        verbs.fine_tune(refs[0], "emt:paints", "out", device=device)
+    assert not (folder / "out").exists()
 
 
 def test_prompts_are_shown_through_the_chat_template(tiny_llava, folder):

@@ -468,9 +468,7 @@ def audit(
         fail_on_error=fail_on_error,
         ranks=ranks,
     )
-    ranks.first(
-        lambda: str(write_matrix(matrix, forgetting(matrix), store.root)) if matrix.runs else None
-    )
+    ranks.first(lambda: str(write_matrix(matrix, forgetting(matrix), store.root)) if matrix.runs else None)
     return matrix
 
 

@@ -60,4 +60,6 @@ def neighbours(location: str) -> str:
     if parent == Path() or not parent.is_dir():
         return ""
     names = sorted(child.name for child in parent.iterdir() if child.is_dir() and child.name[0] != ".")
-    return f" ({parent} holds {', '.join(names[:_SHOWN])}{', ...' if names[_SHOWN:] else ''})" if names else ""
+    return (
+        f" ({parent} holds {', '.join(names[:_SHOWN])}{', ...' if names[_SHOWN:] else ''})" if names else ""
+    )
