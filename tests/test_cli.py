@@ -4,12 +4,16 @@ import io
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from keepsight import Output, cli, verbs
+from keepsight.console import gate_lines
+from keepsight.gating import Gate, Gated
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import load_matrix, load_run
 from keepsight.types import KeepsightError
@@ -256,7 +260,8 @@ def test_compare_score_and_report(run, folder):
     base, last = (str(matrix[row, "emt:paints"].path) for row in ("base.jsonl", "e2.jsonl"))
 
     code, out, _ = run("compare", base, last, "--top", "2")
-    assert code == 0 and "100.0 → 8.3 %, n 24" in out and "lost 91.7 points" in out and "forgotten" in out
+    assert code == 0 and out.startswith("replay:base.jsonl → replay:e2.jsonl\n")
+    assert "100.0 → 8.3 %, n 24" in out and "lost 91.7 points" in out and "forgotten" in out
     assert "exact McNemar p < 0.001" in out and "22 samples fell, 0 rose" in out and "left out" not in out
     classes, answers = out.split("\n\n")[1:]
     assert "verdict" in classes and "times" in answers and len(answers.splitlines()) == 4
@@ -269,6 +274,13 @@ def test_compare_score_and_report(run, folder):
         and out.count("taxonomy") == 2
         and set(load_run(base).manifest["scorers"]) == {"label", "taxonomy"}
     )
+    told = [line.split() for line in out.splitlines()[2:]]
+    assert [(line[0], line[2], line[-1]) for line in told] == [
+        ("replay:base.jsonl", "label", "before"),
+        ("replay:base.jsonl", "taxonomy", "now"),
+        ("replay:e2.jsonl", "label", "before"),
+        ("replay:e2.jsonl", "taxonomy", "now"),
+    ]
 
     code, out, _ = run("report", "out", "--html", "page.html")
     assert code == 0 and (folder / "page.html").read_text().startswith("<!") and "written: page.html" in out
@@ -278,6 +290,59 @@ def test_compare_score_and_report(run, folder):
     assert code == 3 and "brief" in out and "judge brief gave no verdict on 1 of 24 answers" in err
     assert run("compare", base, base, "--scorer", "brief")[1].count("left out: 1 not scored in both") == 1
     assert "has no scores by 'brief'" in run("compare", base, last, "--scorer", "brief")[2]
+
+
+def test_the_directory_of_an_audit_stands_for_its_runs_or_is_told_apart(run, folder):
+    run(*AUDIT, "--judges", "label", "--output_path", "out", "--no_report")
+    for where in ("out", "out/runs"):
+        code, out, _ = run("score", where, "--judges", "taxonomy")
+        assert code == 0 and out.count("taxonomy") == 3
+        code, _, err = run("compare", where, where)
+        assert (
+            code == 1
+            and f"keepsight: {where} is no run but holds 3; give the ones you mean: out/runs/" in err
+        )
+    assert "or all: out" in run("gate", "out/runs", "--max_forgetting", "0.1")[2]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_gates_table_breaks_no_word_and_keeps_names_apart(width):
+    names = [f"checkpoint-number-one-thousand-and-{i}" for i in range(3)]
+    cells = [Gated(name, "emt:animals", "too little data", 0.8, 0.7, 0.9, n=1000) for name in names]
+    shown = io.StringIO()
+    console = Console(file=shown, width=width)
+    for part in gate_lines(Gate(0.02, False, tuple(cells))):
+        console.print(part)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and lines[0].split() == [
+        "checkpoint",
+        "task",
+        "lost",
+        "interval",
+        "n",
+        "outcome",
+    ]
+    assert sum("+80.0 +70.0 to +90.0 1,000 too little" in line for line in lines) == 3
+    folded = "".join(line.split(" ")[0] for line in lines)
+    assert all(name in folded for name in names)
+
+
+@pytest.mark.parametrize(("rows", "told"), [(1, "1 row was"), (2, "2 rows were")])
+def test_rows_that_were_not_learnt_are_counted(run, folder, monkeypatch, rows, told):
+    tuned = verbs.Tuned((), None, [f"rows.jsonl, line {i}" for i in range(rows)])
+    monkeypatch.setattr(verbs, "fine_tune", lambda *_, **__: tuned)
+    code, _, err = run("tune", "tiny", "--data", "rows.jsonl")
+    assert code == 3 and f"keepsight: {told} not learnt, the first: rows.jsonl, line 0" in err
+
+
+def test_the_version_is_told(run):
+    assert run("--version") == (0, f"keepsight {version('keepsight')}\n", "")
+
+
+def test_a_wrong_choice_is_told_plainly(run):
+    for argv in (("ls", "nothing"), ("tune", "tiny", "--data", "emt:digits", "--method", "qlora")):
+        code, _, err = run(*argv)
+        assert code == 2 and "is not one of" in err and "Value error" not in err
 
 
 def test_two_runs_of_different_limits_say_what_was_left_out(run, folder):
@@ -404,7 +469,7 @@ def test_ls(run, shelf):
         (["gate", "nowhere"], 2, "Missing option '--max_forgetting'"),
         (["import", "nowhere"], 1, "keepsight: no log at nowhere"),
         (["export", "nowhere", "--format", "xml", "--output", "x"], 2, "xml"),
-        (["score", "nowhere", "--scorer", "mine.txt:f"], 1, "unknown judge 'mine.txt:f'"),
+        ([*AUDIT, "--judges", "mine.txt:f"], 1, "unknown judge 'mine.txt:f'"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],
 )

@@ -98,5 +98,12 @@ def test_wrong_gates_are_refused(audited):
         gate([path], 0.1, tasks=["birds"])
     with pytest.raises(KeepsightError, match="nothing to compare"):
         gate([], 0.1)
-    with pytest.raises(KeepsightError, match="max_forgetting is -1"):
-        gate([path], -1)
+    for limit in (-1, 2, float("nan"), float("inf")):
+        with pytest.raises(
+            KeepsightError, match=f"max_forgetting is {limit}; give a share: 0.02 is 2 points"
+        ):
+            gate([path], limit)
+    with pytest.raises(KeepsightError, match="level is 95; give a probability"):
+        gate([path], 0.1, level=95)
+    with pytest.raises(KeepsightError, match=r"is no run but holds 6; give the ones you mean: .*, or all: "):
+        gate([path / "runs"], 0.1)

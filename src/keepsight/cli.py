@@ -19,6 +19,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from keepsight.cli_judge import judge_app
 from keepsight.options import (
@@ -59,7 +60,20 @@ __all__ = ["app", "complete_app", "main"]
 FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130
 SHARED = ("audit", "eval", "tune")  # verbs that several processes do together
 
+
+class _Verbs(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(
+                "Value error, "
+            )  # what pydantic puts before an enum's choices
+            raise
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="What did my vision-language model forget, is the drop real, and what does it say now?",
     rich_markup_mode=None,  # the rich help doubles the time that --help takes
     pretty_exceptions_enable=False,
@@ -70,6 +84,24 @@ app = typer.Typer(
 
 
 app.add_typer(judge_app, name="judge")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"keepsight {version('keepsight')}")
+        raise typer.Exit
+
+
+@app.callback()
+def keepsight(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and leave."),
+    ] = False,
+) -> None:
+    """What did my vision-language model forget, is the drop real, and what does it say now?"""
 
 
 class Shelf(str, Enum):
@@ -258,7 +290,7 @@ def gate(
         list[Path], typer.Argument(help="An audit's directory; or run directories, the base's first.")
     ],
     max_forgetting: Annotated[
-        float, typer.Option("--max_forgetting", min=0, help="What may be lost on a task: 0.02 is two points.")
+        float, typer.Option("--max_forgetting", help="Share that may be lost on a task: 0.02 is two points.")
     ],
     strict: Annotated[
         bool, typer.Option("--strict", help="Pass only when forgetting beyond the limit is ruled out.")
@@ -281,7 +313,7 @@ def gate(
 
 @app.command()
 def score(
-    runs: Annotated[list[Path], typer.Argument(help="Finished run directories.")],
+    runs: Annotated[list[Path], typer.Argument(help="Finished run directories, or whole audits.")],
     judges: Annotated[
         str,
         typer.Option(
@@ -295,15 +327,17 @@ def score(
     """Let judges score finished runs; the model is not asked."""
     from keepsight import verbs
     from keepsight.console import judging_lines, repeat_lines, scorers_table
+    from keepsight.store import load_runs
 
+    before = load_runs(dict.fromkeys(runs))
     scored = verbs.rescore(
-        runs,
+        before,
         listed(judges),
         llm_judge=llm_judge,
         judge_args=pairs_of("judge_args", judge_args),
         embedder=embedder,
     )
-    _print(scorers_table(scored), *repeat_lines(scored))
+    _print(scorers_table(before, scored), *repeat_lines(scored))
     if failed := judging_lines(scored):
         for line in failed:
             typer.echo(f"keepsight: {line}", err=True)
@@ -478,7 +512,8 @@ def tune(
     for checkpoint in tuned.checkpoints:
         _say(f"checkpoint: {checkpoint}")
     if tuned.left_out:
-        first = f"{len(tuned.left_out)} rows were not learnt, the first: {tuned.left_out[0]}"
+        rows = "1 row was" if len(tuned.left_out) == 1 else f"{len(tuned.left_out)} rows were"
+        first = f"{rows} not learnt, the first: {tuned.left_out[0]}"
         _warn(f"{first} (all: {output_path / 'left_out.jsonl'})")
     if tuned.matrix is not None:
         _leave(tuned.matrix)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keepsight.options import OUT, JudgeArgs, OutputPath, pairs_of
+from keepsight.options import OUT, JudgeArgs, pairs_of
 
 __all__ = ["judge_app"]
 
@@ -17,6 +17,9 @@ judge_app = typer.Typer(
 )
 
 Ref = Annotated[str, typer.Argument(help="The model that the judge asks: tiny, hf:PATH-OR-HUB-ID, ...")]
+OutputPath = Annotated[
+    Path, typer.Option("--output_path", help="Where its replies are kept: asking again is free.")
+]
 Which = Annotated[str, typer.Option("--judge", help="verdict (shielded) or llm (EMT's prompt).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
 

@@ -97,18 +97,17 @@ def _short(text: str, width: int) -> str:
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
-def _table(*titles: str) -> Table:
-    """A table without a frame; the first column is to the left and folds, the others are to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column(titles[0], overflow="fold")
-    for title in titles[1:]:
-        table.add_column(title, justify="right", overflow="fold")
+def _table(*titles: str, names: int = 1) -> Table:
+    """A table without a frame. Its first columns are `names`, which fold where it is narrow; the others never break."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="left" if i < names else "right", overflow="fold", no_wrap=i >= names)
     return table
 
 
 def figures_table(matrix: ResultMatrix) -> Table:
     """Every metric of every run: value in per cent, its interval, and how many of the samples were scored."""
-    table = _table("task", "metric", "%", "interval", "n")
+    table = _table("task", "metric", "%", "interval", "n", names=2)
     for col in matrix.cols:
         for row in matrix.rows:
             for metric in matrix.runs[row, col].metrics if (row, col) in matrix.runs else ():
@@ -118,23 +117,26 @@ def figures_table(matrix: ResultMatrix) -> Table:
     return table
 
 
-def scorers_table(runs: Sequence[Run]) -> Table:
-    """What every scorer of a run makes of the same answers."""
+def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
+    """What every scorer of a run makes of the same answers, and which of them scored only now."""
     from keepsight.scoring.metrics import mean_score
 
-    table = _table("task", "judge", "%", "interval", "n")
-    for run in runs:
+    table = _table("checkpoint", "task", "judge", "%", "interval", "n", "scored", names=3)
+    for old, run in zip(before, after, strict=True):
         samples = [record.sample for record in run.records]
-        for name in run.manifest["scorers"]:
+        for name, version in run.manifest["scorers"].items():
             found = mean_score(samples, run.scores(name))
-            cells = (name, figure(found.value), interval(found.low, found.high), f"{found.n}/{found.total}")
-            table.add_row(Text(printable(run.manifest["task"])), *map(Text, cells))
+            names = (run.manifest["checkpoint"], run.manifest["task"], name)
+            n = count(found.n) if found.n == found.total else f"{found.n}/{found.total}"
+            when = "before" if old.manifest["scorers"].get(name) == version else "now"
+            cells = (figure(found.value), interval(found.low, found.high), n, when)
+            table.add_row(*(Text(printable(cell)) for cell in (*names, *cells)))
     return table
 
 
 def plan_table(plan: Sequence[Planned]) -> Table:
     """How much would be asked, and how long that may take judging by what was asked before."""
-    table = _table("checkpoint", "task", "to ask", "of", "time")
+    table = _table("checkpoint", "task", "to ask", "of", "time", names=2)
     for cell in plan:
         seconds = "unknown" if cell.seconds is None else _duration(cell.seconds)
         names = (printable(cell.row), printable(cell.col))
@@ -311,9 +313,10 @@ def _unscored(matrix: ResultMatrix) -> Iterator[str]:
 
 def gate_lines(gate: Gate) -> Sequence[Table | str]:
     """A table of what was held to the limit, what could not be compared, and the decision."""
-    table = _table("checkpoint", "task", "forgotten", "interval", "n", "outcome")
+    table = _table("checkpoint", "task", "lost", "interval", "n", "outcome", names=2)
     for cell in gate.cells:
-        cells = (cell.row, cell.col, *_forgotten(cell), count(cell.n), cell.outcome)
+        outcome = cell.outcome.replace("too little ", "too little\n")  # leaves the names room
+        cells = (cell.row, cell.col, *_forgotten(cell), count(cell.n), outcome)
         table.add_row(*(Text(printable(text)) for text in cells))
     notes = [f"{cell.row} on {cell.col}: {cell.why}" for cell in gate.cells if cell.why]
     left = sum(cell.unpaired for cell in gate.cells)
@@ -343,7 +346,9 @@ def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | 
     """The paired difference in words, what was left out, and tables of the classes and answers that changed most."""
     drop = comparison.drop
     test = {"mcnemar": "exact McNemar", "sign flip": "sign flips of clusters"}.get(drop.method, drop.method)
+    before, after = (run.manifest["checkpoint"] for run in (comparison.before, comparison.after))
     words = [
+        f"{before} → {after}",
         f"{drop.col}: {figure(drop.reference)} → {figure(drop.current)} %, n {count(drop.n)}",
         f"lost {points(drop.difference).lstrip('+')} points ({span(drop.low, drop.high)}), {test} p {p_value(drop.p)}: {drop.verdict}",
         f"{count(drop.lost)} samples fell, {count(drop.gained)} rose",
@@ -355,7 +360,7 @@ def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | 
     changed = [flow for flow in comparison.flow if flow.before != flow.after]
     if not changed:
         return [*parts, "no answer changed"]
-    table = _table("truth", "said before", "says now", "times")
+    table = _table("truth", "said before", "says now", "times", names=3)
     for flow in sorted(changed, key=lambda flow: -flow.count)[:top]:
         cells = (flow.truth, flow.before, flow.after, str(flow.count))
         table.add_row(*(Text(printable(cell)) for cell in cells))

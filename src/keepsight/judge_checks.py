@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepsight.judging import judging_model, model_judge, own_args
-from keepsight.store import Store, load_run
+from keepsight.store import Store, load_runs
 from keepsight.types import KeepsightError, MetricValue, Run, Scorer
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def calibrate_judge(
 
     asked = _judge(ref, judge, Store(output_path), judge_args)
     rows = read_labelled(labelled)
-    judged = [_scored_by(asked, run) for run in _loaded(runs)]  # before the judge is asked and paid
+    judged = [_scored_by(asked, run) for run in load_runs(runs)]  # before the judge is asked and paid
     found = calibrate(rows.samples, asked(rows.samples, rows.outputs), rows.labels)
     corrected = tuple(_corrected(run, asked, found) for run in judged)
     return Calibrated(asked, found, rows.unlabelled, corrected)
@@ -96,7 +96,7 @@ def sample_answers(runs: Sequence[Run | str | Path], path: str | Path, n: int = 
     """
     from keepsight.data.judged import write_unlabelled
 
-    records = [record for run in _loaded(runs) for record in run.records]
+    records = [record for run in load_runs(runs) for record in run.records]
     return write_unlabelled(path, records, n, seed)
 
 
@@ -105,17 +105,6 @@ def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | No
     if name == "llm" and own:
         raise KeepsightError("judge_args are the verdict judge's; the llm judge asks as the paper did")
     return model_judge(name, judging_model(ref, judge_args or {}), store, own)
-
-
-def _loaded(given: Sequence[Run | str | Path]) -> list[Run]:
-    """The runs; the directory of an audit stands for all of its runs."""
-    runs: list[Run] = []
-    for each in given:
-        if isinstance(each, Run):
-            runs.append(each)
-        else:
-            runs += [load_run(path) for path in Store(each).runs() or [Path(each)]]
-    return runs
 
 
 def _scored_by(judge: Scorer, run: Run) -> Run:

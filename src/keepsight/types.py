@@ -345,6 +345,15 @@ class Record:
     scores: Mapping[str, Score] = field(default_factory=dict)
 
 
+def _told(metric: MetricValue) -> str:
+    return f"{metric.name} {metric.value:.3g}, n {metric.n}"
+
+
+def _visible(text: str) -> str:
+    """Names as one line that a terminal does not take for commands."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
 @dataclass(frozen=True)
 class Run:
     """One checkpoint on one task: the manifest, the records in sample order, the metrics (headline first)."""
@@ -353,6 +362,14 @@ class Run:
     records: tuple[Record, ...]
     metrics: tuple[MetricValue, ...]
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        told = (
+            _told(self.metrics[0])
+            if self.metrics
+            else f"{len(self.records)} answers, {self.manifest['status']}"
+        )
+        return _visible(f"Run({self.manifest['checkpoint']} on {self.manifest['task']}: {told})")
 
     @property
     def headline(self) -> MetricValue:
@@ -377,6 +394,16 @@ class ResultMatrix:
     cols: tuple[str, ...]
     runs: Mapping[tuple[str, str], Run]
     meta: Mapping[str, Any] = field(default_factory=dict)  # e.g. {"tuned_on": {"<row>": "<col>"}}
+
+    def __repr__(self) -> str:
+        """A row per checkpoint, a column per task; in the cells the headline's value and how many samples it rests on."""
+        lines = [["", *self.cols]]
+        for row in self.rows:
+            runs = [self.runs.get((row, col)) for col in self.cols]
+            lines.append([row, *(_told(run.metrics[0]) if run and run.metrics else "-" for run in runs)])
+        lines = [list(map(_visible, line)) for line in lines]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
     def __getitem__(self, cell: tuple[str, str]) -> Run:
         return self.runs[cell]

@@ -16,7 +16,7 @@ from keepsight.evaluate import rescore as rescore_run
 from keepsight.judging import NEED_LABELS, Judges
 from keepsight.ranks import Ranks, join
 from keepsight.refs import checkpoint_refs, row_names
-from keepsight.store import Store, load_run, require_place
+from keepsight.store import Store, load_run, load_runs, require_place
 from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
 
 if TYPE_CHECKING:
@@ -309,6 +309,7 @@ def rescore(
     """Lets further judges score finished runs; nothing is generated.
 
     Args:
+        runs: runs, their directories, or directories of audits, which stand for all of their runs.
         judges: names, or `file.py:function` that returns a scorer. Those that match labels need a task with labels.
 
     Raises:
@@ -317,8 +318,7 @@ def rescore(
     asked = Judges(judges, llm_judge, embedder, judge_args)
     stores: dict[Path, Store] = {}
     scored = []
-    for given in runs:
-        run = given if isinstance(given, Run) else load_run(given)
+    for run in load_runs(runs):
         labels = tuple(run.manifest["labels"])
         if run.path is None:
             raise KeepsightError("a run that was made by hand lies nowhere; load one with load_run")

@@ -292,6 +292,11 @@ def test_a_checkpoint_is_complete_and_the_same_twice(tiny_llava, checkpoints, tm
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_who_reads_one_file_of_a_checkpoint_reads_them_all(checkpoints):
+    for path in checkpoints.values():
+        assert len({file.stat().st_mode for file in path.iterdir()}) == 1
+
+
 def test_saving_replaces_checkpoints_only(tiny_llava, tmp_path):
     model = load(str(tiny_llava)).unshared()
     rest = {"method": "linear", "epoch": 1, "step": 1, "config": {}, "data_digest": "d"}

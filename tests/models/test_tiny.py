@@ -136,3 +136,8 @@ def test_without_weights_the_package_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(tiny, "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(KeepsightError, match="not installed"):
         load("tiny")
+
+
+def test_an_exported_directory_can_be_read_by_whoever_reads_its_config(installed, tmp_path):
+    exported = export_tiny(tmp_path / "exported")
+    assert len({file.stat().st_mode for file in exported.iterdir()}) == 1

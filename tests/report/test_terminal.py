@@ -45,3 +45,18 @@ def test_markdown_keeps_whole_names():
     lines = read_table(evil_audit()).markdown().splitlines()
     assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
     assert len(lines) == 9 and "x" * 300 in lines[6]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_names_that_are_cut_stay_apart(width):
+    names = [
+        f"{name}-{i}" for name in ("pictures-of-all-the-animals-in-the-world", "w" * 60) for i in range(4)
+    ]
+    ends = [f"{name}/final-checkpoint-of-the-run" for name in names]
+    table = read_table(small_audit({(row, names[0]): ["cat"] for row in ends}, rows=ends, cols=names))
+    text = table.text(width).split("\n\n")
+    columns = [title for block in text[:-1] for title in block.splitlines()[0].split() if "…" in title]
+    assert len(columns) == len(set(columns)) == 8
+    rows = [line.split()[0] for line in text[0].splitlines()[1:-1]]
+    assert len(rows) == len(set(rows)) == 8
+    assert max(cell_len(line) for line in table.text(width).splitlines()) <= width

@@ -50,6 +50,7 @@ def test_only_the_newest_is_kept_and_leftovers_of_a_kill_are_ignored(tmp_path):
     states.save(3, trained, optimizer, {})
     states.save(12, trained, optimizer, {})
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000012"]
+    assert len({file.stat().st_mode for file in (tmp_path / "state" / "step-00000012").iterdir()}) == 1
     assert states.load(trained, optimizer)[0] == 12
     states.clear()
     assert not (tmp_path / "state").exists()

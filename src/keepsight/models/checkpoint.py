@@ -37,6 +37,7 @@ __all__ = [
     "FORMAT",
     "Checkpoint",
     "Method",
+    "like_neighbour",
     "read_checkpoint",
     "read_tensors",
     "remove_leftovers",
@@ -236,6 +237,7 @@ def save_checkpoint(
     }
     with saving(directory):
         (partial / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+        like_neighbour(partial, MANIFEST)
         if directory.exists():  # out of the way in one step: a kill must not leave half of it under its name
             os.replace(directory, replaced)
         os.replace(partial, directory)
@@ -262,6 +264,13 @@ def saving(path: Path) -> Iterator[None]:
             raise (
                 OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(error)
             ) from error
+
+
+def like_neighbour(directory: Path, neighbour: str) -> None:
+    """Gives the tensor files of a directory the mode of a file beside them: safetensors lets nobody else read its own."""
+    mode = (directory / neighbour).stat().st_mode
+    for file in directory.glob("*.safetensors"):
+        file.chmod(mode)
 
 
 State = Mapping[str, Any]

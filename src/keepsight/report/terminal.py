@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -47,10 +47,12 @@ class MatrixTable:
         block = math.ceil(len(self.cols) / blocks)  # evenly filled blocks leave room for longer headings
         column = min(_WIDE, (width - name) // block)
         lines: list[str] = []
+        rows = _distinct(self.rows, name, _cut)
+        cols = _distinct(self.cols, column, lambda col, width: _cut_end(col, width - 1))
         for start in range(0, len(self.cols), block):
             part = slice(start, start + block)
-            lines += [_line("", name, [_cut_end(col, column - 1) for col in self.cols[part]], column)]
-            lines += [_line(row, name, cells[part], column) for row, cells in zip(self.rows, self.figures)]
+            lines += [_line("", name, cols[part], column)]
+            lines += [_line(row, name, cells[part], column) for row, cells in zip(rows, self.figures)]
             lines += [_line("n", name, self.n[part], column), ""]
         return "\n".join(line.rstrip() for line in [*lines, *self._told(width)])
 
@@ -152,6 +154,28 @@ def _cut(text: str, width: int) -> str:
     while cell_len(tail) > width - 1:
         tail = tail[1:]
     return f"…{tail}"
+
+
+def _distinct(names: Sequence[str], width: int, cut: Callable[[str, int], str]) -> list[str]:
+    """`names` cut to `width` cells each; where that makes two of them the same, those lose their middle or are numbered."""
+    short = [cut(name, width) for name in names]
+    alike = {each for each in short if short.count(each) > 1}
+    for i, name in enumerate(names):
+        if short[i] in alike:
+            others = {*short[:i], *short[i + 1 :]}
+            free = (each for each in _without_middle(name, i, width) if each not in others)
+            short[i] = next(free, short[i])
+    return short
+
+
+def _without_middle(name: str, number: int, width: int) -> Iterator[str]:
+    """Shorter forms of a name, the evenest first; at last one that no other name can have."""
+    name = " ".join(name.split())
+    room = width - 3  # for the sign of what is left out, and what stands behind a column's title
+    for head in sorted(range(1, room), key=lambda head: abs(head - room / 2)):
+        yield f"{set_cell_size(name, head).rstrip()}…{_cut(name, room - head + 1).removeprefix('…')} "
+    mark = f"…{number + 1} "
+    yield set_cell_size(name, width - len(mark)).rstrip() + mark
 
 
 def _escaped(text: str) -> str:

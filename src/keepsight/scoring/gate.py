@@ -15,7 +15,6 @@ what Tango's interval, an approximation, is off in its tail).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -41,15 +40,17 @@ def hold_to(limit: float, pairings: Sequence[Pairing], level: float = 0.95) -> l
     """Holds every comparison to `limit`, in the order given.
 
     Args:
-        limit: how much may be forgotten, in the unit of the scores (0.02: two points of a share).
+        limit: how much may be forgotten, a share (0.02: two points).
         pairings: reference and current scores on the same samples.
         level: probability that nothing is called beyond if nothing is.
 
     Raises:
-        KeepsightError: a limit that is negative or not a number.
+        KeepsightError: a limit that is no share, or a level that is no probability.
     """
-    if not 0 <= limit < math.inf:
-        raise KeepsightError(f"max_forgetting is {limit}; give 0 or a number above it, such as 0.02")
+    if not 0 <= limit <= 1:
+        raise KeepsightError(f"max_forgetting is {limit}; give a share: 0.02 is 2 points")
+    if not 0 < level < 1:
+        raise KeepsightError(f"level is {level}; give a probability between 0 and 1, such as 0.95")
     draws = resamples_for(len(pairings), level)
     beyond: dict[int, PairedDifference] = {}
     while True:

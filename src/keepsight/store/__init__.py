@@ -4,7 +4,7 @@ from keepsight.store.files import StoreError, require_place
 from keepsight.store.matrix import load_matrix, write_matrix
 from keepsight.store.replies import JudgeReplies
 from keepsight.store.rows import Identity, is_final, sample_hash
-from keepsight.store.runs import RunWriter, Store, load_run
+from keepsight.store.runs import RunWriter, Store, load_run, load_runs
 from keepsight.store.schema import json_schema
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "json_schema",
     "load_matrix",
     "load_run",
+    "load_runs",
     "require_place",
     "sample_hash",
     "write_matrix",

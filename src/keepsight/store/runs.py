@@ -10,7 +10,7 @@ import gc
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache, cached_property
@@ -52,8 +52,9 @@ from keepsight.types import (
     digest_of,
 )
 
-__all__ = ["RunWriter", "Store", "load_run"]
+__all__ = ["RunWriter", "Store", "load_run", "load_runs"]
 
+_MOST_NAMED = 8  # runs in a message
 _FILES = ("manifest.json", "outputs.jsonl", "scores.jsonl", "results.json")
 _LIBRARIES = ("keepsight", "torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow")
 
@@ -378,10 +379,36 @@ def load_run(path: str | Path) -> Run:
     has not changed on the disk is not read again: an audit at every epoch comes back to the runs of the epochs before.
     Raises KeepsightError when the directory is not a run, a file in it is damaged, or a finished run lacks something.
     """
+    if len(held := runs_at(path)) != 1 or held[0] != Path(path):
+        raise KeepsightError(_several(Path(path), held))
     run = _loaded(Path(path))
     if run.manifest["status"] == "success" and (gap := _gap(run)):
         raise KeepsightError(f"{path}: {gap}; run the same command again to complete it")
     return run
+
+
+def runs_at(path: str | Path) -> list[Path]:
+    """The run directories that a path stands for: all of an audit's directory, or of its `runs`; else the path itself."""
+    path = Path(path)
+    root = path.parent if path.name == "runs" else path
+    return Store(root).runs() or [path]
+
+
+def load_runs(given: Iterable[Run | str | Path]) -> list[Run]:
+    """Runs as they are, run directories, and directories of audits, each of which stands for all of its runs."""
+    runs: list[Run] = []
+    for each in given:
+        runs += [each] if isinstance(each, Run) else map(load_run, runs_at(each))
+    return runs
+
+
+def _several(path: Path, held: Sequence[Path]) -> str:
+    more = f" and {len(held) - _MOST_NAMED} more" if len(held) > _MOST_NAMED else ""
+    names = " ".join(map(str, held[:_MOST_NAMED]))
+    whole = (
+        f", or all: {path.parent}" if path.name == "runs" and (path.parent / "matrix.json").exists() else ""
+    )
+    return f"{path} is no run but holds {len(held)}; give the ones you mean: {names}{more}{whole}"
 
 
 def _gap(run: Run) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.json_rows import read_json
-from keepsight.models.checkpoint import read_tensors, saving
+from keepsight.models.checkpoint import like_neighbour, read_tensors, saving
 from keepsight.ranks import ALONE, Ranks
 from keepsight.tune.shards import like, whole
 from keepsight.types import KeepsightError
@@ -62,6 +62,7 @@ class StateDirectory:
             save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, partial / _TENSORS)
             position = {"step": step, "identity": self.identity, "processes": self.ranks.size}
             (partial / _POSITION).write_text(json.dumps(position))
+            like_neighbour(partial, _POSITION)
             for file in partial.iterdir():
                 _sync(file)
             shutil.rmtree(target, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keepsight.models.checkpoint import like_neighbour
 from keepsight.models.clip import ClipModel
 from keepsight.models.encoders import VisionEncoder
 from keepsight.models.sources import DirectorySource, quiet_loading, shortened
@@ -38,6 +39,7 @@ def export_tiny(directory: str | Path) -> Path:
     source = TinySource()
     source.load_module("cpu").save_pretrained(directory)
     source.load_processor().save_pretrained(directory)
+    like_neighbour(Path(directory), "config.json")
     return Path(directory)
 
 
@@ -61,6 +63,7 @@ def _save(module: Any, directory: Path, dtype: str) -> None:
     _require_range(module.state_dict(), dtype)
     with quiet_loading():
         module.to(getattr(torch, dtype)).save_pretrained(directory)
+    like_neighbour(directory, "config.json")
 
 
 def _save_processing(source: Path, target: Path) -> None:
@@ -90,6 +93,7 @@ def _save_llava(module: Any, directory: Path, dtype: str) -> None:
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     module.config.save_pretrained(directory)
     module.generation_config.save_pretrained(directory)
+    like_neighbour(directory, "config.json")
 
 
 def _require_range(state: dict[str, Any], dtype: str) -> None:
