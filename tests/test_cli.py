@@ -2,8 +2,10 @@
 
 import io
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from keepsight.console import gate_lines
 from keepsight.gating import Gate, Gated
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import load_matrix, load_run
-from keepsight.types import KeepsightError
+from keepsight.types import KeepsightError, Score
 from tests.exchange import logs
 from tests.fake_vlm import FakeVLM, make_task
+from tests.report.fake_audit import demo_audit
 
 LABELS = ("blue", "green", "red")
 SCORER_FILE = """
@@ -657,3 +660,25 @@ def test_a_tasks_own_judge_is_kept_because_it_knows_the_foreign_labels(folder):
     matrix = verbs.evaluate_tasks("replay:leaky.jsonl", names, "out", judges=["taxonomy"], limit=3)
     record = matrix.runs["leaky.jsonl", "emt:paints"].records[0]
     assert "leak:shapes" in record.scores["taxonomy"].tags
+
+
+@pytest.mark.torch
+def test_a_demo_whose_small_judge_is_at_a_loss_is_a_success_and_one_with_a_failed_cell_is_not(
+    run, folder, monkeypatch
+):
+    from keepsight import demo
+    from keepsight.report.claims import write_claims
+
+    matrix = demo_audit(n=20)
+    cell, judged = next(iter(matrix.runs.items()))
+    lost = Score(math.nan, status="judge_failed", explanation="the judge said: " + "cross arrow " * 500)
+    first, *others = judged.records
+    records = (replace(first, scores={**first.scores, "llm": lost}), *others)
+    matrix = replace(matrix, runs={**matrix.runs, cell: replace(judged, records=records)})
+    monkeypatch.setattr(demo, "tune_demo", lambda path, **_: write_claims([], path, title="none"))
+    monkeypatch.setattr(demo, "audit_demo", lambda *_, **__: matrix)
+    code, _, err = run("demo", "--output_path", "shown")
+    assert code == 0 and "judge llm gave no verdict on " in err and "cross arrow" in err
+    assert len(max(err.splitlines(), key=len)) < 300
+    matrix.meta["failed"] = [{"row": cell[0], "col": cell[1], "error": "no picture"}]
+    assert run("demo", "--output_path", "shown")[0] == 3

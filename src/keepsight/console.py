@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from textwrap import wrap
+from textwrap import shorten, wrap
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -199,7 +199,7 @@ def judging_lines(runs: Sequence[Run]) -> list[str]:
     return [
         printable(
             f"judge {name} gave no verdict on {count(len(lines))} of {count(asked[name])} answers,"
-            f" the first {lines[0]}"
+            f" the first {shorten(lines[0], 160, placeholder=' …')}"
         )
         for name, lines in failed.items()
     ]
