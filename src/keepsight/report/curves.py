@@ -13,8 +13,8 @@ from keepsight.types import MetricValue, ResultMatrix
 
 __all__ = ["Curve", "CurvePoint", "curves", "is_share"]
 
-WIDTH, HEIGHT = 168, 104
-_LEFT, _RIGHT, _TOP, _BOTTOM = 22.0, 32.0, 8.0, 18.0
+WIDTH, HEIGHT = 176, 104
+_LEFT, _RIGHT, _TOP, _BOTTOM = 22.0, 40.0, 8.0, 18.0
 
 
 @dataclass(frozen=True)
