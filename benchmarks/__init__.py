@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import audit_again, audit_batched, bootstrap, help_start, judge_refill
+from benchmarks import (
+    audit_again,
+    audit_batched,
+    bootstrap,
+    harness_overhead,
+    help_start,
+    import_time,
+    judge_refill,
+)
 from benchmarks.record import Record
 
 __all__ = ["BENCHMARKS", "Record"]
@@ -19,4 +27,6 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "audit_batched": audit_batched.measure,
     "audit_again": audit_again.measure,
     "judge_refill": judge_refill.measure,
+    "harness_overhead": harness_overhead.measure,
+    "import_time": import_time.measure,
 }

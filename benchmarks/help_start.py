@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from benchmarks.record import Record
 
-__all__ = ["measure"]
+__all__ = ["RUNS", "compared", "measure"]
 
 RUNS = 15
 GOAL = 10  # at most
@@ -18,13 +18,16 @@ GOAL = 10  # at most
 
 def measure(ref: str = "tiny") -> Record:
     """Median of alternating runs, so that a busy moment hits both."""
-    bare, full = [], []
-    for _ in range(RUNS):
-        bare.append(_seconds(["-c", "pass"]))
-        full.append(_seconds(["-m", "keepsight.cli", "--help"]))
-    start, shown = statistics.median(bare), statistics.median(full)
+    start, shown = compared(["-c", "pass"], ["-m", "keepsight.cli", "--help"])
     detail = f"--help {1000 * shown:.0f} ms, bare interpreter {1000 * start:.0f} ms, medians of {RUNS} runs; at most"
     return Record("help_start", shown / start, GOAL, shown / start <= GOAL, RUNS, detail)
+
+
+def compared(first: Sequence[str], second: Sequence[str]) -> tuple[float, float]:
+    """Median seconds of an interpreter with either list of arguments."""
+    pairs = [(_seconds(first), _seconds(second)) for _ in range(RUNS)]
+    one, other = zip(*pairs)
+    return statistics.median(one), statistics.median(other)
 
 
 def _seconds(arguments: Sequence[str]) -> float:

@@ -13,7 +13,9 @@ from benchmarks import (
     audit_batched,
     bootstrap,
     checkpoints,
+    harness_overhead,
     help_start,
+    import_time,
     judge_refill,
 )
 from keepsight.data.drawn import SETS
@@ -56,8 +58,14 @@ def test_start_and_bootstrap(monkeypatch):
     monkeypatch.setattr(help_start, "RUNS", 1)
     monkeypatch.setattr(bootstrap, "SAMPLES", 300)
     monkeypatch.setattr(bootstrap, "RESAMPLES", 300)
-    for record in (help_start.measure(), bootstrap.measure()):
-        assert record.ratio > 0 and record.n in (1, 300)
+    monkeypatch.setattr(harness_overhead, "PICTURES", 30)
+    for record in (
+        help_start.measure(),
+        bootstrap.measure(),
+        import_time.measure(),
+        harness_overhead.measure(),
+    ):
+        assert record.ratio > 0 and record.n in (1, 30, 300)
 
 
 def test_a_judge_behind_a_server(monkeypatch):

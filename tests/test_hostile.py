@@ -247,7 +247,7 @@ class TestTampered:
     @pytest.mark.parametrize("where", ["../other/runs/a/b", "/etc", "x" * 5000, "runs/../../.."])
     def test_runs_outside_the_directory_are_not_read(self, out, where):
         self.rewrite(out / "matrix.json", lambda m: m["runs"][1].__setitem__(0, where))
-        with pytest.raises(KeepsightError, match=r"lies outside its directory|File name too long"):
+        with pytest.raises(KeepsightError, match="lies outside its directory"):
             load_matrix(out)
 
     def test_a_run_that_is_a_link_to_elsewhere_is_not_read(self, out, tmp_path_factory):

@@ -78,6 +78,9 @@ def _run_inside(path: Path, where: str) -> Path:
     run = path.parent / where
     try:
         inside = run.resolve().is_relative_to(path.parent.resolve())
+        os.stat(run)  # some Pythons resolve a name that no file can have without a word
+    except FileNotFoundError:
+        pass  # a run that is not there is named by whoever reads it
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not inside:
