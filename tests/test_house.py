@@ -25,7 +25,8 @@ LAYERS = [
     ["verbs", "shelves", "judge_checks", "gating"],
     ["refs", "judging"],
     ["report", "exchange"],
-    ["tune", "diagnose"],
+    ["diagnose"],  # asks, trains and compares
+    ["tune"],
     ["evaluate", "tasks", "envs", "models"],
     ["inference", "data", "scoring", "store", "ranks"],
     ["types"],

@@ -1,0 +1,68 @@
+"""What every question of a diagnosis is asked about: one model, one labelled picture set, and where answers are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
+from keepsight.models.clip import ClipModel
+from keepsight.store import Store
+from keepsight.types import VLM, digest_of
+
+__all__ = ["Progress", "Study"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Study:
+    """One model on one picture set.
+
+    Every question draws its pictures from here, so that all of them speak of the same ones: `test()` decides a figure,
+    `validation()` chooses settings, `train()` teaches. The three never share a picture.
+    """
+
+    model: VLM
+    pictures: PictureSet
+    store: Store  # runs of the tasks that questions ask; running again asks nothing twice
+    n: int | None = 300  # test pictures; None: all
+    n_validation: int = 100
+    n_train: int | None = 1000
+    seed: int = 0
+    batch_size: int | None = None
+    clip: ClipModel | None = None  # the baseline, and the encoder whose features are probed beside the model's
+    corpora: tuple[Path, ...] = ()  # what the model was trained on, for `frequency`
+    progress: Progress = field(default=_silent)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(label_text(label) for label in self.pictures.labels)
+
+    @property
+    def work(self) -> Path:
+        """A directory for features, heads and checkpoints."""
+        return self.store.root / "work"
+
+    def test(self) -> list[LabelledPicture]:
+        """The pictures that figures rest on."""
+        return choose(self.pictures, "test", n=self.n, seed=self.seed)
+
+    def train(self) -> list[LabelledPicture]:
+        """Pictures to learn from: the training split's, less `validation()`."""
+        return self._training()[self.n_validation :]
+
+    def validation(self) -> list[LabelledPicture]:
+        """Pictures to choose settings by, from the training split."""
+        return self._training()[: self.n_validation]
+
+    def _training(self) -> list[LabelledPicture]:
+        """In mixed order, because a folder's pictures come class by class."""
+        there = choose(self.pictures, "train")
+        mixed = sorted(there, key=lambda picture: digest_of([self.seed, picture.id]))
+        return mixed if self.n_train is None else mixed[: self.n_validation + self.n_train]
