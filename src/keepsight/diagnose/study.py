@@ -36,7 +36,7 @@ class Study:
     n_train: int | None = 1000
     seed: int = 0
     batch_size: int | None = None
-    clip: ClipModel | None = None  # the baseline, and the encoder whose features are probed beside the model's
+    clip: ClipModel | None = None  # the baseline; its encoder is probed beside the model
     corpora: tuple[Path, ...] = ()  # what the model was trained on, for `frequency`
     progress: Progress = field(default=_silent)
 
