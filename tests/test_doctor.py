@@ -119,6 +119,10 @@ def test_a_disk_without_locks(sound, tmp_path):
     assert (check.level, check.cure) == ("bad", "this disk has no locks; use an --output_path on another one")
 
 
+def test_a_place_that_no_file_can_have_is_looked_for_above(sound, tmp_path):
+    assert found("write access", tmp_path / ("x" * 300)).detail == str(tmp_path)
+
+
 def test_a_source_tree_that_was_never_installed(sound):
     sound.setattr(
         importlib.metadata, "requires", raising(importlib.metadata.PackageNotFoundError("keepsight"))

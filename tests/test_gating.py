@@ -103,6 +103,12 @@ def test_wrong_gates_are_refused(audited):
             KeepsightError, match=f"max_forgetting is {limit}; give a share: 0.02 is 2 points"
         ):
             gate([path], limit)
+    for name in (
+        "x" * 300,
+        str(path / ("x" * 300)),
+    ):  # some Pythons raise where others say that nothing is there
+        with pytest.raises(KeepsightError, match="File name too long"):
+            gate([name], 0.1)
     with pytest.raises(KeepsightError, match="level is 95; give a probability"):
         gate([path], 0.1, level=95)
     with pytest.raises(KeepsightError, match=r"is no run but holds 6; give the ones you mean: .*, or all: "):

@@ -285,3 +285,27 @@ class TestTampered:
         (changed,) = [r.sample.media[0] for r in records if r.sample.media[0].path.name == files[0].name]
         with pytest.raises(KeepsightError, match="is damaged: its content is not that of its name"):
             changed.read()
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "file/x", "loop"], ids=["long", "below a file", "loop"])
+def test_a_path_that_no_file_can_have_is_an_error_by_name_on_every_python(place, tmp_path, monkeypatch):
+    """`Path.exists` and its kin raise on some Pythons what they answer with False on others."""
+    import keepsight as ks
+    from keepsight.data.judged import write_unlabelled
+    from keepsight.data.messages import read_training_rows
+    from keepsight.data.readers import read_set
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    for reader in (ks.load_run, load_matrix, read_set, read_training_rows, lambda at: ks.gate([at], 0.1)):
+        with pytest.raises(KeepsightError):
+            reader(place)
+    for act in (
+        lambda: read_training_rows("file", place),
+        lambda: ks.import_logs([place], "out"),
+        lambda: ks.export(place, "csv", "out.csv"),
+        lambda: write_unlabelled(place, [], 1),
+    ):
+        with pytest.raises(KeepsightError):
+            act()

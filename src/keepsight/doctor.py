@@ -69,7 +69,7 @@ def checks(output_path: str | Path = ".") -> list[Check]:
 
 def _existing(path: Path) -> Path:
     """The nearest folder above `path` that is there."""
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.isdir(folder))
 
 
 def _python() -> Check:

@@ -5,6 +5,7 @@ What is compared, and when it passes, is told in docs/gate.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def _comparisons(runs: ResultMatrix | Sequence[Run | str | Path]) -> list[_Cell]
 
 
 def _is_audit(path: Path) -> bool:
-    return path.name == "matrix.json" or (path / "matrix.json").exists()
+    return path.name == "matrix.json" or os.path.exists(path / "matrix.json")
 
 
 def _of_matrix(matrix: ResultMatrix) -> list[_Cell]:

@@ -146,6 +146,9 @@ def test_files_are_written_where_they_are_asked_for(tmp_path):
         ((run, "xml", tmp_path / "y"), "is none of csv, latex, inspect"),
         ((tmp_path / "out", "inspect", tmp_path / "t.tex"), "need a directory"),
         ((tmp_path / "nowhere", "csv", tmp_path / "y"), "No such file"),
+        ((tmp_path / ("x" * 300), "csv", tmp_path / "y"), "File name too long"),
+        ((run, "csv", tmp_path / "t.tex" / "y"), "y cannot be written: .*; give another --output"),
+        ((tmp_path / "out", "inspect", tmp_path / ("x" * 300)), "cannot be written: File name too long"),
     ):
         with pytest.raises(KeepsightError, match=message):
             export(*wrong)

@@ -2,8 +2,8 @@ import math
 from dataclasses import replace
 
 from keepsight.report.comparisons import read_audit
-from keepsight.report.gallery import Caps, build_gallery, headline_values, judges_disagree
-from keepsight.types import Media
+from keepsight.report.gallery import Caps, build_gallery, headline_values, judges_disagree, read_as
+from keepsight.types import Media, Output, Record, Sample, Score
 from tests.report.fake_audit import small_audit
 
 
@@ -105,3 +105,16 @@ def test_judges_disagree(demo):
         len({s.value for name, s in record.scores.items() if name != "taxonomy" and s.scored}) == 2
         for record in split
     )
+
+
+def test_a_judge_that_read_only_the_raw_answer_does_not_repeat_it():
+    sample = Sample("1", "?", target=("moon",), choices=("moon", "star"))
+    for text, answer, told in (
+        ("The object object", "The object object", None),
+        ("The object \n", "The object", None),
+        ("a moon", "moon", "moon"),
+        ("moon", "moon", "moon"),
+        ("a moon", None, None),
+    ):
+        score = Score(0.0, answer)
+        assert read_as(Record(sample, Output(text), {"llm": score}), score) == told, text

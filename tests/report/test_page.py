@@ -273,6 +273,10 @@ def test_fits_a_telephone(visit, demo_page):
     box.evaluate("e => { e.scrollLeft = 300; }")
     name = page.locator(".matrix tbody th").nth(1).bounding_box()
     assert name["x"] < 30, "row names stay in sight"
+    cut = "all => all.filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight).length"
+    assert page.locator(".matrix tbody th bdi").evaluate_all(cut) == 0, (
+        "linear/epoch-1 and -2 can be told apart"
+    )
     page.click('[data-cell="6.2"]')
     assert page.locator("#panel").bounding_box()["width"] == 390
     assert overflow(page) == 0

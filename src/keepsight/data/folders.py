@@ -38,7 +38,7 @@ def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
         KeepsightError: no such folder, no pictures, two folders with the same label, or a link that leads outside.
     """
     root = Path(path)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise KeepsightError(f"no folder {root}; give a folder that holds one folder per class")
     names = _class_names(root)
     passed_over: list[str] = []
@@ -266,7 +266,7 @@ def _note(passed_over: list[str]) -> list[str]:
 
 def _class_list(path: Path, classes: str | Path | None) -> tuple[str, ...]:
     beside = Path(classes) if classes is not None else path.with_name(f"{path.stem}_classes.json")
-    if classes is None and not beside.is_file():
+    if classes is None and not os.path.isfile(beside):
         return ()
     names = read_json(beside)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

@@ -65,12 +65,14 @@ def write_unlabelled(path: str | Path, records: Sequence[Record], n: int, seed: 
         }
         for record in chosen
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     except FileExistsError as error:
         raise KeepsightError(f"{path} exists and may hold labels; give another name, or remove it") from error
+    except OSError as error:
+        raise KeepsightError(f"{path} cannot be written: {error.strerror}; give another name") from error
     return len(rows)
 
 

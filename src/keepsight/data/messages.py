@@ -7,6 +7,7 @@ also name its own (`{"type": "image", "image": "a.png"}`). `prompt` and `complet
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,16 +53,16 @@ def read_training_rows(
         KeepsightError: no such folder, nothing that can be read, no usable row, or (without `on_bad_row`) any bad row.
     """
     path = Path(path)
-    root = Path(image_root) if image_root is not None else path if path.is_dir() else path.parent
-    if not root.is_dir():
+    root = Path(image_root) if image_root is not None else path if os.path.isdir(path) else path.parent
+    if not os.path.isdir(root):
         raise KeepsightError(f"{root} is no folder; give the one that the rows' pictures start from")
     return collected(path, _rows(path), partial(_sample, root=root, remote=remote), on_bad_row)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
+    if path.suffix == ".parquet" or (os.path.isdir(path) and any(path.rglob("*.parquet"))):
         return parquet_rows(path)
-    return dataset_rows(path) if path.is_dir() else rows_of(path)
+    return dataset_rows(path) if os.path.isdir(path) else rows_of(path)
 
 
 def _sample(row: Mapping[str, Any], default_id: str, *, root: Path, remote: RemoteSource | None) -> Sample:

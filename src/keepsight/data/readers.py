@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_set(
     if text.startswith("hf:"):
         return read_dataset(text, labels, remote=remote)
     path = Path(text).expanduser()
-    if not path.exists():
+    if not os.path.exists(path):
         hint = (
             f"; for a data set on the hub write hf:{text}" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
         )

@@ -44,6 +44,13 @@ Connect = Callable[[str, int, float], socket.socket]  # (IP address, port, secon
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _BLOCK = 1 << 16
+# Site-local, for protocols, relays, documentation and segment routing: what Python says of these varies by version.
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        ("fec0::/10", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16"),
+    )
+)
 # Globally routed by their numbers, but they carry an IPv4 address inside, which could be anybody's.
 _TUNNELS = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
 
@@ -214,6 +221,8 @@ def public(address: str) -> bool:
             return public(str(found.ipv4_mapped))
         if any(found in network for network in _TUNNELS):
             return False
+    if any(found in network for network in _PRIVATE):
+        return False
     return found.is_global and not (found.is_multicast or found.is_reserved)
 
 

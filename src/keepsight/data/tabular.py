@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,11 +61,11 @@ def read_parquet(
     files = _parquet_files(path)
     parts: dict[str, list[_Table]] = defaultdict(list)
     for file in files:
-        relative = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        relative = file.relative_to(path).as_posix() if os.path.isdir(path) else file.name
         found = _SPLIT_IN_NAME.search(relative)
         table = _parquet_table(file, relative, labels, remote)
         parts[SPLIT_NAMES[found[1]] if found else "all"].append(table)
-    return _labelled_set(path.stem if path.is_file() else path.resolve().name, parts, labels)
+    return _labelled_set(path.stem if os.path.isfile(path) else path.resolve().name, parts, labels)
 
 
 def read_dataset(
@@ -125,7 +126,7 @@ def dataset_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_files(path: Path) -> list[Path]:
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*.parquet")) if os.path.isdir(path) else [path]
     if not files:
         raise KeepsightError(f"no parquet files in {path}")
     return files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def export(path: str | Path, form: str, output: str | Path) -> list[Path]:
     source, target = Path(path), Path(output)
     if form not in FORMATS:
         raise KeepsightError(f"format {form!r} is none of {', '.join(FORMATS)}")
-    whole = source.name == "matrix.json" or (source / "matrix.json").exists()
+    whole = source.name == "matrix.json" or os.path.exists(source / "matrix.json")
     if form == "latex" and not whole:
         raise KeepsightError(
             f"{source} is no audit (no matrix.json); LaTeX is made of a matrix, CSV of a run"
@@ -79,7 +80,7 @@ def export(path: str | Path, form: str, output: str | Path) -> list[Path]:
 
 
 def _inspect_logs(matrix: ResultMatrix, folder: Path) -> list[Path]:
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise KeepsightError(f"{folder} is a file; the logs of an audit need a directory")
     written = []
     for run in matrix.runs.values():
@@ -92,8 +93,11 @@ def _inspect_logs(matrix: ResultMatrix, folder: Path) -> list[Path]:
 
 
 def _written(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise KeepsightError(f"{path} cannot be written: {error.strerror}; give another --output") from error
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def import_logs(
 
 def _logs_of(path: Path, metric: str | None, group: str | None) -> list[ForeignRun]:
     """All logs of one model."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise KeepsightError(f"no log at {path}")
     if is_inspect(path):
         return [read_inspect(path, metric, group)]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def find_logs(path: Path) -> list[Log]:
     Raises:
         KeepsightError: none there, or two of one task, of which one would have to be guessed.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         candidates = sorted(path.rglob("*.jsonl"))
     elif (date := _results_date(path)) is not None:
         candidates = [file for file in sorted(path.parent.glob("*.jsonl")) if date in file.name]

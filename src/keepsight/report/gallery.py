@@ -19,7 +19,7 @@ from keepsight.report.thumbnails import Album
 from keepsight.report.wording import printable
 from keepsight.types import Record, ResultMatrix, Run, Sample, Score
 
-__all__ = ["Caps", "Gallery", "build_gallery", "headline_values", "judges_disagree"]
+__all__ = ["Caps", "Gallery", "build_gallery", "headline_values", "judges_disagree", "read_as"]
 
 TAXONOMY = "taxonomy"
 
@@ -82,6 +82,14 @@ def judges_disagree(record: Record) -> bool:
     """Whether two judges that could score the answer gave it different values."""
     values = {score.value for name, score in record.scores.items() if name != TAXONOMY and score.scored}
     return len(values) > 1
+
+
+def read_as(record: Record, score: Score) -> str | None:
+    """What a judge read in an answer; None where that is only the raw answer again, as with a judge that asks a model."""
+    raw = score.answer is not None and score.answer.strip() == record.output.text.strip()
+    return (
+        score.answer if not raw or score.answer in (*record.sample.choices, *record.sample.target) else None
+    )
 
 
 def build_gallery(
@@ -183,14 +191,15 @@ def _said(record: Record, limit: int) -> dict[str, Any]:
         word["error"] = _shown(output.error, limit)
     if output.stop and output.stop != "eos":
         word["stop"] = output.stop
-    word["scores"] = {name: _judged(score, limit) for name, score in record.scores.items()}
+    word["scores"] = {name: _judged(record, score, limit) for name, score in record.scores.items()}
     return word
 
 
-def _judged(score: Score, limit: int) -> dict[str, Any]:
+def _judged(record: Record, score: Score, limit: int) -> dict[str, Any]:
     word: dict[str, Any] = {"value": None if math.isnan(score.value) else round(score.value, 4)}
-    if score.answer is not None:
-        word["answer"] = _shown(score.answer, limit)
+    read = read_as(record, score)
+    if read is not None:
+        word["answer"] = _shown(read, limit)
     if score.status != "ok":
         word["status"] = score.status
     if score.explanation:

@@ -9,7 +9,7 @@ from itertools import combinations, zip_longest
 
 from keepsight.report.comparisons import Audit
 from keepsight.report.failures import Told
-from keepsight.report.gallery import TAXONOMY, judges_disagree
+from keepsight.report.gallery import TAXONOMY, judges_disagree, read_as
 from keepsight.report.grid import firsts_of_methods
 from keepsight.report.wording import count, interval, percent, printable
 from keepsight.scoring.judges.repeats import self_agreement
@@ -180,10 +180,10 @@ def _case(audit: Audit, row: int, col: int, record: Record, names: Sequence[str]
             words.append(Word("–", score.status if score else "not asked", ""))
             continue
         right = "yes" if score.value == 1 else "no"
-        read = f" {score.answer}" if score.answer else ""
+        read = read_as(record, score)
         words.append(
             Word(
-                printable(f"{'✓' if right == 'yes' else '✗'}{read}")[:60],
+                printable(f"{'✓' if right == 'yes' else '✗'} {read or ''}".rstrip())[:60],
                 printable(score.explanation)[:300],
                 right,
             )

@@ -56,7 +56,7 @@ def load_matrix(path: str | Path) -> ResultMatrix:
     Raises KeepsightError when the file or one of its runs is missing or damaged.
     """
     path = Path(path)
-    path = path / "matrix.json" if path.is_dir() else path
+    path = path / "matrix.json" if os.path.isdir(path) else path
     file = read_document(path, MatrixFile)
     if len(file.runs) != len(file.rows) or any(len(line) != len(file.cols) for line in file.runs):
         raise KeepsightError(

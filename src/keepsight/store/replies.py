@@ -6,6 +6,7 @@ tears at most the last line of one file.
 
 from __future__ import annotations
 
+import os
 import weakref
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ class JudgeReplies:
 
     @cached_property
     def _known(self) -> dict[str, ReplyRow]:
-        files = sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
+        files = sorted(self._folder.glob("*.jsonl")) if os.path.isdir(self._folder) else []
         return {row.key: row for path in files for row in read_rows(path, ReplyRow)}
 
     @cached_property

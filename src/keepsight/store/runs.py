@@ -7,6 +7,7 @@ scoring are two files, so that answers are made once and scored as often as want
 from __future__ import annotations
 
 import gc
+import os
 import re
 import shlex
 import sys
@@ -79,7 +80,7 @@ class Store:
         """Where the run of this identity lies. A checkpoint keeps its directory when it is given another name."""
         short = identity.checkpoint_digest[:8]
         runs = self.root / "runs"
-        known = sorted(runs.glob(f"*-{short}")) if runs.is_dir() else []
+        known = sorted(runs.glob(f"*-{short}")) if os.path.isdir(runs) else []
         checkpoint = known[0] if known else runs / f"{_slug(identity.checkpoint)}-{short}"
         return checkpoint / f"{_slug(identity.task)}-{identity.fingerprint[:8]}"
 
@@ -191,7 +192,7 @@ class Store:
     def find_run(self, identity: Identity) -> Run | None:
         """The finished run of this identity, or None."""
         path = self.run_dir(identity)
-        if not (path / "manifest.json").exists():
+        if not os.path.exists(path / "manifest.json"):
             return None
         run = _loaded(path)
         done = run.manifest["status"] == "success" and run.manifest["fingerprint"] == identity.fingerprint
@@ -203,6 +204,8 @@ class Store:
 
     def runs(self) -> list[Path]:
         """The run directories, sorted."""
+        if not os.path.isdir(self.root):
+            return []
         return sorted(path.parent for path in self.root.glob("runs/*/*/manifest.json"))
 
     def put_media(self, media: Media) -> Path:
@@ -439,7 +442,7 @@ _in_use: WeakValueDictionary[tuple[Any, ...], Run] = WeakValueDictionary()
 
 
 def _state_of(path: Path) -> tuple[Any, ...]:
-    return (str(path), str(path.resolve()), *(_stamp(path / name) for name in _FILES))
+    return (str(path), os.path.realpath(path), *(_stamp(path / name) for name in _FILES))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
