@@ -156,7 +156,7 @@ def _parts(root: Path) -> list[tuple[str, Path]]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if os.path.isdir(f) and not f.name.startswith("."))
 
 
 def _class_folders(start: Path) -> list[Path]:
@@ -205,7 +205,7 @@ def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str
 
 
 def _refuse_escape(root: Path, path: Path) -> None:
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+    if os.path.islink(path) and not path.resolve().is_relative_to(root.resolve()):
         raise KeepsightError(
             f"{path} is a link that leads outside {root}; copy what it points to into the folder"
         )
@@ -213,7 +213,7 @@ def _refuse_escape(root: Path, path: Path) -> None:
 
 def _class_names(root: Path) -> dict[str, str]:
     path = root / "classes.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     names = read_json(path)
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):

@@ -6,6 +6,7 @@ import difflib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def get(name: str, **arguments: Any) -> Task:
     for point in _entry_points():
         if point.name == name:
             return _built(name, point.load(), (), arguments)
-    if Path(name).expanduser().exists():
+    if os.path.exists(os.path.expanduser(name)):
         raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")
 
@@ -98,7 +99,7 @@ def _known_set(name: str) -> str:
         chosen in ALL_SETS
         or chosen in PUBLISHED
         or chosen.startswith("hf:")
-        or Path(chosen).expanduser().exists()
+        or os.path.exists(os.path.expanduser(chosen))
     ):
         return chosen
     raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
@@ -107,9 +108,9 @@ def _known_set(name: str) -> str:
 def _picture_folders(location: str) -> list[str]:
     """Folders beside the place that was named, as tasks."""
     parent = Path(location).expanduser().parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         return []
-    return [f"emt:{child}" for child in parent.iterdir() if child.is_dir() and child.name[0] != "."]
+    return [f"emt:{child}" for child in parent.iterdir() if os.path.isdir(child) and child.name[0] != "."]
 
 
 def _nearest(name: str) -> str:
@@ -127,7 +128,7 @@ def function_of_file(name: str, what: str = "task") -> Callable[..., Any]:
     """
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"{what} {name}: no file {file}")
     spec = importlib.util.spec_from_file_location(f"keepsight_{what}_{path.stem}", path)
     assert spec is not None and spec.loader is not None

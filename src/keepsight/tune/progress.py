@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ class TrainLog:
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
-        kept = [row for row in self._rows() if row["step"] <= resumed_step] if path.exists() else []
+        kept = [row for row in self._rows() if row["step"] <= resumed_step] if os.path.exists(path) else []
         replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def append(self, row: dict[str, Any]) -> None:
