@@ -23,8 +23,12 @@ from typer.core import TyperGroup
 
 from keepsight.cli_judge import judge_app
 from keepsight.options import (
+    FAILED,
+    GATE_FAILED,
+    INTERRUPTED,
     JUDGES,
     OUT,
+    PARTIAL,
     BatchSize,
     Device,
     DryRun,
@@ -57,7 +61,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "complete_app", "main"]
 
-FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130
 SHARED = ("audit", "eval", "tune")  # verbs that several processes do together
 
 
@@ -394,7 +397,7 @@ def report(
     from keepsight.store import load_matrix
 
     matrix = load_matrix(output_path)
-    folder = output_path if output_path.is_dir() else output_path.parent
+    folder = output_path if os.path.isdir(output_path) else output_path.parent
     _print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
     _leave(matrix)
 

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how their text is read. Names are those of lm-eval and lmms-eval."""
+"""Options and exit codes that several verbs share, and how options are read. Names are those of lm-eval and lmms-eval."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "FAILED",
+    "GATE_FAILED",
+    "INTERRUPTED",
     "JUDGES",
     "OUT",
+    "PARTIAL",
     "BatchSize",
     "Device",
     "DryRun",
@@ -90,6 +94,7 @@ PrintPrompts = Annotated[
 LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
 
 OUT = Path("keepsight-out")
+FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130  # exit codes
 JUDGES = "label,embedding,taxonomy"
 
 
