@@ -244,7 +244,8 @@ class RunWriter:
             known = read_document(before, Manifest)
             if known.fingerprint != self._manifest.fingerprint:
                 raise KeepsightError(f"{self.path} holds another run; remove it or use another --output_path")
-            self._manifest = self._manifest.model_copy(update={"created": known.created})
+            kept = {"created": known.created, "model": known.model}
+            self._manifest = self._manifest.model_copy(update=kept)
         self._outputs = Journal(self.path / "outputs.jsonl")
         self._scores = Journal(self.path / "scores.jsonl")
         self._rows = _last_rows(self.path)
@@ -282,6 +283,12 @@ class RunWriter:
         )
         data = self._manifest.model_dump_json(indent=1).encode() + b"\n"
         replace_file(self.path / "manifest.json", data, durable=status != "started")
+
+    def describe_model(self, about: Mapping[str, str]) -> None:
+        """Keeps how the model computes, before its first answer; a run that is resumed elsewhere keeps the last word."""
+        if dict(about) != self._manifest.model:
+            self._manifest = self._manifest.model_copy(update={"model": dict(about)})
+            self._set_status("started")
 
     @property
     def scorers(self) -> tuple[str, ...]:
