@@ -94,7 +94,10 @@ PrintPrompts = Annotated[
 LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
 
 OUT = Path("keepsight-out")
-FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130  # exit codes
+FAILED = 1  # exit codes
+PARTIAL = 3
+GATE_FAILED = 4
+INTERRUPTED = 130
 JUDGES = "label,embedding,taxonomy"
 
 
