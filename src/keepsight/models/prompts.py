@@ -24,6 +24,7 @@ __all__ = [
     "render_messages",
     "user_message",
     "with_answers",
+    "without_answers",
 ]
 
 _REFUSALS = (ValueError, TypeError, IndexError, ZeroDivisionError)  # what processors raise on odd pictures
@@ -215,6 +216,13 @@ def with_answers(
     marks = [torch.tensor([False] * int(keep.sum()) + [True] * len(a)) for keep, a in zip(kept, answers)]
     outputs["answer_mask"] = pad_sequence(marks, batch_first=True, padding_value=False)
     return outputs
+
+
+def without_answers(module: Any, inputs: Mapping[str, Any], pad_id: int) -> dict[str, Any]:
+    """The same prompts, padded on the right."""
+    moved = with_answers(module, inputs, [[] for _ in inputs["input_ids"]], pad_id)
+    moved.pop("answer_mask")
+    return moved
 
 
 def _said_by_the_model(module: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
