@@ -130,7 +130,7 @@ def test_choices_are_ranked_as_the_model_would_say_them(directory, asked):
     for at in (1, len(asked) - 1):
         sample = asked[at]
         text = render(processor, sample)
-        ids = choice_ids(processor, text, sample, sample.choices[1], model.base.vocabulary.end)
+        ids = choice_ids(processor, text, sample, model.base.vocabulary.end)[1]
         said = []
 
         def forced(_, scores, ids=ids, said=said):

@@ -116,8 +116,40 @@ def test_a_longer_prompt_or_another_number_of_pictures_is_tried_anew(model, monk
 
 def test_choices_are_tokenised_once_per_label_set(model, asked, monkeypatch):
     calls = []
-    monkeypatch.setattr(ranking, "render", lambda *given: (calls.append(1), "x")[1])
-    monkeypatch.setattr(ranking, "answer_ids", lambda *given: [5])
+    monkeypatch.setattr(ranking, "choice_ids", lambda *given: (calls.append(1), ((5,), (6,)))[1])
     texts = dict.fromkeys(range(3), "the same")
     choices = ranking.Choices.of(model.processor, asked, texts, frozenset())
-    assert len(calls) == len(LABELS) and choices.groups(asked) == [[0, 1, 2]]
+    assert len(calls) == 1 and choices.groups(asked) == [[0, 1, 2]]
+
+
+UGLY = (
+    "cat",
+    "guinea pig",
+    "potter's wheel",
+    "A",
+    "é",
+    "<b>",
+    "{{ x }}",
+    " padded ",
+    "co-op",
+    "a</think>b",
+    "1.",
+    "(x)",
+)
+
+
+def test_a_turn_is_what_the_template_makes_of_it(model):
+    from keepsight.models.prompts import render
+
+    sample = Sample("a", "What?", (picture(1),), choices=UGLY)
+    assert ranking._turns(model.processor, sample) == [
+        render(model.processor, sample, choice) for choice in UGLY
+    ]
+
+
+def test_a_template_that_changes_answers_is_asked_for_each(model, monkeypatch):
+    def shouting(processor, sample, answer):
+        return f"{answer.upper()}!" if answer != "cat" else "meow"
+
+    monkeypatch.setattr(ranking, "render", shouting)
+    assert ranking._turns(None, Sample("a", "?", choices=("<cat>", "dog"))) == ["<CAT>!", "dog!"]

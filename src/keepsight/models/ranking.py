@@ -10,6 +10,7 @@ A model's first question decides: a way must give what `plain` gives, or the nex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,19 +34,38 @@ _TOLERANCE = {"float32": 1e-4, "float64": 1e-4}  # per token; what rounding may 
 _HALF_TOLERANCE = 5e-2
 
 
-def choice_ids(
-    processor: Any, prompt_text: str, sample: Sample, choice: str, end: frozenset[int]
-) -> list[int]:
-    """The choice's tokens after the prompt, without those that end the turn.
+def choice_ids(processor: Any, prompt_text: str, sample: Sample, end: frozenset[int]) -> Answers:
+    """The tokens of each of the sample's choices after the prompt, without those that end the turn.
 
     Raises:
-        KeepsightError: the choice has no tokens of its own.
+        KeepsightError: a choice has no tokens of its own.
     """
-    ids = answer_ids(processor, prompt_text, render(processor, sample, choice).rstrip())
-    stop = next((at for at, token in enumerate(ids) if token in end), len(ids))
-    if stop == 0:
-        raise KeepsightError(f"sample {sample.id}: choice {choice!r} has no tokens")
-    return ids[:stop]
+    finished = [text.rstrip() for text in _turns(processor, sample)]
+    answers = []
+    for choice, ids in zip(sample.choices, answer_ids(processor, prompt_text, finished)):
+        stop = next((at for at, token in enumerate(ids) if token in end), len(ids))
+        if stop == 0:
+            raise KeepsightError(f"sample {sample.id}: choice {choice!r} has no tokens")
+        answers.append(tuple(ids[:stop]))
+    return tuple(answers)
+
+
+_BLANK = "\ue000"  # stands for an answer in a turn that is rendered once for all choices
+
+
+def _turns(processor: Any, sample: Sample) -> list[str]:
+    """The conversation with each choice as its answer. A template is asked again for what it might not write as it is."""
+    before, found, after = render(processor, sample, _BLANK).partition(_BLANK)
+    as_it_is = found and _BLANK not in after
+    return [
+        f"{before}{choice}{after}"
+        if as_it_is and _WORDS.fullmatch(choice)
+        else render(processor, sample, choice)
+        for choice in sample.choices
+    ]
+
+
+_WORDS = re.compile(r"\w(?:[\w ,.'()&/-]*[\w.')])?")
 
 
 @dataclass(frozen=True)
@@ -80,8 +100,8 @@ class Choices:
             key = text, sample.choices
             try:
                 if sample.choices and key not in known:
-                    ids = (choice_ids(processor, text, sample, choice, end) for choice in sample.choices)
-                    known[key] = numbers.setdefault(tuple(map(tuple, ids)), len(numbers))
+                    ids = choice_ids(processor, text, sample, end)
+                    known[key] = numbers.setdefault(ids, len(numbers))
                 if sample.choices:
                     kinds[index] = known[key]
             except KeepsightError as error:
