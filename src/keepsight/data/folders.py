@@ -291,7 +291,9 @@ def _note(passed_over: list[str]) -> list[str]:
 
 
 def _class_list(path: Path, classes: str | Path | None) -> tuple[str, ...]:
-    beside = Path(classes).expanduser() if classes is not None else path.with_name(f"{path.stem}_classes.json")
+    beside = (
+        Path(classes).expanduser() if classes is not None else path.with_name(f"{path.stem}_classes.json")
+    )
     if classes is None and not beside.is_file():
         return ()
     return tuple(dict.fromkeys(class_list(beside)))

@@ -45,7 +45,9 @@ class Published:
     title: str
     labels: tuple[str, ...]
     noun: str = "object"
-    synonyms: bool = False  # copies may name a class by all its synonyms ("tench, Tinca tinca"): the first one counts
+    synonyms: bool = (
+        False  # copies may name a class by all its synonyms ("tench, Tinca tinca"): the first one counts
+    )
 
 
 PUBLISHED: Mapping[str, Published] = {
