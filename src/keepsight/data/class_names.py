@@ -55,7 +55,7 @@ def folder_names(path: Path, folders: Sequence[str]) -> dict[str, str]:
 
 def _pair(folder: str, name: Any) -> tuple[str, Any]:
     """torchvision's class index numbers the classes and gives (synset, name)."""
-    return tuple(name) if isinstance(name, list) and len(name) == 2 else (folder, name)  # type: ignore[return-value]
+    return tuple(name) if isinstance(name, list) and len(name) == 2 else (folder, name)
 
 
 def _in_synset_order(path: Path, names: Sequence[str], folders: Sequence[str]) -> dict[str, str]:

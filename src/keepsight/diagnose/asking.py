@@ -27,6 +27,7 @@ __all__ = [
     "difference",
     "figure",
     "guilty",
+    "metric_of",
     "pair",
     "percent",
     "points",
@@ -138,6 +139,11 @@ def right_share(name: str, run: Run, scorer: str) -> MetricValue:
     """The share of right answers by one scorer's rule, under the name of what was asked."""
     samples = [record.sample for record in run.records]
     return replace(accuracy(samples, run.scores(scorer)), name=f"{name} ({scorer})")
+
+
+def metric_of(run: Run, name: str) -> MetricValue:
+    """One of the run's own figures."""
+    return next(metric for metric in run.metrics if metric.name == name)
 
 
 def guilty(low: float, high: float, matters: float = 0.05) -> FindingVerdict:

@@ -9,6 +9,7 @@ What differs from the paper:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from keepsight.diagnose.asking import (
     ask_clip,
     difference,
     guilty,
+    metric_of,
     percent,
     points,
     right_share,
@@ -102,42 +104,47 @@ def _renamed(name: str, metric: MetricValue) -> MetricValue:
 
 def _answer(runs: Mapping[str, Run], decides: MetricValue | None) -> str:
     own = right_share(CLOSED, runs[CLOSED], DECIDING)
-    said = (
-        f"right on {percent(own.value)} of {own.n} pictures"
-        if own.value
-        else f"right on none of {own.n} pictures"
-    )
+    right = percent(own.value) if own.value else "none"
+    said = f"Given the labels it is right on {right} of {own.n} pictures"
     if decides is None:
-        return f"Given the labels it is {said}."
+        return f"{said}."
     other = right_share(CLIP, runs[CLIP], DECIDING)
-    return f"Given the labels it is {said}, CLIP on {percent(other.value)}: a gap of {points(decides)}."
+    more = "a gap of" if decides.value > 0 else "no gap:"
+    return f"{said}, CLIP on {percent(other.value)}: {more} {points(decides)}."
 
 
 def _notes(task: Task, runs: Mapping[str, Run]) -> list[str]:
-    echo = echo_shares(task)
+    echo, run = echo_shares(task), runs[CLOSED]
     told = ", ".join(f"{percent(echo[rule])} under {rule}" for rule in RULES)
-    several = _several(runs[CLOSED])
     notes = [
-        f"A model that only repeats the label list would score {told}. Here {percent(several.value)} of the "
-        f"closed-world answers name several labels; {DECIDING} decides.",
+        f"A model that only repeats the label list would score {told}. Here "
+        f"{percent(metric_of(run, 'multiple_labels_share').value)} of the closed-world answers name several labels; "
+        f"{DECIDING} decides."
     ]
-    rules = {rule: right_share(CLOSED, runs[CLOSED], rule).value for rule in RULES}
+    rules = {rule: right_share(CLOSED, run, rule).value for rule in RULES}
     if rules["inclusion"] - rules[DECIDING] > 0.05:
         notes.append(
             f"The published rule, inclusion, counts {percent(rules['inclusion'])} of the closed-world answers as right, "
             f"{DECIDING} {percent(rules[DECIDING])}: read the answers before quoting the former."
         )
-    for name in (OPEN, CLOSED):
-        refused = runs[name].metrics[3]
-        if refused.value:
-            notes.append(
-                f"{percent(refused.value)} of the {name} answers decline; they are neither right nor wrong."
-            )
+    return [*notes, *(note for name in (OPEN, CLOSED) for note in _unread(name, runs[name]))]
+
+
+def _unread(name: str, run: Run) -> list[str]:
+    """What stands in the place of labels, where many answers name none."""
+    notes = []
+    unparsed, refused = (metric_of(run, f"{what}_share") for what in ("unparsed", "refused"))
+    if unparsed.value > 0.05:
+        said = Counter(" ".join(record.output.text.split())[:40] for record in run.records)
+        common = ", ".join(f'"{text}" ({count})' for text, count in said.most_common(3))
+        notes.append(
+            f"{percent(unparsed.value)} of the {name} answers name no label; the commonest: {common}."
+        )
+    if refused.value > 0:
+        notes.append(
+            f"{percent(refused.value)} of the {name} answers decline; they are neither right nor wrong."
+        )
     return notes
-
-
-def _several(run: Run) -> MetricValue:
-    return next(metric for metric in run.metrics if metric.name == "multiple_labels_share")
 
 
 def _no_clip(study: Study) -> list[str]:

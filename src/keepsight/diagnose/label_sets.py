@@ -148,8 +148,8 @@ def _answer(asked: Sequence[_Size], narrows: MetricValue | None) -> str:
         return f"With {many.name} it is right on {percent(own.value)} of {own.n} pictures; there is no curve to compare."
     first, last = _gap(few), _gap(many)
     told = (
-        f"The gap to CLIP is {points(last)} with {many.name} and {points(first)} with {few.name}: fewer labels narrow it "
-        f"by {points(narrows)}."
+        f"The gap to CLIP is {points(last)} with {many.name} and {points(first)} with {few.name}: so many "
+        f"labels add {points(narrows)}."
     )
     hopeless = not any(_share("model", size, size.model).value for size in asked)
     return f"{told} The model is right on no picture, however few the labels." if hopeless else told
@@ -159,9 +159,7 @@ def _notes(asked: Sequence[_Size], ratios: Sequence[MetricValue], sizes: Sequenc
     notes = ["Answers are judged against all labels at every size: the same text gets the same score."]
     left_out = sorted(size for size in set(sizes) if size > asked[-1].labels)
     if left_out:
-        notes.append(
-            f"The set has {asked[-1].labels} labels: sizes {', '.join(map(str, left_out))} are left out."
-        )
+        notes.append(f"The set has {asked[-1].labels} labels; not asked: {', '.join(map(str, left_out))}.")
     if asked[-1].clip is None:
         notes.append("No CLIP was given, so that there is no gap and no verdict.")
     for size, ratio in zip(asked, ratios):

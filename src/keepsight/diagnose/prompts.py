@@ -21,6 +21,7 @@ from keepsight.diagnose.asking import (
     ask,
     difference,
     guilty,
+    metric_of,
     percent,
     points,
     right_share,
@@ -65,8 +66,7 @@ def prompts(study: Study, *, max_new_tokens_of_thought: int | None = None) -> Fi
             "prompts needs validation pictures to choose a prompt by; give n_validation, e.g. 100"
         )
     asked = {
-        part: _runs(study, shown(study, part), max_new_tokens_of_thought)  # type: ignore[arg-type]
-        for part in ("validation", "test")
+        part: _runs(study, shown(study, part), max_new_tokens_of_thought) for part in ("validation", "test")
     }
     test = asked["test"]
     chosen = _best_other(asked["validation"])
@@ -134,7 +134,7 @@ def _notes(validation: Mapping[str, Run], test: Mapping[str, Run], chosen: str) 
         f"Chosen among {len(VARIANTS) - 1} prompts on {base.total} validation pictures: {percent(other.value)} right "
         f"there, the base prompt {percent(base.value)}."
     ]
-    silent = test[THOUGHT].metrics[2]
+    silent = metric_of(test[THOUGHT], "unparsed_share")
     if silent.value:
         notes.append(
             f"{percent(silent.value)} of the chains of thought reach no conclusion that names a label."

@@ -233,10 +233,10 @@ def bootstrap_ratio(
     """
     if len(above) != len(below) or (clusters is not None and len(clusters) != len(above)):
         raise KeepsightError("above, below and clusters must have one entry per sample")
-    _, codes = np.unique(np.arange(len(above)) if clusters is None else clusters, return_inverse=True)
-    sums, sizes = (
-        np.bincount(codes, weights=np.asarray(part, dtype=float)) for part in (above, below)
-    )  # [c]
+    number: dict[Hashable, int] = {}
+    labels: Sequence[Hashable] = range(len(above)) if clusters is None else clusters
+    codes = np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.intp)
+    sums, sizes = (np.bincount(codes, weights=np.asarray(p, dtype=float)) for p in (above, below))  # [c]
     if not np.any(sizes):
         return math.nan, math.nan, math.nan
     with np.errstate(invalid="ignore", divide="ignore"):
