@@ -138,8 +138,9 @@ def candidates_of(
     """
     if count is None or count >= len(labels):
         return tuple(labels)
-    others = [label for label in labels if label != truth]
-    drawn = {truth, *_shuffled(others, f"{seed}/candidates/{sample}", count - 1)}
+    kept = {truth} & set(labels)  # a row that cannot be read has no label
+    others = [label for label in labels if label not in kept]
+    drawn = kept.union(_shuffled(others, f"{seed}/candidates/{sample}", count - len(kept)))
     return tuple(label for label in labels if label in drawn)
 
 
