@@ -11,10 +11,13 @@ from benchmarks import (
     audit_again,
     audit_batched,
     bootstrap,
+    guidance_cost,
     harness_overhead,
     help_start,
     import_time,
     judge_refill,
+    label_scoring,
+    label_scoring_kv,
 )
 from benchmarks.record import Record
 
@@ -29,4 +32,7 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "judge_refill": judge_refill.measure,
     "harness_overhead": harness_overhead.measure,
     "import_time": import_time.measure,
+    "label_scoring": label_scoring.measure,
+    "label_scoring_kv": label_scoring_kv.measure,
+    "guidance_cost": guidance_cost.measure,
 }

@@ -13,10 +13,13 @@ from benchmarks import (
     audit_batched,
     bootstrap,
     checkpoints,
+    guidance_cost,
     harness_overhead,
     help_start,
     import_time,
     judge_refill,
+    label_scoring,
+    label_scoring_kv,
 )
 from keepsight.data.drawn import SETS
 
@@ -66,6 +69,14 @@ def test_start_and_bootstrap(monkeypatch):
         harness_overhead.measure(),
     ):
         assert record.ratio > 0 and record.n in (1, 30, 300)
+
+
+def test_ranking_of_labels(monkeypatch):
+    """Both ways give the same log-probabilities, or the benchmark itself stops."""
+    monkeypatch.setattr(guidance_cost, "RUNS", 1)
+    for record in (label_scoring.measure("tiny", 12, 60), label_scoring_kv.measure("tiny", 12, 60)):
+        assert record.ratio > 1 and record.n == 12
+    assert guidance_cost.measure("tiny", 8).ratio > 0
 
 
 def test_a_judge_behind_a_server(monkeypatch):

@@ -122,7 +122,7 @@ def test_notes_of_the_reader_reach_the_description(tmp_path):
 def test_impossible_requests():
     with pytest.raises(KeepsightError, match=r"both n=3 and share=0\.5"):
         emt("digits", n=3, share=0.5).test()
-    with pytest.raises(KeepsightError, match="emt:cifar10: CIFAR-10 does not come with the package"):
+    with pytest.raises(KeepsightError, match="set cifar10: CIFAR-10 does not come with the package"):
         emt("cifar10")
     with pytest.raises(KeepsightError, match="no file or folder nothing-here"):
         emt("nothing-here")

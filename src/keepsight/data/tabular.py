@@ -140,7 +140,9 @@ def _labelled_set(name: str, parts: Mapping[str, Sequence[_Table]], labels: Sequ
         notes += [f"{unlabelled} {part} rows have no label."] if unlabelled else []
     splits, choices = settle(name, rows)
     noun = "number" if all(label.isdecimal() for label in order) else "object"
-    return LabelledSet(name, order, splits, noun, (*choices, *notes))
+    distinct = tuple(dict.fromkeys(order))  # places name class numbers, so that they are merged last
+    notes += [f"{len(order)} classes have {len(distinct)} names."] * (len(distinct) < len(order))
+    return LabelledSet(name, distinct, splits, noun, (*choices, *notes))
 
 
 def _label_order(tables: Sequence[_Table]) -> tuple[str, ...]:

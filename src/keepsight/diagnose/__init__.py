@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keepsight.diagnose.classify import gap
+from keepsight.diagnose.decoding import decoding
+from keepsight.diagnose.label_sets import label_sets
+from keepsight.diagnose.prompts import prompts
 from keepsight.diagnose.study import Study
 from keepsight.scoring.findings import Finding
 
 __all__ = ["QUESTIONS", "Finding", "Study"]
 
-QUESTIONS: dict[str, Callable[..., Finding]] = {}
+QUESTIONS: dict[str, Callable[..., Finding]] = {
+    "gap": gap,
+    "prompts": prompts,
+    "label_sets": label_sets,
+    "decoding": decoding,
+}
