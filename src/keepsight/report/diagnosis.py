@@ -71,7 +71,6 @@ class Drawing:
 
     title: str
     svg: Any
-    wide: bool
 
 
 @dataclass(frozen=True)
@@ -174,10 +173,7 @@ def _section(finding: Finding) -> Section:
         entry=_entry(finding),
         figures=tuple(_figure_row(metric) for metric in finding.figures),
         level=f"{100 * finding.deciding.level:.3g} % interval",
-        plots=tuple(
-            Drawing(printable(plot.title), safe(plot_svg(plot)), len(plot.ticks) > 40)
-            for plot in finding.plots
-        ),
+        plots=tuple(Drawing(printable(plot.title), safe(plot_svg(plot))) for plot in finding.plots),
         notes=tuple(map(printable, finding.notes)),
         settings=printable(_as_text(finding.settings)),
     )

@@ -19,11 +19,12 @@ from keepsight.scoring.findings import Line, Plot
 __all__ = ["described", "plot_svg"]
 
 WIDTH = 400.0
-_LEFT, _RIGHT = 40.0, 14.0
+_LEFT, _RIGHT = 40.0, 22.0
 _HEIGHT = 190.0  # of the part inside the axes
-_LETTER = 5.7  # width of one at this size of type
+_LETTER = 6.2  # width of one at this size of type, in a wide face
 _STYLES = 6  # as many colours and marks as the page's style knows
 _MOST_WHISKERS = 14  # more points of one line have a band instead
+_MOST_MARKS = 60  # more points of one line have no marks
 _MOST_TOLD = 60  # values in the description; a screen reader reads all of it
 
 
@@ -73,7 +74,7 @@ def _place_name(plot: Plot, line: Line, index: int) -> str:
 
 def _ends(line: Line, index: int) -> tuple[float, float]:
     """The interval of a value, nan where there is none."""
-    if not line.low or not line.high:
+    if not line.low or not line.high or not math.isfinite(line.y[index]):
         return math.nan, math.nan
     low, high = line.low[index], line.high[index]
     return (low, high) if math.isfinite(low) and math.isfinite(high) else (math.nan, math.nan)
@@ -159,8 +160,8 @@ class _Axes:
 
 
 def _draw_over_axis(root: Element, plot: Plot, top: float) -> float:
-    if plot.y_label:
-        drawing.text(root, (4, top + 8), _unit(plot.y_label, plot.share), "axis")
+    if label := _unit(plot):
+        drawing.text(root, (4, top + 8), label, "axis")
         top += 14
     axes = _axes(plot, top + 6)
     _draw_frame(root, axes)
@@ -176,8 +177,9 @@ def _draw_over_axis(root: Element, plot: Plot, top: float) -> float:
     return axes.bottom + (38 if plot.x_label else 24)
 
 
-def _unit(label: str, share: bool) -> str:
-    return f"{label}, %" if share and "%" not in label else label
+def _unit(plot: Plot) -> str:
+    """What the values are, with their unit."""
+    return ", ".join(filter(None, (plot.y_label, "%" if plot.share and "%" not in plot.y_label else "")))
 
 
 def _axes(plot: Plot, top: float) -> _Axes:
@@ -215,12 +217,12 @@ def _draw_ticks(root: Element, axes: _Axes) -> None:
     names = _names(axes.plot, axes.steps)
     longest = min(max(map(len, names), default=0), 12)
     every = max(1, math.ceil((_LETTER * longest + 6) / apart))
-    letters = max(3, int((every * apart - 5) / _LETTER))
+    letters = min(24, max(3, int((every * apart - 5) / _LETTER)))
     for index in range(0, axes.steps, every):
-        name = drawing.text(
-            root, (axes.tick(index), axes.bottom + 16), _cut(names[index], letters), "tick middle"
-        )
-        drawing.tip(name, names[index])
+        words = _cut(names[index], letters)
+        half = _LETTER * len(words) / 2
+        x = min(max(axes.tick(index), half), WIDTH - half)  # long names at the ends stay in the picture
+        drawing.tip(drawing.text(root, (x, axes.bottom + 16), words, "tick middle"), names[index])
 
 
 def _figure_text(value: float, share: bool) -> str:
@@ -252,21 +254,22 @@ def _draw_line(root: Element, axes: _Axes, line: Line, number: int) -> None:
 
 
 def _draw_points(root: Element, axes: _Axes, line: Line, number: int) -> None:
-    crowded = len(line.y) > _MOST_WHISKERS
+    """A mark per value, with its interval as a whisker unless the line has a band."""
+    crowded = len(line.y) > _MOST_WHISKERS and axes.plot.kind == "lines"
+    named = f"{line.name}: " if len(axes.plot.lines) > 1 else ""
     for index, value in enumerate(line.y):
         if not math.isfinite(value):
             if axes.steps:  # over an axis of names a missing value is seen to be missing
                 x, _ = axes.place(line, index, 0, number)
                 drawing.text(root, (x, axes.bottom - 4), "×", f"{_style(number)} gone middle")
             continue
-        place = axes.place(line, index, value, number)
         low, high = _ends(line, index)
-        if not math.isnan(low) and not (crowded and axes.plot.kind == "lines"):
-            start, end = axes.place(line, index, low, number), axes.place(line, index, high, number)
-            drawing.line(root, start, end, f"{_style(number)} whisker")
-        mark = _draw_mark(root, place, number, 2.2 if crowded and axes.plot.kind == "lines" else 3.6)
-        named = f"{line.name}: " if len(axes.plot.lines) > 1 else ""
-        drawing.tip(mark, named + _value_described(axes.plot, line, index))
+        if not math.isnan(low) and not crowded:
+            ends = [axes.place(line, index, end, number) for end in (low, high)]
+            drawing.line(root, ends[0], ends[1], f"{_style(number)} whisker")
+        if not crowded or len(line.y) <= _MOST_MARKS:
+            mark = _draw_mark(root, axes.place(line, index, value, number), number, 2.2 if crowded else 3.6)
+            drawing.tip(mark, named + _value_described(axes.plot, line, index))
 
 
 # ---- bars -----------------------------------------------------------------------------------------------
@@ -317,7 +320,7 @@ def _draw_bars(root: Element, plot: Plot, top: float) -> float:
         for number, line in enumerate(plot.lines):
             if index < len(line.y):
                 _draw_bar(root, rows, line, index, number, y + _BAR * (number + 0.5))
-    label = _unit(plot.y_label, plot.share) if plot.y_label else "%" if plot.share else ""
+    label = _unit(plot)
     drawing.text(root, (WIDTH - _FIGURE, rows.bottom + 28), label, "axis end")
     return rows.bottom + (34 if label else 20)
 
