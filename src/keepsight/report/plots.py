@@ -217,7 +217,9 @@ def _draw_ticks(root: Element, axes: _Axes) -> None:
     names = _names(axes.plot, axes.steps)
     longest = min(max(map(len, names), default=0), 12)
     every = max(1, math.ceil((_LETTER * longest + 6) / apart))
-    letters = min(24, max(3, int((every * apart - 5) / _LETTER)))
+    room = every * apart
+    # a name longer than the margin is moved inwards, towards its neighbour
+    letters = max(3, int(min(room - 5, max(2 * _RIGHT, (room + _RIGHT) / 1.5)) / _LETTER))
     for index in range(0, axes.steps, every):
         words = _cut(names[index], letters)
         half = _LETTER * len(words) / 2
