@@ -106,11 +106,11 @@ def frequency():
     names = tuple(f"class {place}" for place in range(len(counts)))
     scatter = Plot("Mentions and share right, per class", (Line("classes", tuple(right), x=tuple(counts)),), names,
                    "mentions in the corpus", "share right", "points", log_x=True)  # fmt: skip
-    binned = Plot("The same in bins", (line("model", (0.1, 0.2, 0.55, 0.8), x=(0, 10, 1000, 100000)),
-                  line("encoder", (0.8, 0.82, 0.79, 0.81), x=(0, 10, 1000, 100000))), (), "mentions", "share right",
+    binned = Plot("The same in bins", (line("model", (0.1, 0.2, 0.55, 0.8), x=(0.0, 10.0, 1000.0, 1e5)),
+                  line("encoder", (0.8, 0.82, 0.79, 0.81), x=(0.0, 10.0, 1000.0, 1e5))), (), "mentions", "share right",
                   log_x=True)  # fmt: skip
     return Finding("frequency", "Is it the data?", "yes", "The more a class is mentioned, the more often it is right.",
-                   (MetricValue("Spearman", 0.76, 0.62, 0.86, 62, 62), MetricValue("mentions counted", 1234567, NAN, NAN, 62, 62)),
+                   (MetricValue("Spearman", 0.76, 0.62, 0.86, 62, 62), MetricValue("mentions counted", 1234567.0, NAN, NAN, 62, 62)),
                    (scatter, binned), ("2 classes are never mentioned.",))  # fmt: skip
 
 

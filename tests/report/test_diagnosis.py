@@ -87,7 +87,7 @@ def test_no_figure_is_null_and_settings_are_json(tmp_path):
 def test_a_damaged_file_is_named(change, told, tmp_path):
     path = write_findings(diagnosis(), tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(KeepsightError, match="findings.json.*") as error:
+    with pytest.raises(KeepsightError, match=r"findings\.json") as error:
         read_findings(tmp_path)
     assert told in str(error.value)
 
@@ -157,7 +157,7 @@ def test_a_page_needs_no_torch(tmp_path):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(visit, page, evil_page, scheme):  # noqa: F811
-    for path, width in ((page, 1280), (page, 390), (evil_page, 390)):
+    for path, width in ((page, 1280), (evil_page, 390)) if scheme == "light" else ((page, 390),):
         shown = visit(path, width=width, scheme=scheme)
         assert overflow(shown) == 0
         assert shown.locator("svg.plot").count() == shown.locator("figure").count() > 5

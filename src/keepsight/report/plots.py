@@ -219,7 +219,7 @@ def _draw_ticks(root: Element, axes: _Axes) -> None:
     every = max(1, math.ceil((_LETTER * longest + 6) / apart))
     room = every * apart
     # a name longer than the margin is moved inwards, towards its neighbour
-    letters = max(3, int(min(room - 5, max(2 * _RIGHT, (room + _RIGHT) / 1.5)) / _LETTER))
+    letters = max(3, int(min(room - 5, max(2 * _RIGHT, room / 2 + _RIGHT)) / _LETTER))
     for index in range(0, axes.steps, every):
         words = _cut(names[index], letters)
         half = _LETTER * len(words) / 2
@@ -296,7 +296,7 @@ class _Rows:
 
     @property
     def left(self) -> float:
-        return 14 + _LETTER * max(map(len, self.names), default=0) if self.beside else 8.0
+        return 14 + _LETTER * max(map(len, self.names), default=0) if self.beside else 16.0
 
     @property
     def group(self) -> float:
