@@ -36,13 +36,18 @@ class Cost:
 
 COSTS: Mapping[str, Cost] = {
     "gap": Cost("asks with and without the labels", lambda of: 2 * of.test),
-    "prompts": Cost("asks in several wordings and orders"),
-    "label_sets": Cost("asks with lists of several lengths"),
-    "decoding": Cost("ranks the labels", lambda of: of.test + of.validation),
-    "probe": Cost("reads hidden states, fits linear probes", lambda of: of.test + of.validation + of.train),
-    "objective": Cost("trains by text and by a head", trains=True),
+    "prompts": Cost("asks in eight ways", lambda of: 8 * (of.test + of.validation)),
+    "label_sets": Cost(
+        "asks with 2, 5, 20, 100 and all labels",
+        lambda of: of.test * (1 + sum(size < of.labels for size in (2, 5, 20, 100))),
+    ),
+    "decoding": Cost("ranks the labels in several ways"),
+    "probe": Cost(
+        "reads hidden states, fits linear probes", lambda of: of.test + of.validation + of.train
+    ),
     "frequency": Cost("reads the corpora, asks once", lambda of: of.test, reads_corpus=True),
-    "mixing": Cost("trains at several mixing ratios", trains=True),
+    "objective": Cost("trains by text and by a head", trains=True),
+    "mixing": Cost("trains once per mixing ratio", trains=True),
 }
 
 
