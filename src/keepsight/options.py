@@ -93,7 +93,11 @@ PrintPrompts = Annotated[
 ]
 LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
 
-FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130  # exit codes
+# exit codes
+FAILED = 1
+PARTIAL = 3
+GATE_FAILED = 4
+INTERRUPTED = 130
 
 OUT = Path("keepsight-out")
 JUDGES = "label,embedding,taxonomy"

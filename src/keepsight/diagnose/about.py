@@ -42,9 +42,7 @@ COSTS: Mapping[str, Cost] = {
         lambda of: of.test * (1 + sum(size < of.labels for size in (2, 5, 20, 100))),
     ),
     "decoding": Cost("ranks the labels in several ways"),
-    "probe": Cost(
-        "reads hidden states, fits linear probes", lambda of: of.test + of.validation + of.train
-    ),
+    "probe": Cost("reads hidden states, fits linear probes", lambda of: of.test + of.validation + of.train),
     "frequency": Cost("reads the corpora, asks once", lambda of: of.test, reads_corpus=True),
     "objective": Cost("trains by text and by a head", trains=True),
     "mixing": Cost("trains once per mixing ratio", trains=True),
