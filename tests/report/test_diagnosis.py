@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from keepsight.report.diagnosis import DIAGNOSIS_PAGE, write_diagnosis
+from keepsight.report.diagnosis import DIAGNOSIS_PAGE, figure_text, write_diagnosis
 from keepsight.report.diagnosis_text import diagnosis_text
 from keepsight.report.findings_file import read_findings, write_findings
 from keepsight.store import json_schema
@@ -108,6 +108,15 @@ def test_the_schema_is_exported():
     assert {"findings", "failed", "model"} <= set(schema["properties"]) and "PlotRow" in schema["$defs"]
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.3, "0.300"), (-0.00919, "−0.009"), (0.00042, "0.00042"), (0.0, "0"), (1.0, "1"), (-62.0, "−62"), (3.4, "3.400"),
+     (12.34, "12.3"), (1234567.0, "1,234,567"), (1234.5, "1,234"), (math.nan, "–"), (math.inf, "inf")],
+)  # fmt: skip
+def test_figures_are_written_in_their_own_unit(value, told):
+    assert figure_text(MetricValue("x", value, math.nan, math.nan, 1, 1)) == told
+
+
 # ---- the page ---------------------------------------------------------------------------------------------
 
 
@@ -118,6 +127,7 @@ def test_the_page_tells_every_answer(page):
         assert text.count(f'data-verdict="{finding.verdict}"') >= 2
     assert "Yes: gap and frequency; no: prompts and probe; no evidence: label sets; failed: objective" in text
     assert told.failed[0].error in text and "12 unparsed, 3 refused" in text and "0 of 300" in text
+    assert "7 more figures" in text and text.count("decides</span>") == len(told.findings)
     names = [tag for tag, _ in elements(page).tags]
     assert (
         names.count("svg") == sum(len(finding.plots) for finding in told.findings) and "script" not in names
@@ -162,8 +172,10 @@ def test_the_page_in_a_browser(visit, page, evil_page, scheme):  # noqa: F811
         assert overflow(shown) == 0
         assert shown.locator("svg.plot").count() == shown.locator("figure").count() > 5
         assert shown.evaluate(LOWEST_CONTRAST.replace(".card span", ".verdict, .questions p, td")) >= 4.5
-        shown.locator("summary").first.click()
+        shown.locator("summary", has_text="more figures").first.click()
+        shown.locator("summary", has_text="Settings").first.click()
         assert shown.locator("details pre").first.is_visible()
+        assert shown.locator("details table").first.is_visible() and overflow(shown) == 0
     assert {
         shown.locator(f".{kind}").first.evaluate("e => getComputedStyle(e).fill")
         for kind in ("s0", "s1", "s2")
@@ -201,7 +213,7 @@ def test_the_answers_in_a_terminal():
         "",
         "● yes: Is it worse than its own encoder?",
         "    CLIP is right 69 points more often (n 300).",
-        "    difference to clip −0.69 [−0.73 to −0.65], n 300",
+        "    difference to clip −0.690 [−0.730 to −0.650], n 300",
     ]
     assert "× failed: Is it the training objective? (objective)" in lines
 

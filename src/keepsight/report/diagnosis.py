@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 DIAGNOSIS_PAGE = "diagnosis.html"
+MOST_ROWS = 6  # figures of a question that are shown at once
 # verdict -> (sign, words); the words stand beside the sign wherever it is shown
 VERDICTS: Mapping[str, tuple[str, str]] = {
     "yes": ("●", "yes"),
@@ -79,6 +80,7 @@ class Section:
 
     entry: Entry
     figures: tuple[FigureRow, ...]
+    more: tuple[FigureRow, ...]  # folded away
     level: str
     plots: tuple[Drawing, ...]
     notes: tuple[str, ...]
@@ -141,10 +143,13 @@ def plain_interval(metric: MetricValue) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, but whole thousands as a count."""
-    if math.isfinite(value) and abs(value) >= 1000:
+    """Three decimals where the first of them tells something; counts as counts."""
+    if not math.isfinite(value) or 0 < abs(value) < 0.001:
+        return figure(value, share=False)
+    if value == round(value):
         return f"{value:,.0f}".replace("-", "−")
-    return figure(value, share=False)
+    digits = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+    return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def _entry(finding: Finding) -> Entry:
@@ -169,9 +174,12 @@ def _anchor(question: str) -> str:
 
 
 def _section(finding: Finding) -> Section:
+    rows = tuple(_figure_row(metric) for metric in finding.figures)
+    shown = len(rows) if len(rows) <= MOST_ROWS + 2 else MOST_ROWS
     return Section(
         entry=_entry(finding),
-        figures=tuple(_figure_row(metric) for metric in finding.figures),
+        figures=rows[:shown],
+        more=rows[shown:],
         level=f"{100 * finding.deciding.level:.3g} % interval",
         plots=tuple(Drawing(printable(plot.title), safe(plot_svg(plot))) for plot in finding.plots),
         notes=tuple(map(printable, finding.notes)),
