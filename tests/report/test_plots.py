@@ -72,8 +72,12 @@ def test_many_values_have_a_band_and_few_have_whiskers():
 
 
 def test_a_missing_value_has_no_interval():
-    plot = Plot("t", (Line("a", (0.5, NAN), (0.4, 0.0), (0.6, 1.0)),), ("a", "b"))
-    assert len(parts(plot, "line", "whisker")) == 1
+    values = [0.5] * 20
+    values[9] = NAN
+    plot = Plot("t", (Line("a", tuple(values), (0.4,) * 20, (0.6,) * 20),), tuple(map(str, range(20))))
+    assert len(parts(plot, "polygon", "band")) == 2
+    few = Plot("t", (Line("a", (0.5, NAN), (0.4, 0.0), (0.6, 1.0)),), ("a", "b"))
+    assert len(parts(few, "line", "whisker")) == 1
 
 
 @pytest.mark.parametrize("kind", ["lines", "bars", "points"])
