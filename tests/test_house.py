@@ -20,8 +20,9 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the roof down: a room imports from lower lines only. A room is a folder or a file right below keepsight/.
 LAYERS = [
     ["cli"],
-    ["cli_judge"],
-    ["console", "demo", "doctor", "options"],
+    ["cli_diagnose", "cli_judge"],
+    ["console", "demo", "doctor"],
+    ["explaining", "options"],
     ["verbs", "shelves", "judge_checks", "gating"],
     ["refs", "judging"],
     ["report", "exchange"],
@@ -126,6 +127,8 @@ LIGHT = (
     "keepsight.report",
     "keepsight.verbs",
     "keepsight.console",
+    "keepsight.diagnose",
+    "keepsight.explaining",
     "keepsight.gating",
     "keepsight.exchange",
     "keepsight.tasks",

@@ -10,8 +10,6 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -21,10 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
+from keepsight.cli_diagnose import diagnose, report_diagnosis
 from keepsight.cli_judge import judge_app
 from keepsight.options import (
+    FAILED,
+    GATE_FAILED,
     JUDGES,
     OUT,
+    PARTIAL,
     BatchSize,
     Device,
     DryRun,
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "complete_app", "main"]
 
-FAILED, PARTIAL, GATE_FAILED, INTERRUPTED = 1, 3, 4, 130
 SHARED = ("audit", "eval", "tune")  # verbs that several processes do together
 
 
@@ -84,6 +85,7 @@ app = typer.Typer(
 
 
 app.add_typer(judge_app, name="judge")
+app.command("diagnose")(diagnose)
 
 
 def _tell_version(asked: bool) -> None:
@@ -113,6 +115,7 @@ class Shelf(str, Enum):
     methods = "methods"
     envs = "envs"
     judges = "judges"
+    questions = "questions"
 
 
 class ExportForm(str, Enum):
@@ -161,7 +164,7 @@ def audit(
 ) -> None:
     """Say what checkpoints forgot since their base."""
     from keepsight import verbs
-    from keepsight.console import progress_bar
+    from keepsight.console import progress_bar, resumable
 
     settings = settings_of(
         tasks,
@@ -183,7 +186,7 @@ def audit(
         _preview(refs, settings, output_path, print_prompts)
         return
     _announce_price(refs, settings, output_path)
-    with _resumable(), progress_bar() as progress:
+    with resumable(), progress_bar() as progress:
         matrix = verbs.audit(
             refs,
             output_path=output_path,
@@ -229,7 +232,7 @@ def evaluate(
 ) -> None:
     """Ask one model the samples of tasks."""
     from keepsight import verbs
-    from keepsight.console import figures_table, progress_bar, repeat_lines
+    from keepsight.console import figures_table, progress_bar, repeat_lines, resumable
 
     ref, model_args = lm_eval_model(model, model_args)
     settings = settings_of(
@@ -251,7 +254,7 @@ def evaluate(
         _preview([ref], settings, output_path, print_prompts)
         return
     _announce_price([ref], settings, output_path)
-    with _resumable(), progress_bar() as progress:
+    with resumable(), progress_bar() as progress:
         matrix = verbs.evaluate_tasks(
             ref,
             output_path=output_path,
@@ -385,14 +388,19 @@ def export(
 
 @app.command()
 def report(
-    output_path: Annotated[Path, typer.Argument(help="Directory of an audit, or its matrix.json.")],
+    output_path: Annotated[
+        Path,
+        typer.Argument(help="Directory of an audit or a diagnosis, or its matrix.json or findings.json."),
+    ],
     html: Annotated[
-        Path | None, typer.Option("--html", help="The page; default: forgetting.html beside it.")
+        Path | None, typer.Option("--html", help="The page; default: forgetting.html or diagnosis.html.")
     ] = None,
 ) -> None:
-    """Write the page of an audit again."""
+    """Write the page of an audit or a diagnosis again."""
     from keepsight.store import load_matrix
 
+    if report_diagnosis(output_path, html):
+        return
     matrix = load_matrix(output_path)
     folder = output_path if output_path.is_dir() else output_path.parent
     _print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
@@ -404,7 +412,7 @@ def list_names(
     shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list of {name, description}.")] = False,
 ) -> None:
-    """List tasks, sets, models, methods, envs or judges."""
+    """List tasks, sets, models, methods, judges or questions."""
     from keepsight.shelves import SHELVES
 
     rows = SHELVES[shelf.value]()
@@ -449,7 +457,7 @@ def demo(
 
     Takes about two minutes.
     """
-    from keepsight.console import claim_lines, progress_bar, summary_lines
+    from keepsight.console import claim_lines, progress_bar, resumable, summary_lines
     from keepsight.data.drawn import ALL_SETS
     from keepsight.demo import audit_demo, tune_demo
     from keepsight.report.claims import read_claims
@@ -460,9 +468,9 @@ def demo(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if tuned not in ALL_SETS:
         raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
-    with _resumable(), console_progress() as learning:
+    with resumable(), console_progress() as learning:
         tune_demo(output_path, tuned=tuned, progress=learning)
-    with _resumable(), progress_bar() as progress:
+    with resumable(), progress_bar() as progress:
         matrix = audit_demo(output_path, n=limit, tuned=tuned, progress=progress)
     _print_audit(matrix, output_path / "forgetting.html")
     typer.echo("\nWhat EMT reports of large models, measured here:")
@@ -491,9 +499,10 @@ def tune(
 ) -> None:
     """Fine-tune a model and audit every epoch."""
     from keepsight import verbs
+    from keepsight.console import resumable
     from keepsight.tune.progress import console_progress
 
-    with _resumable(), console_progress() as learning:
+    with resumable(), console_progress() as learning:
         tuned = verbs.fine_tune(
             model,
             data,
@@ -627,16 +636,6 @@ def _announce_price(refs: list[str], settings: dict[str, Any], output_path: Path
     if served := [ref for ref in refs if ref.startswith("api:")]:
         line = price_line(verbs.plan(served, output_path=output_path, **_without_judges(settings)))
         typer.echo(f"keepsight: {line}", err=True)
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """An interrupt says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("keepsight: interrupted; run the same command again to go on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print(*parts: Any) -> None:
