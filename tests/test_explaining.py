@@ -163,7 +163,7 @@ def test_settings_go_to_the_questions_that_have_them(run, folder, questions, mod
         (("--questions", "spoons"), "there is no question 'spoons'; choose from asks, probes, reads, trains, or all"),
         (("--questions", "asks", "--solver", "adam"), "no question that is asked has the setting solver; ask probes, too"),
         (("--question_args", "spoons=1"), "no question that is asked has the setting spoons; leave it out"),
-        (("--task_args", "spoons=1"), "set paints has no setting 'spoons'; task_args can set path, remote_images"),
+        (("--task_args", "spoons=1"), "set paints has no setting 'spoons'; task_args can set path, classes, image_root, remote_images"),
         (("--clip", "st:nowhere"), "nowhere"),
         (("--output_path", "base.jsonl"), "base.jsonl is no directory"),
     ],

@@ -41,7 +41,7 @@ COSTS: Mapping[str, Cost] = {
         "asks with 2, 5, 20, 100 and all labels",
         lambda of: of.test * (1 + sum(size < of.labels for size in (2, 5, 20, 100))),
     ),
-    "decoding": Cost("ranks the labels in several ways"),
+    "decoding": Cost("answers once, ranks the labels twice", lambda of: 3 * of.test + 2 * of.validation + 4),
     "probe": Cost("reads hidden states, fits linear probes", lambda of: of.test + of.validation + of.train),
     "frequency": Cost("reads the corpora, asks once", lambda of: of.test, reads_corpus=True),
     "objective": Cost("trains by text and by a head", trains=True),
