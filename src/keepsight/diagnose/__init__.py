@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keepsight.diagnose.frequency import frequency
+from keepsight.diagnose.mixing import mixing
 from keepsight.diagnose.study import Study
 from keepsight.scoring.findings import Finding
 
 __all__ = ["QUESTIONS", "Finding", "Study"]
 
-QUESTIONS: dict[str, Callable[..., Finding]] = {}
+QUESTIONS: dict[str, Callable[..., Finding]] = {
+    "frequency": frequency,
+    "mixing": mixing,
+}
