@@ -14,7 +14,7 @@ from tests.fake_vlm import FakeVLM
 
 pytestmark = pytest.mark.torch
 
-CONFIG = SFTConfig("lora", learning_rate=2e-3, num_train_epochs=1, per_device_train_batch_size=8, lora_r=4)
+CONFIG = SFTConfig("lora", learning_rate=2e-2, num_train_epochs=1, per_device_train_batch_size=4, lora_r=4)
 SETTINGS = {"shares": (1.0, 0.0, 0.5), "config": CONFIG, "caption_prompt": "Describe the image."}
 
 
@@ -58,8 +58,9 @@ def test_gain_is_tuned_minus_base_and_forgetting_the_other_way(swept):
     told = [figure.value for figure in finding.figures if figure.name.startswith("gain")]
     assert all(any(gain == pytest.approx(value) for gain in gains) for value in told)
     lost = {
-        sum(right[task, "tiny"] - right[task, name] for task in ("emt:shapes", "emt:colours")) / 2
-        for _, name in right
+        sum(right[other, "tiny"] - right[other, name] for other in ("emt:shapes", "emt:colours")) / 2
+        for task, name in right
+        if task == "emt:shapes" and name != "tiny"
     }
     told = [figure.value for figure in finding.figures if figure.name.startswith("forgetting")]
     assert all(any(value == pytest.approx(loss) for loss in lost) for value in told)
