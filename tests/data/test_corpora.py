@@ -74,6 +74,8 @@ def test_a_list_read_in_pieces_is_the_list(tmp_path, monkeypatch, chunk):
         assert said(path) == [(row["caption"],) for row in rows]
     path.write_text("[ ]")
     assert said(path) == []
+    path.write_text('[123456789, "a", 0.25]')  # a number has no end of its own
+    assert said(path) == [(), ("a",), ()] and len(faults(path)) == 2
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from keepsight.types import KeepsightError
         ([0, 2, 4, 10], [0, 6, 8, 10], 1),  # equally far: the smaller share
         ([0, 10], [0, 10], None),
         ([0, 0, 0], [0, 1, 2], None),  # it costs nothing
-        ([0, 5, -2], [0, 1, 2], None),  # more of it costs less: no trade
+        ([0, -5, -10], [0, 1, 10], None),  # more of it costs less: no trade
     ],
 )
 def test_the_knee_is_farthest_above_the_chord(cost, gain, place):

@@ -313,7 +313,8 @@ class _ListReader:
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
-                if end < len(self._text) or self._ended:  # a number could go on in the next chunk
+                # The next chunk could go on with a number: "1" and ".5", "1e" and "5".
+                if self._ended or self._text[end : end + 1] not in ("", ".", "e", "E"):
                     self._at = end
                     return value
             except json.JSONDecodeError as error:
