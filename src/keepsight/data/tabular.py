@@ -21,6 +21,7 @@ __all__ = [
     "IMAGE_COLUMNS",
     "LABEL_COLUMNS",
     "dataset_rows",
+    "opened_parquet",
     "parquet_rows",
     "read_dataset",
     "read_parquet",
@@ -104,7 +105,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in files:
         number = 0
         try:
-            for batch in _opened(file).iter_batches(batch_size=_ROWS_AT_ONCE):
+            for batch in opened_parquet(file).iter_batches(batch_size=_ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     yield f"{file.name}, row {number}", row
                     number += 1
@@ -226,7 +227,7 @@ def _check_labels(source: str, values: Sequence[Any], names: Sequence[str], labe
 _FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
 
 
-def _opened(file: Path) -> Any:
+def opened_parquet(file: Path) -> Any:
     """The parquet file, its sizes checked against the limits before a row is read: a small file can unpack to anything."""
     import pyarrow.parquet as pq
 
@@ -255,7 +256,7 @@ def _parquet_table(file: Path, relative: str, labels: Sequence[str], remote: Rem
     import pyarrow as pa
 
     try:
-        parquet = _opened(file)
+        parquet = opened_parquet(file)
         columns = parquet.schema_arrow.names
         image = _column(str(file), columns, IMAGE_COLUMNS, "picture")
         label = _column(str(file), columns, LABEL_COLUMNS, "label")
@@ -275,7 +276,7 @@ def _parquet_cells(file: Path, column: str, rows: Sequence[int]) -> list[Any]:
     import pyarrow as pa
 
     try:
-        return _cells(_opened(file), column, rows)
+        return _cells(opened_parquet(file), column, rows)
     except (*_FAULTS, pa.ArrowException) as error:
         raise _damaged(file, error) from error
 
