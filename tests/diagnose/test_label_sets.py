@@ -97,3 +97,11 @@ def test_without_a_clip_or_with_two_labels_there_is_no_verdict(tmp_path):
 def test_impossible_sizes(tmp_path):
     with pytest.raises(KeepsightError, match="1 is no number of labels to choose from"):
         label_sets(study(tmp_path, right), sizes=(5, 1))
+
+
+def test_a_ratio_that_nothing_bounds_has_no_upper_end(tmp_path):
+    """CLIP errs once: infinity is no JSON number."""
+    finding = label_sets(study(tmp_path, lambda sample: "a star", blind_every=29))
+    ratio = figures(finding)["error ratio, all 6 labels"]
+    assert ratio.value == 30.0 and ratio.low < 30 and math.isnan(ratio.high)
+    assert any("too few errors with all 6 labels to bound" in note for note in finding.notes)

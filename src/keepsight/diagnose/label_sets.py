@@ -121,11 +121,15 @@ def _gap(size: _Size) -> MetricValue:
 
 
 def _ratio(size: _Size) -> MetricValue:
-    """Errors of the model for one error of CLIP (figure 4); nan where CLIP makes none."""
+    """Errors of the model for one error of CLIP (figure 4); nan where CLIP makes none.
+
+    An upper end that nothing bounds is nan, too: infinity is no JSON number.
+    """
     paired = size.paired
     assert paired is not None
     errors = [[1 - value for value in values] for values in reversed(paired.values)]
     ratio, low, high = bootstrap_ratio(errors[0], errors[1], paired.clusters)
+    low, high = (end if math.isfinite(end) else math.nan for end in (low, high))
     return MetricValue(f"error ratio, {size.name}", ratio, low, high, paired.n, paired.total)
 
 
@@ -165,7 +169,7 @@ def _notes(asked: Sequence[_Size], ratios: Sequence[MetricValue], sizes: Sequenc
     for size, ratio in zip(asked, ratios):
         if math.isnan(ratio.value):
             notes.append(f"CLIP makes no error with {size.name}: there is no error ratio.")
-        elif math.isinf(ratio.high):
+        elif math.isnan(ratio.high):
             notes.append(f"CLIP makes too few errors with {size.name} to bound the error ratio from above.")
     below = [size.name for size in asked if _share("", size, size.model).high < 1 / size.labels]
     if below:
@@ -201,9 +205,5 @@ def _plots(
 
 
 def _line(name: str, figures: Sequence[MetricValue]) -> Line:
-    """What is no finite number leaves a gap."""
-    y, low, high = (
-        tuple(value if math.isfinite(value) else math.nan for value in values)
-        for values in zip(*((each.value, each.low, each.high) for each in figures))
-    )
+    y, low, high = zip(*((each.value, each.low, each.high) for each in figures))
     return Line(name, y, low, high)
