@@ -15,12 +15,13 @@ from benchmarks import (
     help_start,
     import_time,
     judge_refill,
+    probe_solver,
 )
 from benchmarks.record import Record
 
 __all__ = ["BENCHMARKS", "Record"]
 
-# name -> function of the ref of the model to measure with (only the audits ask a model)
+# name -> function of the ref of the model to measure with (only the audits and the probe ask a model)
 BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "help_start": help_start.measure,
     "bootstrap": bootstrap.measure,
@@ -29,4 +30,5 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "judge_refill": judge_refill.measure,
     "harness_overhead": harness_overhead.measure,
     "import_time": import_time.measure,
+    "probe_solver": probe_solver.measure,
 }
