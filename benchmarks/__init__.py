@@ -18,12 +18,13 @@ from benchmarks import (
     judge_refill,
     label_scoring,
     label_scoring_kv,
+    probe_solver,
 )
 from benchmarks.record import Record
 
 __all__ = ["BENCHMARKS", "Record"]
 
-# name -> function of the ref of the model to measure with (only the audits ask a model)
+# name -> function of the ref of the model to measure with (only the audits and the probe ask a model)
 BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "help_start": help_start.measure,
     "bootstrap": bootstrap.measure,
@@ -35,4 +36,5 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "label_scoring": label_scoring.measure,
     "label_scoring_kv": label_scoring_kv.measure,
     "guidance_cost": guidance_cost.measure,
+    "probe_solver": probe_solver.measure,
 }

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keepsight.diagnose.picture_questions import Table4, table4
+
 from keepsight import models
-from keepsight.data.drawn import SETS
 from keepsight.data.labelled import label_text
 from keepsight.diagnose import Study
 from keepsight.diagnose.frequency import count_mentions, frequency, per_class_accuracy
-from keepsight.diagnose.picture_questions import Table4, table4
 from keepsight.evaluate import evaluate
 from keepsight.explaining import explain
 from keepsight.report.claims import Claim, ClaimVerdict, verdict_on, write_claims
@@ -173,7 +173,14 @@ def _inference(found: Found) -> list[Claim]:
 def _training(found: Found) -> list[Claim]:
     probe, objective = found.things["probe"], found.things["objective"]
     generated = _named(found.things["decoding"], "generated")
-    best = max((each for each in probe.figures if each.name.startswith("probe of the last") or each.name.startswith("probe of the mean")), key=lambda each: each.value)
+    best = max(
+        (
+            each
+            for each in probe.figures
+            if each.name.startswith("probe of the last") or each.name.startswith("probe of the mean")
+        ),
+        key=lambda each: each.value,
+    )
     return [
         _within(
             "A probe of the VLM's last layer loses no more than 10 points on a probe of its encoder", "section 3.2, Table 3",
@@ -245,9 +252,16 @@ def _within(claim: str, where: str, published: str, metric: MetricValue, most: f
 
 
 def _claim(
-    claim: str, where: str, published: str, metric: MetricValue, interval: tuple[float, float], verdict: ClaimVerdict
+    claim: str,
+    where: str,
+    published: str,
+    metric: MetricValue,
+    interval: tuple[float, float],
+    verdict: ClaimVerdict,
 ) -> Claim:
-    return Claim(claim, f"{PAPER}, {where}", published, 100 * metric.value, interval, metric.n, verdict, "points")
+    return Claim(
+        claim, f"{PAPER}, {where}", published, 100 * metric.value, interval, metric.n, verdict, "points"
+    )
 
 
 def _apart(claim: str, where: str, published: str, better: MetricValue, worse: MetricValue) -> Claim:
@@ -261,18 +275,25 @@ def _apart(claim: str, where: str, published: str, better: MetricValue, worse: M
 def _change(claim: str, where: str, published: str, change: PairedDifference, sign: int) -> Claim:
     """`change` is reference minus current; `sign` -1 claims a rise."""
     ends = sorted((sign * change.low, sign * change.high))
-    return _points(claim, where, published, MetricValue(claim, sign * change.difference, ends[0], ends[1], change.n, change.n))
+    return _points(
+        claim,
+        where,
+        published,
+        MetricValue(claim, sign * change.difference, ends[0], ends[1], change.n, change.n),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="few pictures and steps: shows that it runs, not that it holds")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="few pictures and steps: shows that it runs, not that it holds"
+    )
     parser.add_argument("--output_path", type=Path, default=Path("out/vlm_classifier"))
     options = parser.parse_args(arguments)
     found = study(options.output_path, TINY if options.tiny else FULL)
-    pages: Mapping[str, str] = {
-        f"The diagnosis of {name}": f"{name}/diagnosis.html" for name in (WEAK, MANY)
-    }
+    pages: Mapping[str, str] = {f"The diagnosis of {name}": f"{name}/diagnosis.html" for name in (WEAK, MANY)}
     write_claims(claims_of(found), options.output_path, title=TITLE, links=pages)
 
 

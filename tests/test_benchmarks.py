@@ -20,6 +20,7 @@ from benchmarks import (
     judge_refill,
     label_scoring,
     label_scoring_kv,
+    probe_solver,
 )
 from keepsight.data.drawn import SETS
 
@@ -96,3 +97,12 @@ def test_both_audits_on_a_random_model(tiny_llava, monkeypatch):
     batched, again = audit_batched.measure(ref), audit_again.measure(ref)
     assert batched.n == again.n == 4 * 2 * 2
     assert "all the same" in batched.detail and "0 model calls" in again.detail
+
+
+@pytest.mark.torch
+def test_two_ways_to_train_a_probe(tiny_llava, monkeypatch):
+    monkeypatch.setattr(probe_solver, "DRAWN", {"letters": SETS["letters"]})
+    for name, value in {"TRAIN": 40, "VALIDATION": 10, "TEST": 10, "REPEATS": 1, "EPOCHS": 2}.items():
+        monkeypatch.setattr(probe_solver, name, value)
+    record = probe_solver.measure(f"hf:{tiny_llava}")
+    assert record.n == 2 and record.ratio > 0 and "for 40 pictures" in record.detail

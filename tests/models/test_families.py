@@ -12,6 +12,7 @@ import pytest
 
 from keepsight.models import load, save_checkpoint
 from keepsight.models.anatomy import anatomy_of
+from keepsight.models.features import HasStates
 from keepsight.types import Embeds, KeepsightError, Sample
 from tests.models.conftest import answers, picture
 from tests.tiny_families import FAMILIES, make, table
@@ -437,3 +438,18 @@ def test_features_are_those_of_the_sample(family, directory, asked, pictured):
     assert isinstance(model, Embeds)
     rows = model.embed_images([sample.media[0] for sample in pictured])
     assert rows.shape[0] == 4 and len(np.unique(rows, axis=0)) == 4
+
+
+def test_every_family_shows_its_states(family, directory, pictured):
+    import numpy as np
+
+    model = load(str(directory))
+    assert isinstance(model, HasStates)
+    asked = pictured[:3] if family.varied else pictured[:1] * 3
+    found = dict(model.states(asked, [(-1, "last"), (0, "mean"), (-1, 1)]))
+    last = dict(model.features(asked))
+    for at in range(3):
+        assert np.allclose(found[at][0], last[at], rtol=1e-3, atol=1e-3), "what the output head is given"
+    final = model.token_counts(asked[:1])[0] - 1
+    ((_, (by_number, by_name)),) = model.states(asked[:1], [(1, final), (1, "last")])
+    assert np.array_equal(by_number, by_name)

@@ -12,6 +12,8 @@ from keepsight.diagnose.decoding import decoding
 from keepsight.diagnose.frequency import frequency
 from keepsight.diagnose.label_sets import label_sets
 from keepsight.diagnose.mixing import mixing
+from keepsight.diagnose.objective import objective
+from keepsight.diagnose.probe import probe
 from keepsight.diagnose.prompts import prompts
 from keepsight.diagnose.study import Study
 from keepsight.scoring.findings import Finding
@@ -24,6 +26,8 @@ QUESTIONS: dict[str, Callable[..., Finding]] = {
     "prompts": prompts,
     "label_sets": label_sets,
     "decoding": decoding,
+    "probe": probe,
     "frequency": frequency,
+    "objective": objective,
     "mixing": mixing,
 }

@@ -17,7 +17,7 @@ from keepsight.models.bases import Base, on_device, resolve_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
-from keepsight.models.features import FeaturePart, require_part, vectors
+from keepsight.models.features import FeaturePart, Place, require_part, require_places, states, vectors
 from keepsight.models.fitting import require_fit
 from keepsight.models.lanes import Lanes
 from keepsight.models.prompts import Prepared, prepare, render, with_answers, without_answers
@@ -289,6 +289,56 @@ class HFModel:
                 raise KeepsightError(f"sample {samples[index].id}: {vector}")
             yield index, vector
 
+    @property
+    def layers(self) -> int:
+        """Layers of the language model; `states` knows one more, its input (0)."""
+        return int(self.module.config.get_text_config().num_hidden_layers)
+
+    def token_counts(self, samples: Sequence[Sample]) -> list[int]:
+        """Length of each prompt in tokens, those of pictures included; the model itself is not asked.
+
+        Raises:
+            KeepsightError: a sample that cannot be asked.
+        """
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+
+        def count(batch: list[int]) -> list[int]:
+            mask = self._inputs(samples, texts, batch)["attention_mask"]
+            return [int(length) for length in mask.sum(dim=1)]
+
+        order = self._by_length(texts, samples)
+        kind = partial(_pictures, samples)
+        counts = dict(in_batches(order, self.batch_size, count, lambda _: 0, kind=kind))
+        return [counts[index] for index in range(len(samples))]
+
+    def states(
+        self, samples: Sequence[Sample], places: Sequence[Place], *, batch_size: int | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Yields `(index, float32 array [p, d])`: the language model's states at places, a pair of layer and position.
+
+        One forward pass per batch reads all of them; see `models.features`.
+
+        Raises:
+            KeepsightError: no such layer or token, a sample that cannot be asked, or states that are not numbers.
+        """
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+        require_places(places, self.layers)
+
+        def read(batch: list[int]) -> list[Any]:
+            module = self.module
+            with at_rest(module):
+                inputs = on_device(self._inputs(samples, texts, batch), module)
+                return list(states(module, inputs, places, [samples[index].id for index in batch]).numpy())
+
+        size, kind = batch_size or self.batch_size, partial(_pictures, samples)
+        for index, found in in_batches(self._by_length(texts, samples), size, read, str, kind=kind):
+            if isinstance(found, str):
+                raise KeepsightError(f"sample {samples[index].id}: {found}")
+            _require_numbers(found, samples[index], places)
+            yield index, found
+
     def embed_images(self, media: Sequence[Media]) -> Any:
         """The vision tower's mean output per picture, float32 [n, d]."""
         import numpy as np
@@ -300,12 +350,16 @@ class HFModel:
     def _read(
         self, samples: Sequence[Sample], texts: dict[int, str], part: FeaturePart, batch: list[int]
     ) -> list[Any]:
+        module = self.module
+        with at_rest(module):
+            inputs = on_device(self._inputs(samples, texts, batch), module)
+            return list(vectors(module, inputs, part).numpy())
+
+    def _inputs(self, samples: Sequence[Sample], texts: dict[int, str], batch: list[int]) -> dict[str, Any]:
+        """A batch without answers, padded on the right: position numbers then start at the first token."""
         prepared = self.base.prepared([texts[index] for index in batch], [samples[index] for index in batch])
         _require_none(prepared.failures)
-        module = self.module
-        inputs = without_answers(module, prepared.inputs, self.base.vocabulary.pad)
-        with at_rest(module):
-            return list(vectors(module, on_device(inputs, module), part).numpy())
+        return without_answers(self.module, prepared.inputs, self.base.vocabulary.pad)
 
     def _rendered(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[int, str]]:
         """Texts by index, and the reason by index for those that cannot be rendered or do not suit the family."""
@@ -425,6 +479,20 @@ def _failed(reason: str) -> Output:
 def _require_none(failures: Mapping[int, str]) -> None:
     for reason in failures.values():
         raise KeepsightError(reason)
+
+
+def _pictures(samples: Sequence[Sample], index: int) -> int:
+    return len(samples[index].media)
+
+
+def _require_numbers(found: Any, sample: Sample, places: Sequence[Place]) -> None:
+    import numpy as np
+
+    for row, (layer, position) in zip(found, places):
+        if not np.isfinite(row).all():
+            raise KeepsightError(
+                f"sample {sample.id}: its state at layer {layer}, {position}, is not a number; use dtype float32"
+            )
 
 
 def _within(
