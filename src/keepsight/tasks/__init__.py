@@ -16,6 +16,7 @@ from keepsight.data.drawn import ALL_SETS
 from keepsight.data.published import PUBLISHED
 from keepsight.tasks.emt import emt
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
+from keepsight.tasks.wikiqa import quiz_task, wikiqa
 from keepsight.types import KeepsightError, Task
 
 __all__ = ["TASKS", "TaskInfo", "available", "function_of_file", "get"]
@@ -23,6 +24,7 @@ __all__ = ["TASKS", "TaskInfo", "available", "function_of_file", "get"]
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
     "objects:scenes": objects_in_scenes,
+    "wikiqa:world": quiz_task,
 }
 ENTRY_POINTS = "keepsight.tasks"
 
@@ -54,7 +56,8 @@ def get(name: str, **arguments: Any) -> Task:
 
     Args:
         name: a name of `available()`; `emt:PATH` for a folder of class folders, a parquet file or a data-set
-            directory; `path/to/file.py:function` for a task of your own.
+            directory; `wikiqa:PATH` for a file of multiple-choice questions; `path/to/file.py:function` for a task of
+            your own.
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
@@ -64,6 +67,8 @@ def get(name: str, **arguments: Any) -> Task:
         return _built(name, TASKS[name], (), arguments)
     if name.startswith("emt:"):
         return _built(name, emt, (_known_set(name),), arguments)
+    if name.startswith("wikiqa:"):
+        return _built(name, wikiqa, (_known_file(name),), arguments)
     if ".py:" in name:
         return _built(name, function_of_file(name), (), arguments)
     for point in _entry_points():
@@ -102,6 +107,14 @@ def _known_set(name: str) -> str:
     ):
         return chosen
     raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
+
+
+def _known_file(name: str) -> str:
+    """The part after `wikiqa:` if it names a file."""
+    chosen = name.removeprefix("wikiqa:")
+    if Path(chosen).expanduser().is_file():
+        return chosen
+    raise KeepsightError(f"no file {chosen!r} of questions{_nearest(name)}")
 
 
 def _picture_folders(location: str) -> list[str]:
