@@ -23,7 +23,7 @@ LAYERS = [
     ["cli_judge"],
     ["console", "demo", "doctor", "options"],
     ["verbs", "shelves", "judge_checks", "gating"],
-    ["refs", "judging"],
+    ["refs", "judging", "building"],
     ["report", "exchange"],
     ["diagnose"],  # asks, trains and compares
     ["tune"],
