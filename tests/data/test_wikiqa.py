@@ -53,6 +53,12 @@ def test_the_published_form(tmp_path):
     assert asked_text(question) == TEXT, "what is asked is what the published file asks"
 
 
+def test_a_line_ends_where_the_published_file_ends_it(tmp_path):
+    odd = TEXT.replace("in caves", "in caves\u2028and holes")
+    (question,) = read_wikiqa(file(tmp_path, {**ROW, "text": odd}))
+    assert question.choices[2] == "in caves\u2028and holes" and asked_text(question) == odd
+
+
 def test_equal_questions_of_two_classes_stay_two(tmp_path):
     png(tmp_path, "a.png")
     assert len(read_wikiqa(file(tmp_path, ROW, {**ROW, "classname": "lynx", "label": "A"}))) == 2

@@ -85,6 +85,7 @@ CONCLUSION = {
     "La respuesta es C.": "C",
     "Ответ: B": "B",
     "The answer isn't A but B. The answer is B": "B",
+    "B. Upright position is for standing, so the answer is C.": "C",
 }
 FIRST = {
     "C. Trendelenburg position": "C",
@@ -119,6 +120,8 @@ TEXT = {
     "The Trendelenburg position is used": "C",
     "A Trendelenburg position is used": "C",
     "It is a flat position.": "D",
+    "The answer is A Trendelenburg position": "C",
+    "It is A flat position, I think": "D",
     "Fowler’s position": "A",
     "It's not the flat position but the upright position": "B",
     "A patient in shock is put in the Trendelenburg position.": "C",
@@ -243,6 +246,14 @@ def test_a_longer_option_is_not_read_as_the_shorter_one_in_it():
     assert read_letter("a wild cat", choices).letter == "B"
     assert read_letter("a cat", choices).letter == "A"
     assert read_letter("a wild cat or a cat", choices).letter is None
+
+
+def test_a_letter_inside_an_option_is_no_answer():
+    """Options of the published file; its parser reads B."""
+    diseases = ("Lyme disease", "Influenza", "Rabies", "Herpes B virus")
+    texts = ("Herpes B virus", "It is the Herpes B virus.", "Herpes B virus can be carried by it, I believe.")
+    assert [read_letter(text, diseases).letter for text in texts] == ["D", "D", "D"]
+    assert [mmmu_letter(text, diseases) for text in texts] == ["B", "B", "B"]
 
 
 # Measured on the published parser (facts of the published code); None stands for its random letter.

@@ -199,7 +199,7 @@ def _question(row: Any, root: Path, remote: RemoteSource | None) -> tuple[WikiQu
 def _published(row: Mapping[str, Any], root: Path, remote: RemoteSource | None) -> WikiQuestion:
     """A row of the published file: `text` holds the question, its options and the last line."""
     text, label, classname = (_text(row, name) for name in ("text", "label", "classname"))
-    lines = text.strip().splitlines()
+    lines = text.strip().split("\n")
     options = [_OPTION.fullmatch(line) for line in lines[-5:-1]]
     found = [option for option in options if option is not None]
     if len(lines) < 6 or lines[-1].strip() != CHOOSE or [option[1] for option in found] != list(LETTERS):
