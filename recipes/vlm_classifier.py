@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keepsight.diagnose.picture_questions import Table4, table4
-
 from keepsight import models
 from keepsight.data.labelled import label_text
 from keepsight.diagnose import Study
 from keepsight.diagnose.frequency import count_mentions, frequency, per_class_accuracy
+from keepsight.diagnose.picture_questions import Table4, table4
 from keepsight.evaluate import evaluate
 from keepsight.explaining import explain
 from keepsight.report.claims import Claim, ClaimVerdict, verdict_on, write_claims

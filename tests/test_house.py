@@ -24,7 +24,7 @@ LAYERS = [
     ["console", "demo", "doctor"],
     ["explaining", "options"],
     ["verbs", "shelves", "judge_checks", "gating"],
-    ["refs", "judging"],
+    ["refs", "judging", "building"],
     ["report", "exchange"],
     ["diagnose"],  # asks, trains and compares
     ["tune"],

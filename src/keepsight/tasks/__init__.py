@@ -6,6 +6,7 @@ import difflib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.emt import emt
 from keepsight.tasks.picture_sets import names_a_set
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
+from keepsight.tasks.wikiqa import quiz_task, wikiqa
 from keepsight.types import KeepsightError, Task
 
 __all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get"]
@@ -25,6 +27,7 @@ __all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "ge
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
     "objects:scenes": objects_in_scenes,
+    "wikiqa:world": quiz_task,
 }
 # Asked about any labelled picture set: `emt:SET`.
 OF_A_SET: dict[str, Callable[..., Task]] = {"emt": emt, "open": open_world, "closed": closed_world}
@@ -63,7 +66,8 @@ def get(name: str, **arguments: Any) -> Task:
 
     Args:
         name: a name of `available()`; `emt:PATH`, `open:PATH` or `closed:PATH` for a folder of class folders, a
-            parquet file, JSON lines or a data-set directory; `path/to/file.py:function` for a task of your own.
+            parquet file, JSON lines or a data-set directory; `wikiqa:PATH` for a file of multiple-choice questions;
+            `path/to/file.py:function` for a task of your own.
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
@@ -71,9 +75,11 @@ def get(name: str, **arguments: Any) -> Task:
     """
     if name in TASKS:
         return _built(name, TASKS[name], (), arguments)
-    kind, _, pictures = name.partition(":")
+    kind, _, rest = name.partition(":")
     if kind in OF_A_SET:
-        return _built(name, OF_A_SET[kind], (_known_set(name, pictures),), arguments)
+        return _built(name, OF_A_SET[kind], (_known_set(name, rest),), arguments)
+    if kind == "wikiqa":
+        return _built(name, wikiqa, (_known_file(name, rest),), arguments)
     if ".py:" in name:
         return _built(name, function_of_file(name), (), arguments)
     for point in _entry_points():
@@ -106,6 +112,13 @@ def _known_set(name: str, pictures: str) -> str:
     if names_a_set(pictures):
         return pictures
     raise KeepsightError(f"no set {pictures!r} and no file or folder of that name{_nearest(name)}")
+
+
+def _known_file(name: str, chosen: str) -> str:
+    """`chosen`, the part after the task's kind, if it names a file."""
+    if os.path.isfile(Path(chosen).expanduser()):
+        return chosen
+    raise KeepsightError(f"no file {chosen!r} of questions{_nearest(name)}")
 
 
 def _picture_folders(kind: str, location: str) -> list[str]:
