@@ -75,7 +75,7 @@ class Found:
 
 def study(output: Path, size: Size, say: Callable[[str], None] = print) -> Found:
     """Runs the whole study below `output`; run again it resumes."""
-    ours = {"limit": size.test, "n_validation": size.validation, "n_train": size.train}
+    ours: dict[str, Any] = {"limit": size.test, "n_validation": size.validation, "n_train": size.train}
     say(f"{WEAK}: prompt, labels, decoding, information, objective, mixture")
     things = explain(
         "tiny", WEAK, ("gap", "prompts", "label_sets", "decoding", "probe", "objective", "mixing"), output / WEAK,

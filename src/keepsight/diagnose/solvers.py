@@ -28,6 +28,7 @@ __all__ = [
     "ADAM_RATE",
     "PENALTIES",
     "SOLVERS",
+    "Array",
     "LinearHead",
     "fit_adam",
     "fit_lbfgs",
