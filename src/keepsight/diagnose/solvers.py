@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from keepsight.diagnose.feature_cache import Array
 from keepsight.types import KeepsightError
 
 __all__ = [
@@ -33,11 +34,12 @@ __all__ = [
     "fit_lbfgs",
 ]
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
 # Of the mean loss, in standardised units, from strong to weak: each fit starts where the one before ended.
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
-ADAM_RATE, ADAM_BATCH, ADAM_EPOCHS = 1e-3, 512, 500  # arXiv:2405.18415, appendix B.4
+# arXiv:2405.18415, appendix B.4
+ADAM_RATE = 1e-3
+ADAM_BATCH = 512
+ADAM_EPOCHS = 500
 
 _MEMORY = 5  # pairs that L-BFGS remembers
 _MOST_STEPS = 200
