@@ -401,7 +401,7 @@ def report(
     if report_diagnosis(output_path, html):
         return
     matrix = load_matrix(output_path)
-    folder = output_path if output_path.is_dir() else output_path.parent
+    folder = output_path if os.path.isdir(output_path) else output_path.parent
     _print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
     _leave(matrix)
 

@@ -22,6 +22,7 @@ from keepsight.scoring.metrics import mean_score
 from keepsight.store import Identity, RunWriter, Store, StoreError, is_final, sample_hash, write_matrix
 from keepsight.types import (
     VLM,
+    Described,
     KeepsightError,
     Metric,
     MetricValue,
@@ -240,6 +241,8 @@ class _Cell:
         self.report(task.name, len(samples) - pending, len(samples))
         asked = [samples[place] for place in places]
         for i, output, seconds in _answers(self.model, task, asked, self.batch_size):
+            if output.error is None and answered == errors:
+                self._describe()
             writer.add_output(places[i], asked[i], output, latency_s=seconds)
             answered += 1
             self.report(task.name, len(samples) - pending + pending * answered // len(places), len(samples))
@@ -249,6 +252,11 @@ class _Cell:
                     f"{task.name}: {errors} failed, the last was {asked[i].id}: {output.error}"
                 )
         return {"answered": answered, "errors": errors}
+
+    def _describe(self) -> None:
+        """What this rank's model can say of itself once it has answered; the first rank's word counts."""
+        if self.writer is not None and isinstance(self.model, Described) and (about := self.model.about()):
+            self.writer.describe_model({name: str(value) for name, value in about.items()})
 
     def _merge(self) -> dict[int, int]:
         """Rank -> answers that were found, of every rank but the first."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -425,7 +426,7 @@ def _training_samples(
     from keepsight.data.remote import RemotePictures
 
     _require_rows(str(data))
-    if Path(data).exists():
+    if os.path.exists(data):
         bad: list[str] = []
         remote = RemotePictures() if remote_images else None
         return read_training_rows(data, image_folder, remote=remote, on_bad_row=bad.append), bad, ""
@@ -440,9 +441,9 @@ def _require_rows(data: str) -> None:
     from keepsight.data.readers import is_class_folder
 
     path = Path(data)
-    if path.is_dir() and is_class_folder(path):
+    if os.path.isdir(path) and is_class_folder(path):
         raise KeepsightError(f"data {data} is a folder of class folders, not rows to learn; write emt:{data}")
-    if not path.exists() and path.suffix in (".json", ".jsonl", ".parquet"):
+    if not os.path.exists(path) and path.suffix in (".json", ".jsonl", ".parquet"):
         raise KeepsightError(
             f"data {data}: no such file; give rows in LLaVA's form or as messages, or a task such as emt:FOLDER"
         )

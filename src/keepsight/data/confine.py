@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def confined(root: Path, relative: str) -> Path:
         raise KeepsightError(f"path {shown!r} contains a NUL")
     path = root / relative
     try:
-        inside, there = path.resolve().is_relative_to(root.resolve()), path.is_file()
+        inside, there = path.resolve().is_relative_to(root.resolve()), os.path.isfile(path)
     except (OSError, ValueError, RuntimeError) as error:  # too long, half a character, links in a circle
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise KeepsightError(f"path {shown!r} cannot be looked up: {reason}") from error

@@ -173,7 +173,7 @@ def _parts(root: Path) -> list[tuple[str, Path]]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if os.path.isdir(f) and not f.name.startswith("."))
 
 
 def _class_folders(start: Path) -> list[Path]:
@@ -222,7 +222,7 @@ def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str
 
 
 def _refuse_escape(root: Path, path: Path) -> None:
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+    if os.path.islink(path) and not path.resolve().is_relative_to(root.resolve()):
         raise KeepsightError(
             f"{path} is a link that leads outside {root}; copy what it points to into the folder"
         )
@@ -231,7 +231,7 @@ def _refuse_escape(root: Path, path: Path) -> None:
 def _class_names(root: Path, classes: str | Path | None, folders: list[str]) -> dict[str, str]:
     if classes is not None:
         return folder_names(Path(classes).expanduser(), folders)
-    beside = next((root / name for name in BESIDE if (root / name).is_file()), None)
+    beside = next((root / name for name in BESIDE if os.path.isfile(root / name)), None)
     return {} if beside is None else folder_names(beside, folders)
 
 

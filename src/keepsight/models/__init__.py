@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,9 @@ def _base(ref: Ref, options: dict[str, Any]) -> Source:
 
 def _require_model(directory: Path) -> None:
     """Says how a checkpoint is asked that was given as a model of its own."""
-    if (directory / "config.json").exists():
+    if os.path.exists(directory / "config.json"):
         return
-    if (directory / "keepsight.json").exists() or (directory / "adapter_config.json").exists():
+    if os.path.exists(directory / "keepsight.json") or os.path.exists(directory / "adapter_config.json"):
         base = read_checkpoint(directory).base_ref or "BASE"
         raise KeepsightError(
             f"{directory} is a checkpoint, not a model of its own; write {base}+adapter:{directory}"
@@ -177,7 +178,7 @@ def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     if template is None or "{" in template:
         return dict(model_args)
     path = Path(template).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"chat_template {template} is neither a Jinja text nor a file")
     return {**model_args, "chat_template": _template_text(path)}
 

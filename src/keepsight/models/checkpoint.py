@@ -96,13 +96,13 @@ class Checkpoint:
     def adapter_config(self) -> dict[str, Any] | None:
         """What adapter_config.json says, or None when there is no LoRA in this checkpoint."""
         path = self.directory / ADAPTER_CONFIG
-        return _json_object(path) if path.is_file() else None
+        return _json_object(path) if os.path.isfile(path) else None
 
     def tensors(self) -> dict[str, Any]:
         """Every tensor of the checkpoint on the CPU, peft's `base_model.model.` prefix taken off."""
         found: dict[str, Any] = {}
         for name in (PROJECTOR, ADAPTER):
-            if (self.directory / name).is_file():
+            if os.path.isfile(self.directory / name):
                 loaded = read_tensors(self.directory / name)
                 found.update({key.removeprefix("base_model.model."): value for key, value in loaded.items()})
         return found
@@ -114,10 +114,10 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     Raises:
         KeepsightError: no such directory, not a checkpoint, an incomplete one, or weights only as pickles.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise KeepsightError(f"checkpoint {directory} is not a directory{neighbours(str(directory))}")
     path = directory / MANIFEST
-    manifest = _manifest(path) if path.is_file() else {}
+    manifest = _manifest(path) if os.path.isfile(path) else {}
     if manifest.get("format", FORMAT) != FORMAT:
         raise KeepsightError(
             f"checkpoint {directory} has format {manifest['format']}, this version reads {FORMAT}; upgrade keepsight"
@@ -159,7 +159,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
     for name in _PICKLES:
-        if (directory / name).is_file():
+        if os.path.isfile(directory / name):
             raise KeepsightError(
                 f"checkpoint {directory} keeps weights in {name}, a pickle, which is never opened; "
                 "save them as safetensors and remove it"
@@ -173,7 +173,7 @@ def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
     method = manifest.get("method")
     if method not in needed:
         raise KeepsightError(f"checkpoint {directory}: unknown method {method!r} in {MANIFEST}")
-    missing = [name for name in needed[method] if not (directory / name).is_file()]
+    missing = [name for name in needed[method] if not os.path.isfile(directory / name)]
     if missing:
         kind = (
             f"a {method} checkpoint"
@@ -216,7 +216,7 @@ def save_checkpoint(
         KeepsightError: the name is taken by something that is not a checkpoint, or a lora without adapter.
     """
     directory = Path(directory)
-    if directory.exists() and not (directory / MANIFEST).is_file():
+    if os.path.exists(directory) and not os.path.isfile(directory / MANIFEST):
         raise KeepsightError(f"{directory} exists and is not a checkpoint; choose another output directory")
     remove_leftovers(directory)
     partial, replaced = (directory.with_name(directory.name + ending) for ending in _UNFINISHED)
@@ -238,7 +238,8 @@ def save_checkpoint(
     with saving(directory):
         (partial / MANIFEST).write_text(_json(manifest), encoding="utf-8")
         like_neighbour(partial, MANIFEST)
-        if directory.exists():  # out of the way in one step: a kill must not leave half of it under its name
+        if os.path.exists(directory):
+            # out of the way in one step: a kill must not leave half of it under its name
             os.replace(directory, replaced)
         os.replace(partial, directory)
     remove_leftovers(directory)

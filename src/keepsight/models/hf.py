@@ -113,6 +113,10 @@ class HFModel:
         """The Hugging Face processor; available without loading weights."""
         return self.base.processor
 
+    def about(self) -> dict[str, str]:
+        """How it computes, as loaded; empty before it is. See `keepsight.types.Described`."""
+        return self.base.about()
+
     def require_usable(self) -> None:
         """Refuses what every question would fail at, before one is asked; reads files, loads no weights.
 

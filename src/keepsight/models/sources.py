@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -289,7 +290,7 @@ def configured_dtype(directory: Path) -> str:
         KeepsightError: the directory has no config.json that can be read.
     """
     path = directory / "config.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"{directory} is not a model directory: it has no config.json")
     config = read_json(path)
     text = config.get("text_config") if isinstance(config, dict) else None

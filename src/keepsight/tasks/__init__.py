@@ -85,7 +85,7 @@ def get(name: str, **arguments: Any) -> Task:
     for point in _entry_points():
         if point.name == name:
             return _built(name, point.load(), (), arguments)
-    if Path(name).expanduser().exists():
+    if os.path.exists(os.path.expanduser(name)):
         raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")
 
@@ -124,9 +124,9 @@ def _known_file(name: str, chosen: str) -> str:
 def _picture_folders(kind: str, location: str) -> list[str]:
     """Folders beside the place that was named, as tasks."""
     parent = Path(location).expanduser().parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         return []
-    return [f"{kind}:{child}" for child in parent.iterdir() if child.is_dir() and child.name[0] != "."]
+    return [f"{kind}:{child}" for child in parent.iterdir() if os.path.isdir(child) and child.name[0] != "."]
 
 
 def _nearest(name: str) -> str:
@@ -145,7 +145,7 @@ def function_of_file(name: str, what: str = "task") -> Callable[..., Any]:
     """
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"{what} {name}: no file {file}")
     spec = importlib.util.spec_from_file_location(f"keepsight_{what}_{path.stem}", path)
     assert spec is not None and spec.loader is not None

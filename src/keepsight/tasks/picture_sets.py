@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,12 @@ def picture_set(
 
 def names_a_set(text: str) -> bool:
     """Whether `text` can name a set: a drawn or published one, a place, or a hub id with `hf:` in front."""
-    return text in ALL_SETS or text in PUBLISHED or text.startswith("hf:") or Path(text).expanduser().exists()
+    return (
+        text in ALL_SETS
+        or text in PUBLISHED
+        or text.startswith("hf:")
+        or os.path.exists(Path(text).expanduser())
+    )
 
 
 def sample_id(set_name: str, picture: LabelledPicture) -> str:

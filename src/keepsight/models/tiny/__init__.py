@@ -9,6 +9,7 @@ Standard transformers classes throughout. The files lie in this package, the tow
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def tiny_directory(part: str = "") -> Path:
         KeepsightError: the package was installed without its weights.
     """
     directory = Path(__file__).parent / part
-    if part and not (directory / WEIGHTS).is_file():
+    if part and not os.path.isfile(directory / WEIGHTS):
         raise KeepsightError(
             f"the embedded model is not installed: {directory / WEIGHTS} is missing; reinstall"
         )

@@ -103,6 +103,7 @@ class _Reading:
     fault: str = ""
     silent: bool = False
     repaired: bool = False
+    refused: bool = False  # the model was to be held to the schema, and its server refused
 
 
 class VerdictJudge:
@@ -110,7 +111,8 @@ class VerdictJudge:
 
     Equal (question, answer, targets) are asked once. An empty answer is not asked: it is "unparsed", value 0. Tags:
     `cut` (a part of the answer was not shown), `repaired` (a second reply was needed), `split` (repeats differ),
-    `votes:CORRECT/INCORRECT/NONE` (if asked more than once), `no_reply`.
+    `votes:CORRECT/INCORRECT/NONE` (if asked more than once), `no_reply`, `schema_refused` (a server that was to hold
+    replies to `SCHEMA` does not).
 
     Args:
         model: any model; it is asked without a picture. One that takes a schema is held to `SCHEMA`.
@@ -219,6 +221,7 @@ class VerdictJudge:
         tags = {
             "cut": gone > 0,
             "repaired": any(reading.repaired for reading in readings),
+            "schema_refused": any(reading.refused for reading in readings),
             "split": 0 < right < len(given),
             votes.tag: votes.total > 1,
         }
@@ -264,11 +267,13 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _reading(reply: Output) -> _Reading:
     if reply.error is not None:
         return _Reading(None, fault=f"no reply: {reply.error}", silent=True)
+    refused = "schema_refused" in reply.usage
     try:
-        return _Reading(read_verdict(reply.text), reply.text)
+        return _Reading(read_verdict(reply.text), reply.text, refused=refused)
     except ValueError as error:
         ended = ", and was cut off at its greatest length" if reply.stop == "length" else ""
-        return _Reading(None, reply.text, f"{error}{ended}: {_short(reply.text) or '(empty)'}")
+        told = f"{error}{ended}: {_short(reply.text) or '(empty)'}"
+        return _Reading(None, reply.text, told, refused=refused)
 
 
 def _repair(prompt: str, reading: _Reading) -> str:
