@@ -13,7 +13,7 @@ pytestmark = pytest.mark.torch
 def test_every_finding_gets_its_number(tmp_path, monkeypatch):
     vlm_classifier.main(["--tiny", "--output_path", str(tmp_path)])
     rows = json.loads((tmp_path / "claims.json").read_text())
-    assert len({row["claim"] for row in rows}) == len(rows) == 17
+    assert len({row["claim"] for row in rows}) == len(rows) == 18
     for row in rows:
         assert "arXiv:2405.18415" in row["source"] and row["published"] and row["n"] > 0
         assert row["verdict"] in ("holds", "does_not_hold", "no_evidence")
