@@ -63,6 +63,10 @@ def test_repeats_by_judge_args(run, judge, runs):  # noqa: F811
             "judge 'label' asks no model; choose from llm, verdict",
         ),
         (("judge", "attack", "stub", "--judge", "llm", "--judge_args", "seed=1"), "asks as the paper did"),
+        (
+            ("judge", "attack", "stub", "--judge_args", "embedding.margin=1"),
+            "embedding.margin is the embedding judge's",
+        ),
         (("judge", "calibrate", "stub", "nothing.jsonl"), "nothing.jsonl cannot be read"),
         (("judge", "sample", "nowhere", "--to", "x.jsonl"), "is this a directory that keepsight wrote?"),
     ],

@@ -28,7 +28,7 @@ from keepsight.inference import Generate
 from keepsight.scoring.judges.label_match import LabelMatch
 from keepsight.scoring.metrics import accuracy, refused_share, unparsed_share
 from keepsight.scoring.taxonomy import Taxonomy
-from keepsight.types import Sample, Task, digest_of
+from keepsight.types import KeepsightError, Sample, Task, digest_of
 
 __all__ = ["PROMPT", "closed_world_prompt", "emt", "with_foreign_labels"]
 
@@ -68,10 +68,11 @@ def emt(
         remote_images: fetch pictures that rows give as http(s) addresses, under the rules of `data.remote`.
 
     Raises:
-        KeepsightError: an unknown set, or pictures that cannot be read.
+        KeepsightError: an unknown set, pictures that cannot be read, or a set with a single class.
     """
     chosen = _picture_set(pictures, path, RemotePictures() if remote_images else None)
     labels = tuple(label_text(label) for label in chosen.labels)
+    _require_choice(pictures if isinstance(pictures, (str, Path)) else chosen.name, path, labels)
     prompt = closed_world_prompt(chosen.noun, labels)
 
     def test() -> list[Sample]:
@@ -132,6 +133,16 @@ def _picture_set(
     if path is not None:
         return replace(read_set(path, remote=remote), name=name)
     return ALL_SETS[name] if name in ALL_SETS else read_set(name, remote=remote)
+
+
+def _require_choice(pictures: str | Path, path: str | Path | None, labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        where = f"{pictures} at {path}" if path is not None else pictures
+        held = f"one class ({labels[0]!r})" if labels else "no class"
+        raise KeepsightError(
+            f"emt:{where} holds {held}, and a question with a list of labels needs at least two to choose from; put the "
+            "pictures of each class into a folder of its own and give the folder above them"
+        )
 
 
 def _family(name: str) -> dict[str, tuple[str, ...]]:
