@@ -169,7 +169,7 @@ def test_a_label_is_as_near_as_the_nearest_of_its_forms():
 
 def test_a_capital_begins_a_label_and_changes_nothing_else():
     embedder = LetterCounts()
-    judge(EmbeddingJudge(embedder, ["sea LION", "dog"], ["{Label}"]), "x")
+    judge(EmbeddingJudge(embedder, ["sea LION", "dog"], ["{Label}"]), "x", truth="dog")
     assert {"Sea LION", "Dog"} < set(embedder.asked)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from keepsight.errors import UsageError
 from keepsight.scoring.answered import score_answered, version_of
 from keepsight.scoring.labels import LabelMatcher
 from keepsight.scoring.truth import true_labels
@@ -126,14 +127,12 @@ class EmbeddingJudge:
 
 
 def _forms(phrase: str | Sequence[str]) -> tuple[str, ...]:
-    """The different forms. Raises KeepsightError for one that would make all labels look alike."""
+    """The different forms. Raises UsageError for one that would make all labels look alike."""
     forms = tuple(dict.fromkeys([phrase] if isinstance(phrase, str) else phrase))
     if bare := [form for form in forms if "{label}" not in form and "{Label}" not in form]:
-        raise KeepsightError(
-            f"the phrase {bare[0]!r} does not contain {{label}}, so all labels would look alike"
-        )
+        raise UsageError(f"the phrase {bare[0]!r} does not contain {{label}}, so all labels would look alike")
     if not forms:
-        raise KeepsightError("no phrase given; the embedding judge needs at least one, such as {label}")
+        raise UsageError("no phrase given; the embedding judge needs at least one, such as {label}")
     return forms
 
 
