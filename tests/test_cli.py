@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from keepsight import Output, cli, verbs
+from keepsight.cli import command_of
 from keepsight.console import gate_lines
 from keepsight.gating import Gate, Gated
 from keepsight.refs import checkpoint_refs, row_names
@@ -688,6 +690,22 @@ def test_judges_are_loaded_once_and_only_when_asked_for(folder, monkeypatch):
 def test_other_tasks_keep_their_own_scorers(tmp_path):
     matrix = verbs.evaluate_tasks(FakeVLM(), [make_task()], tmp_path, judges=["label"])
     assert set(matrix["fake", "emt:pets"].records[0].scores) == {"exact"}
+
+
+def test_only_the_verb_that_is_named_makes_its_options(run, monkeypatch):
+    made = []
+    monkeypatch.setattr(cli, "command_of", lambda name: made.append(name) or command_of(name))
+    code, out, _ = run("--help")
+    assert code == 0 and made == []
+    first_lines = [re.split(" {2,}", line.strip()) for line in out.partition("Commands:\n")[2].splitlines()]
+    whole = {name: command_of(name).get_short_help_str(limit=100) for name in cli.VERBS}
+    assert dict(first_lines) == whole
+    assert run("ls", "methods")[0] == 0 and made == ["ls"]
+
+
+def test_a_verb_written_wrongly_is_guessed(run):
+    code, _, err = run("aduit")
+    assert code == 2 and "Did you mean 'audit'?" in err
 
 
 def test_help_names_every_verb_and_is_quick():

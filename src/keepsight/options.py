@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how their text is read. Names are those of lm-eval and lmms-eval."""
+"""Options and exit codes that several verbs share, and how text is read. Names are those of lm-eval and lmms-eval."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "FAILED",
+    "GATE_FAILED",
+    "INTERRUPTED",
     "JUDGES",
     "OUT",
+    "PARTIAL",
+    "USAGE",
     "BatchSize",
     "Device",
     "DryRun",
@@ -90,6 +95,13 @@ PrintPrompts = Annotated[
     int, typer.Option("--print_prompts", help="Show the first N prompts as the model sees them.")
 ]
 LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm-eval's sake: always on.")]
+
+# exit codes
+FAILED = 1
+USAGE = 2
+PARTIAL = 3
+GATE_FAILED = 4
+INTERRUPTED = 130
 
 OUT = Path("keepsight-out")
 JUDGES = "label,embedding,taxonomy"

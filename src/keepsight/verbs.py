@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "evaluate_tasks",
     "fine_tune",
+    "load_models",
     "plan",
     "rendered_prompts",
     "rescore",
@@ -96,7 +97,7 @@ def audit(
     ranks = join(cpu=device == "cpu") if ranks is None else ranks
     refs = checkpoint_refs(refs)
     rows = row_names(refs)
-    models = _load_all(refs, device, dtype, model_args)
+    models = load_models(refs, device, dtype, model_args)
     store = Store(output_path)
     asked = Judges(judges, llm_judge, embedder, judge_args)
     chosen = _prepared(tasks, task_args, gen_kwargs, asked, store)
@@ -143,7 +144,7 @@ def evaluate_tasks(
     """
     require_place(Path(output_path))
     ranks = join(cpu=device == "cpu") if ranks is None else ranks
-    models = _load_all([ref], device, dtype, model_args)
+    models = load_models([ref], device, dtype, model_args)
     store = Store(output_path)
     return evaluate_all(
         models,
@@ -188,7 +189,7 @@ def plan(
 ) -> list[Planned]:
     """How much an audit would ask now; arguments as for `audit`. No weights are loaded and nothing is written."""
     refs = checkpoint_refs(refs)
-    models = _load_all(refs, device, dtype, model_args)
+    models = load_models(refs, device, dtype, model_args)
     store = Store(output_path)
     planned = []
     for task in [_asked_with(_task(task, task_args), gen_kwargs or {}) for task in tasks]:
@@ -227,7 +228,7 @@ def rendered_prompts(
     """The first `n` prompts of every task, through the model's chat template if it has one."""
     from keepsight.models.prompts import render
 
-    (model,) = _load_all([ref], device, dtype, model_args)
+    (model,) = load_models([ref], device, dtype, model_args)
     samples = [sample for task in tasks for sample in select(_task(task, task_args).test(), limit)[:n]]
     if not hasattr(model, "processor"):
         return [sample.prompt for sample in samples]
@@ -455,7 +456,7 @@ def _require_rows(data: str) -> None:
         )
 
 
-def _load_all(
+def load_models(
     refs: Sequence[Any], device: str | None, dtype: str | None, model_args: Mapping[str, Any] | None
 ) -> list[VLM]:
     """The models; `device` and `dtype` may also stand among the model's arguments, where lm-eval's users put them."""

@@ -341,7 +341,7 @@ class TestJsonLines:
 
 class TestPublished:
     def test_label_lists(self):
-        assert [len(about.labels) for about in PUBLISHED.values()] == [10, 10, 100, 0]
+        assert [len(about.labels) for about in PUBLISHED.values()] == [10, 10, 100, 0, 0, 0, 0, 0]
         hundred = PUBLISHED["cifar100"].labels
         assert sorted(hundred) == list(hundred) and (hundred[0], hundred[-1]) == ("apple", "worm")
         assert "aquarium fish" in hundred and not any("_" in name for name in hundred)
@@ -349,7 +349,7 @@ class TestPublished:
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_without_a_path_it_says_what_to_give(self, name):
         with pytest.raises(
-            KeepsightError, match=f"emt:{name}: .* does not come with the package; give path="
+            KeepsightError, match=f"set {name}: .* does not come with the package; give path="
         ):
             published_set(name, None)
 

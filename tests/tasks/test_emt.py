@@ -8,6 +8,7 @@ from keepsight.data.drawn import SETS
 from keepsight.data.labelled import LabelledImage
 from keepsight.data.published import PUBLISHED
 from keepsight.errors import UsageError
+from keepsight.tasks.classification import closed_world
 from keepsight.tasks.emt import closed_world_prompt, emt, with_foreign_labels
 from keepsight.types import KeepsightError, Output
 from tests.data.test_readers import folder, parquet, rows
@@ -47,9 +48,11 @@ def test_the_first_samples_of_a_folder_are_of_several_classes(tmp_path):
 
 def test_a_folder_with_one_class_is_refused_by_name(tmp_path):
     lonely = folder(tmp_path / "pets", classes=("cat",))
-    told = rf"emt:{lonely} holds one class \('cat'\).*give the folder above"
+    told = rf"{lonely} holds one class \('cat'\).*give the folder above"
     with pytest.raises(KeepsightError, match=told):
         emt(lonely)
+    with pytest.raises(KeepsightError, match=told):
+        closed_world(lonely)
 
 
 @pytest.mark.parametrize("arguments", [{"n": 0}, {"n": -1}, {"n": "x"}, {"share": 0}, {"share": "x"}])
@@ -136,7 +139,7 @@ def test_notes_of_the_reader_reach_the_description(tmp_path):
 def test_impossible_requests():
     with pytest.raises(KeepsightError, match=r"both n=3 and share=0\.5"):
         emt("digits", n=3, share=0.5).test()
-    with pytest.raises(KeepsightError, match="emt:cifar10: CIFAR-10 does not come with the package"):
+    with pytest.raises(KeepsightError, match="set cifar10: CIFAR-10 does not come with the package"):
         emt("cifar10")
     with pytest.raises(KeepsightError, match="no file or folder nothing-here"):
         emt("nothing-here")
