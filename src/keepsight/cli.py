@@ -28,6 +28,7 @@ from keepsight.options import (
     JUDGES,
     OUT,
     PARTIAL,
+    USAGE,
     BatchSize,
     Device,
     DryRun,
@@ -50,6 +51,7 @@ from keepsight.options import (
     error_limit,
     listed,
     lm_eval_model,
+    one_model,
     pairs_of,
     settings_of,
 )
@@ -209,13 +211,15 @@ def audit(
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory, api:MODEL@BASE_URL."
-        ),
-    ],
     tasks: Tasks,
+    ref: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory, api:MODEL@BASE_URL.",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The same, as lm-eval names it.")] = None,
     output_path: OutputPath = OUT,
     judges: Judges = JUDGES,
     llm_judge: LLMJudge = None,
@@ -239,7 +243,7 @@ def evaluate(
     from keepsight import verbs
     from keepsight.console import figures_table, progress_bar, repeat_lines, resumable
 
-    ref, model_args = lm_eval_model(model, model_args)
+    ref, model_args = lm_eval_model(one_model(ref, model), model_args)
     settings = settings_of(
         tasks,
         judges,
@@ -456,14 +460,14 @@ def demo(
     from keepsight.console import claim_lines, progress_bar, resumable, summary_lines
     from keepsight.data.drawn import ALL_SETS
     from keepsight.demo import audit_demo, tune_demo
+    from keepsight.errors import UsageError
     from keepsight.report.claims import read_claims
     from keepsight.tune.progress import console_progress
-    from keepsight.types import KeepsightError
 
     # Two threads gain so small a model little, and lose much where the cores are shared.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if tuned not in ALL_SETS:
-        raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
+        raise UsageError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
     with resumable(), console_progress() as learning:
         tune_demo(output_path, tuned=tuned, progress=learning)
     with resumable(), progress_bar() as progress:
@@ -708,7 +712,7 @@ def main() -> None:
             raise KeepsightError(f"only {shared} run in several processes; start this one without a launcher")
         app()
     except Exception as error:
-        from keepsight.errors import KeepsightError, redacted
+        from keepsight.errors import KeepsightError, UsageError, redacted
 
         if os.environ.get("KEEPSIGHT_TRACEBACK"):
             raise
@@ -716,7 +720,7 @@ def main() -> None:
         text = redacted(" ".join(str(error).split()))
         hint = "" if known else " (KEEPSIGHT_TRACEBACK=1 shows where)"
         _warn(f"{text if known else f'{type(error).__name__}: {text}'}{hint}")
-        sys.exit(FAILED)
+        sys.exit(USAGE if isinstance(error, UsageError) else FAILED)
 
 
 def _say(line: str, *, err: bool = False) -> None:

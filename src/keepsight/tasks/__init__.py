@@ -15,6 +15,7 @@ from typing import Any
 
 from keepsight.data.drawn import ALL_SETS
 from keepsight.data.published import PUBLISHED
+from keepsight.errors import UsageError
 from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.emt import emt
 from keepsight.tasks.picture_sets import names_a_set
@@ -71,7 +72,8 @@ def get(name: str, **arguments: Any) -> Task:
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
-        KeepsightError: an unknown name (with the nearest ones) or an argument that the builder does not take.
+        KeepsightError: an unknown name (with the nearest ones).
+        UsageError: an argument that the builder does not take.
     """
     if name in TASKS:
         return _built(name, TASKS[name], (), arguments)
@@ -98,7 +100,7 @@ def _built(
         signature.bind(*given, **arguments)
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[len(given) :]) or "no arguments"
-        raise KeepsightError(f"task {name}: {error}; it takes {takes}") from error
+        raise UsageError(f"task {name}: {error}; it takes {takes}") from error
     task = builder(*given, **arguments)
     if not isinstance(task, Task):
         raise KeepsightError(
