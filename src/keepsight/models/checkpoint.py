@@ -112,7 +112,9 @@ class Checkpoint:
 
     def shapes(self) -> dict[str, Shape | None]:
         """The shapes of `tensors()`, of which none is read. Raises KeepsightError for a damaged file."""
-        files = [self.directory / name for name in (PROJECTOR, ADAPTER) if (self.directory / name).is_file()]
+        files = [
+            self.directory / name for name in (PROJECTOR, ADAPTER) if os.path.isfile(self.directory / name)
+        ]
         return {key.removeprefix(_PEFT): shape for file in files for key, shape in read_shapes(file).items()}
 
 
