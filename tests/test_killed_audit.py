@@ -45,14 +45,14 @@ class Judge:
     def __call__(self, request) -> Reply:
         question, life = text_of(request), self.life
         self.tries[question] = self.tries.get(question, 0) + 1
-        random = Random(question)
-        if self.tries[question] == 1 and random.random() < 0.6:
-            return random.choice(FAULTS)
+        fault, verdict = Random(f"fault/{question}"), Random(f"verdict/{question}")  # whatever try it is
+        if self.tries[question] == 1 and fault.random() < 0.6:
+            return fault.choice(FAULTS)
         self.paid.append(question)
         self.left -= 1
         self.silent = self.left < 0
-        verdict = random.choice(("correct", "incorrect"))
-        reply = chat(json.dumps({"reason": "compared", "verdict": verdict}))
+        told = {"reason": "compared", "verdict": verdict.choice(("correct", "incorrect"))}
+        reply = chat(json.dumps(told))
         return replace(reply, when=lambda: self.life != life) if self.silent else reply
 
 
