@@ -11,16 +11,20 @@ from benchmarks import (
     audit_again,
     audit_batched,
     bootstrap,
+    guidance_cost,
     harness_overhead,
     help_start,
     import_time,
     judge_refill,
+    label_scoring,
+    label_scoring_kv,
+    probe_solver,
 )
 from benchmarks.record import Record
 
 __all__ = ["BENCHMARKS", "Record"]
 
-# name -> function of the ref of the model to measure with (only the audits ask a model)
+# name -> function of the ref of the model to measure with (only the audits and the probe ask a model)
 BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "help_start": help_start.measure,
     "bootstrap": bootstrap.measure,
@@ -29,4 +33,8 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "judge_refill": judge_refill.measure,
     "harness_overhead": harness_overhead.measure,
     "import_time": import_time.measure,
+    "label_scoring": label_scoring.measure,
+    "label_scoring_kv": label_scoring_kv.measure,
+    "guidance_cost": guidance_cost.measure,
+    "probe_solver": probe_solver.measure,
 }

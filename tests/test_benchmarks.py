@@ -13,10 +13,14 @@ from benchmarks import (
     audit_batched,
     bootstrap,
     checkpoints,
+    guidance_cost,
     harness_overhead,
     help_start,
     import_time,
     judge_refill,
+    label_scoring,
+    label_scoring_kv,
+    probe_solver,
 )
 from keepsight.data.drawn import SETS
 
@@ -68,6 +72,14 @@ def test_start_and_bootstrap(monkeypatch):
         assert record.ratio > 0 and record.n in (1, 30, 300)
 
 
+def test_ranking_of_labels(monkeypatch):
+    """Both ways give the same log-probabilities, or the benchmark itself stops."""
+    monkeypatch.setattr(guidance_cost, "RUNS", 1)
+    for record in (label_scoring.measure("tiny", 12, 60), label_scoring_kv.measure("tiny", 12, 60)):
+        assert record.ratio > 1 and record.n == 12
+    assert guidance_cost.measure("tiny", 8).ratio > 0
+
+
 def test_a_judge_behind_a_server(monkeypatch):
     monkeypatch.setattr(judge_refill, "QUESTIONS", 20)
     record = judge_refill.measure()
@@ -85,3 +97,12 @@ def test_both_audits_on_a_random_model(tiny_llava, monkeypatch):
     batched, again = audit_batched.measure(ref), audit_again.measure(ref)
     assert batched.n == again.n == 4 * 2 * 2
     assert "all the same" in batched.detail and "0 model calls" in again.detail
+
+
+@pytest.mark.torch
+def test_two_ways_to_train_a_probe(tiny_llava, monkeypatch):
+    monkeypatch.setattr(probe_solver, "DRAWN", {"letters": SETS["letters"]})
+    for name, value in {"TRAIN": 40, "VALIDATION": 10, "TEST": 10, "REPEATS": 1, "EPOCHS": 2}.items():
+        monkeypatch.setattr(probe_solver, name, value)
+    record = probe_solver.measure(f"hf:{tiny_llava}")
+    assert record.n == 2 and record.ratio > 0 and "for 40 pictures" in record.detail

@@ -65,13 +65,21 @@ def test_repeats_by_judge_args(run, judge, runs):  # noqa: F811
             "judge 'label' asks no model; choose from llm, verdict",
         ),
         (("judge", "attack", "stub", "--judge", "llm", "--judge_args", "seed=1"), "asks as the paper did"),
+        (
+            ("judge", "attack", "stub", "--judge_args", "embedding.margin=1"),
+            "embedding.margin is the embedding judge's",
+        ),
         (("judge", "calibrate", "stub", "nothing.jsonl"), "nothing.jsonl cannot be read"),
         (("judge", "sample", "nowhere", "--to", "x.jsonl"), "is this a directory that keepsight wrote?"),
     ],
 )
 def test_faults_are_one_line(run, runs, args, told):  # noqa: F811
     code, _, err = run(*(runs[0] if part == "RUN" else part for part in args))
-    assert code == 1 and told in err and len(err.splitlines()) == 1
+    assert (
+        code == (1 if "nothing.jsonl" in args or "nowhere" in args else 2)
+        and told in err
+        and len(err.splitlines()) == 1
+    )
 
 
 def test_attack_reports_shares_and_asks_once(run, judge, tmp_path):  # noqa: F811

@@ -20,10 +20,11 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the roof down: a room imports from lower lines only. A room is a folder or a file right below keepsight/.
 LAYERS = [
     ["cli"],
-    ["cli_judge"],
-    ["console", "demo", "doctor", "options"],
+    ["cli_diagnose", "cli_judge"],
+    ["console", "demo", "doctor"],
+    ["explaining", "options"],
     ["verbs", "shelves", "judge_checks", "gating"],
-    ["refs", "judging"],
+    ["refs", "judging", "building"],
     ["report", "exchange"],
     ["diagnose"],  # asks, trains and compares
     ["tune"],
@@ -147,6 +148,8 @@ LIGHT = (
     "keepsight.report",
     "keepsight.verbs",
     "keepsight.console",
+    "keepsight.diagnose",
+    "keepsight.explaining",
     "keepsight.gating",
     "keepsight.exchange",
     "keepsight.tasks",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keepsight.exchange import export, import_logs
+    from keepsight.explaining import explain
     from keepsight.gating import gate
     from keepsight.inference import Generate
     from keepsight.judge_checks import attack_judge, calibrate_judge
@@ -54,6 +55,7 @@ __all__ = [
     "calibrate_judge",
     "compare",
     "evaluate_tasks",
+    "explain",
     "export",
     "fine_tune",
     "gate",
@@ -66,6 +68,7 @@ __all__ = [
 
 _HOMES = {
     "keepsight.exchange": ["export", "import_logs"],
+    "keepsight.explaining": ["explain"],
     "keepsight.gating": ["gate"],
     "keepsight.inference": ["Generate"],
     "keepsight.judge_checks": ["attack_judge", "calibrate_judge"],

@@ -17,7 +17,10 @@ from keepsight.options import OUT, PARTIAL, JudgeArgs, pairs_of
 __all__ = ["judge_app"]
 
 judge_app = typer.Typer(
-    help="Attack or calibrate a judge that asks a model.", rich_markup_mode=None, no_args_is_help=True
+    help="Attack or calibrate a judge that asks a model.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
 )
 
 Ref = Annotated[str, typer.Argument(help="The model that the judge asks: tiny, hf:PATH-OR-HUB-ID, ...")]

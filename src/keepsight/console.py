@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from textwrap import shorten, wrap
 from typing import TYPE_CHECKING
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -15,6 +16,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from keepsight.options import INTERRUPTED
 from keepsight.ranks import launched
 from keepsight.report.wording import (
     MISSING,
@@ -30,6 +32,7 @@ from keepsight.report.wording import (
 
 if TYPE_CHECKING:
     from keepsight.evaluate import Progress
+    from keepsight.explaining import PlannedQuestion
     from keepsight.gating import Gate, Gated
     from keepsight.judge_checks import Calibrated
     from keepsight.report.claims import Claim
@@ -50,7 +53,9 @@ __all__ = [
     "plan_table",
     "price_line",
     "progress_bar",
+    "questions_table",
     "repeat_lines",
+    "resumable",
     "scorers_table",
     "summary_lines",
 ]
@@ -68,6 +73,16 @@ def claim_lines(claims: Sequence[Claim], width: int) -> list[str]:
         for text, indent in ((claim.claim, "- "), (found, "  ")):
             lines += wrap(text, max(width, 20), initial_indent=indent, subsequent_indent="  ")
     return lines
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """An interrupt says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("keepsight: interrupted; run the same command again to go on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -144,6 +159,16 @@ def plan_table(plan: Sequence[Planned]) -> Table:
     known = [cell.seconds for cell in plan if cell.seconds is not None]
     total = _duration(sum(known)) if len(known) == len(plan) else "unknown"
     table.add_row("all", "", count(sum(c.asked for c in plan)), count(sum(c.total for c in plan)), total)
+    return table
+
+
+def questions_table(plan: Sequence[PlannedQuestion]) -> Table:
+    """What a diagnosis would do, question by question."""
+    table = _table("question", "what it does", "requests", "trains", names=2)
+    for each in plan:
+        requests = "unknown" if each.requests is None else count(each.requests)
+        cells = (each.question, each.work, requests, "yes" if each.trains else "no")
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

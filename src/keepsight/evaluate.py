@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from keepsight.errors import redacted
+from keepsight.errors import UsageError, redacted
 from keepsight.ranks import ALONE, RankFailed, RankLost, Ranks, deal
 from keepsight.scoring.forgetting import forgetting
 from keepsight.scoring.metrics import mean_score
@@ -63,7 +63,8 @@ def select(samples: Sequence[Sample], limit: Limit) -> list[Sample]:
             first part; "10-20" for the tenth to the twentieth, counted from 1, both included.
 
     Raises:
-        KeepsightError: the limit is none of these, or names no sample.
+        UsageError: the limit is none of these.
+        KeepsightError: it names no sample.
     """
     chosen = list(samples)[_slice(limit, len(samples))]
     if not chosen:
@@ -87,7 +88,7 @@ def _slice(limit: Limit, n: int) -> slice:
         return slice(math.ceil(n * limit))
     elif isinstance(limit, int) and limit >= 1 and limit is not True:
         return slice(limit)
-    raise KeepsightError(f"limit {limit!r} is not a number (10), a share (0.1) or a range (10-20)")
+    raise UsageError(f"limit {limit!r} is not a number (10), a share (0.1) or a range (10-20)")
 
 
 def evaluate(
@@ -134,7 +135,10 @@ class _Questions:
 
     @classmethod
     def of(cls, task: Task, limit: Limit) -> _Questions:
-        samples = tuple(select(task.test(), limit))
+        there = task.test()
+        if not there:
+            raise KeepsightError(f"task {task.name} has no samples; there is nothing to ask")
+        samples = tuple(select(there, limit))
         seen: set[str] = set()
         for sample in samples:
             if sample.id in seen:

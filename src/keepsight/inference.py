@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from io import BytesIO
+from typing import Any, Literal
 
-from keepsight.types import VLM, KeepsightError, Output, RanksChoices, Sample
+from keepsight.types import VLM, KeepsightError, Media, Output, RanksChoices, Sample
 
-__all__ = ["Generate", "RankChoices"]
+__all__ = ["Generate", "Guidance", "RankChoices", "guided"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,68 @@ class Generate:
         )
 
 
+Context = Literal["no_image", "blank_image", "mean"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance of a ranking: t log p(choice | picture, prompt) + (1 - t) log p(choice | context).
+
+    Source: Zhang et al., "Why are Visually-Grounded Language Models Bad at Image Classification?" (arXiv:2405.18415),
+    section 3.1. The paper writes probabilities; its code, like this, takes their logarithms. `t` = 1 is no guidance,
+    0 ignores the picture. Choose `t` on other samples than those a figure rests on.
+
+    The context is the prompt without its pictures (`no_image`, the paper's formula), the prompt with grey pictures
+    (`blank_image`), or what the choices get on average over other pictures (`mean`, the paper's code, which averages over
+    the test pictures themselves): then `mean` holds `(choice, log-probability)` pairs.
+    """
+
+    t: float
+    context: Context = "no_image"
+    mean: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.t):
+            raise KeepsightError(f"t is {self.t}; give a finite number (1 is no guidance)")
+        if self.context not in ("no_image", "blank_image", "mean"):
+            raise KeepsightError(f"context is {self.context!r}; give no_image, blank_image or mean")
+        if (self.context == "mean") != bool(self.mean):
+            raise KeepsightError(
+                'guidance against the mean needs the choices\' means, and no other context takes them; give context="mean" '
+                "and mean=((choice, log-probability), ...)"
+            )
+
+    def unasked(self, sample: Sample) -> Sample:
+        """The sample with nothing to see: what the context's log-probabilities are asked with."""
+        if self.context == "blank_image":
+            return replace(sample, media=(_grey_picture(),) * len(sample.media))
+        return replace(sample, media=(), prompt=sample.prompt.replace(_MARK, "").strip())
+
+
+_MARK = "<image>"  # where a picture stands in a prompt
+
+
+@cache
+def _grey_picture() -> Media:
+    """The same for every sample, so that one question serves all samples that share their choices."""
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.new("RGB", (336, 336), (127, 127, 127)).save(buffer, "PNG")
+    return Media(data=buffer.getvalue())
+
+
 @dataclass(frozen=True)
 class RankChoices:
     """Asks for log p(choice | prompt, pictures) of every choice; the answer's text is the likeliest choice.
 
     With reduction "sum" the choice's tokens are added up; "mean" divides by their number, which favours long labels
-    less against short ones. Of equally likely choices the first wins.
+    less against short ones. Of equally likely choices the first wins. With `guidance` an Output's `choice_logprobs` are
+    the guided values, which are no log-probabilities any more.
     """
 
     reduction: str = "sum"
+    guidance: Guidance | None = None
 
     def __post_init__(self) -> None:
         if self.reduction not in ("sum", "mean"):
@@ -79,7 +134,8 @@ class RankChoices:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Enters a run's identity."""
-        return {"kind": "rank_choices", "reduction": self.reduction}
+        plain = {"kind": "rank_choices", "reduction": self.reduction}
+        return plain if self.guidance is None else {**plain, "guidance": asdict(self.guidance)}
 
     def __call__(
         self, model: VLM, samples: Sequence[Sample], *, batch_size: int | None = None
@@ -96,10 +152,50 @@ class RankChoices:
             if not sample.choices:
                 yield index, Output(text="", error=f"sample {sample.id} has no choices to rank")
         asked = [samples[index] for index in askable]
+        contexts = _Contexts(model, self)
         for at, logprobs in model.choice_logprobs(asked, reduction=self.reduction, batch_size=batch_size):
-            if any(math.isnan(logprob) for logprob in logprobs):
-                reason = "the model gave no log-probabilities (unreadable picture or prompt, or nan logits)"
-                yield askable[at], Output(text="", error=reason)
-                continue
-            best = max(range(len(logprobs)), key=logprobs.__getitem__)
-            yield askable[at], Output(text=asked[at].choices[best], choice_logprobs=logprobs)
+            yield askable[at], _best(asked[at], contexts.guided(asked[at], logprobs))
+
+
+class _Contexts:
+    """What choices are worth without the picture, asked once per prompt and choices."""
+
+    def __init__(self, model: RanksChoices, inference: RankChoices) -> None:
+        self._model = model
+        self._inference = inference
+        self._known: dict[tuple[str, tuple[str, ...], int], tuple[float, ...]] = {}
+
+    def guided(self, sample: Sample, logprobs: tuple[float, ...]) -> tuple[float, ...]:
+        guidance = self._inference.guidance
+        if guidance is None:
+            return logprobs
+        return guided(logprobs, self._without_picture(guidance, sample), guidance.t)
+
+    def _without_picture(self, guidance: Guidance, sample: Sample) -> tuple[float, ...]:
+        if guidance.context == "mean":
+            means = dict(guidance.mean)
+            if missing := [choice for choice in sample.choices if choice not in means]:
+                raise KeepsightError(
+                    f"sample {sample.id}: no mean log-probability of {missing[0]!r} is given"
+                )
+            return tuple(means[choice] for choice in sample.choices)
+        key = sample.prompt, sample.choices, len(sample.media)
+        if key not in self._known:
+            asked = self._model.choice_logprobs(
+                [guidance.unasked(sample)], reduction=self._inference.reduction
+            )
+            ((_, self._known[key]),) = asked
+        return self._known[key]
+
+
+def guided(conditional: Sequence[float], context: Sequence[float], t: float) -> tuple[float, ...]:
+    """`Guidance`'s formula, one value per choice."""
+    return tuple(t * one + (1 - t) * other for one, other in zip(conditional, context, strict=True))
+
+
+def _best(sample: Sample, values: tuple[float, ...]) -> Output:
+    if any(math.isnan(value) for value in values):
+        reason = "the model gave no log-probabilities (unreadable picture or prompt, or nan logits)"
+        return Output(text="", error=reason)
+    best = max(range(len(values)), key=values.__getitem__)
+    return Output(text=sample.choices[best], choice_logprobs=values)

@@ -1,4 +1,4 @@
-"""What there is by name: tasks, sets, models, methods, envs, judges."""
+"""What there is by name: tasks, sets, models, methods, envs, judges, questions."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def _methods() -> list[tuple[str, str]]:
     return list(TRAINED_PARTS.items())
 
 
+def _questions() -> list[tuple[str, str]]:
+    """What `keepsight diagnose --questions` takes."""
+    from keepsight.diagnose.about import question_titles
+
+    return list(question_titles().items())
+
+
 # shelf -> the function that gives (name, description) of everything on it
 SHELVES: Mapping[str, Callable[[], list[tuple[str, str]]]] = {
     "tasks": _tasks,
@@ -48,4 +55,5 @@ SHELVES: Mapping[str, Callable[[], list[tuple[str, str]]]] = {
     "methods": _methods,
     "envs": list,
     "judges": lambda: list(JUDGES.items()),
+    "questions": _questions,
 }

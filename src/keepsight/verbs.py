@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keepsight.errors import UsageError
 from keepsight.evaluate import Limit, Progress, evaluate_all, select, unanswered
 from keepsight.evaluate import audit as audit_models
 from keepsight.evaluate import rescore as rescore_run
@@ -34,6 +35,7 @@ __all__ = [
     "compare",
     "evaluate_tasks",
     "fine_tune",
+    "load_models",
     "plan",
     "rendered_prompts",
     "rescore",
@@ -78,7 +80,8 @@ def audit(
         task_args: for every named task, e.g. `{"split": "train", "share": 0.2}`.
         judges: scorers of a classification task: label, embedding, taxonomy, llm, verdict.
         llm_judge: the model that llm and verdict ask; giving one and naming neither adds llm.
-        judge_args: settings of the verdict judge, e.g. `{"repeats": 3, "temperature": 0.7}`.
+        judge_args: settings of the verdict judge, e.g. `{"repeats": 3, "temperature": 0.7}`, and of the embedding
+            judge, e.g. `{"embedding.margin": 0.1}`.
         embedder: the text embedder of the embedding judge.
         limit, batch_size, fail_on_error, progress: as for `keepsight.evaluate.evaluate_all`.
         device, dtype, model_args: as for `keepsight.models.load`.
@@ -95,7 +98,7 @@ def audit(
     ranks = join(cpu=device == "cpu") if ranks is None else ranks
     refs = checkpoint_refs(refs)
     rows = row_names(refs)
-    models = _load_all(refs, device, dtype, model_args)
+    models = load_models(refs, device, dtype, model_args)
     store = Store(output_path)
     asked = Judges(judges, llm_judge, embedder, judge_args)
     chosen = _prepared(tasks, task_args, gen_kwargs, asked, store)
@@ -142,7 +145,7 @@ def evaluate_tasks(
     """
     require_place(Path(output_path))
     ranks = join(cpu=device == "cpu") if ranks is None else ranks
-    models = _load_all([ref], device, dtype, model_args)
+    models = load_models([ref], device, dtype, model_args)
     store = Store(output_path)
     return evaluate_all(
         models,
@@ -187,7 +190,7 @@ def plan(
 ) -> list[Planned]:
     """How much an audit would ask now; arguments as for `audit`. No weights are loaded and nothing is written."""
     refs = checkpoint_refs(refs)
-    models = _load_all(refs, device, dtype, model_args)
+    models = load_models(refs, device, dtype, model_args)
     store = Store(output_path)
     planned = []
     for task in [_asked_with(_task(task, task_args), gen_kwargs or {}) for task in tasks]:
@@ -226,7 +229,7 @@ def rendered_prompts(
     """The first `n` prompts of every task, through the model's chat template if it has one."""
     from keepsight.models.prompts import render
 
-    (model,) = _load_all([ref], device, dtype, model_args)
+    (model,) = load_models([ref], device, dtype, model_args)
     samples = [sample for task in tasks for sample in select(_task(task, task_args).test(), limit)[:n]]
     if not hasattr(model, "processor"):
         return [sample.prompt for sample in samples]
@@ -379,11 +382,17 @@ def fine_tune(
 
     Raises:
         KeepsightError: unreadable data, or a setting that makes no sense.
+        UsageError: a limit without tasks to audit.
     """
     from keepsight import models
     from keepsight.tune.left_out import usable_samples
     from keepsight.tune.sft import SFTConfig, sft
 
+    if limit is not None and not tasks:
+        raise UsageError(
+            "limit is of the audits, and no tasks to audit are given; name some (--tasks), or leave limit out: "
+            "all rows of data are learnt"
+        )
     require_place(Path(output_path))
     model = models.load(ref, device=device, dtype=dtype)
     if not isinstance(model, models.HFModel):
@@ -448,7 +457,7 @@ def _require_rows(data: str) -> None:
         )
 
 
-def _load_all(
+def load_models(
     refs: Sequence[Any], device: str | None, dtype: str | None, model_args: Mapping[str, Any] | None
 ) -> list[VLM]:
     """The models; `device` and `dtype` may also stand among the model's arguments, where lm-eval's users put them."""
@@ -459,7 +468,7 @@ def _load_all(
     loaded = [models.load(ref, **{**arguments, **given}) for ref in refs]
     idle = sorted(set(model_args or {}) & models.api.served_arguments())
     if idle and not any(isinstance(model, models.ServedModel) for model in loaded):
-        raise KeepsightError(
+        raise UsageError(
             f"model argument {idle[0]} is for served models, and there is none (api:MODEL@BASE_URL)"
         )
     for model in loaded:
@@ -495,7 +504,7 @@ def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
     known: set[str] = {field.name for field in fields(infer)} if is_dataclass(infer) else set()
     if unknown := sorted(set(gen_kwargs) - known):
         choice = ", ".join(sorted(known)) or "nothing"
-        raise KeepsightError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")
+        raise UsageError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")
     return replace(task, infer=replace(infer, **gen_kwargs))  # type: ignore[type-var]
 
 
@@ -513,7 +522,7 @@ def _tuned_on(
     mapping = dict.fromkeys(rows[1:], given) if isinstance(given, str) else dict(given)
     mapping = {row: called.get(col, col) for row, col in mapping.items()}
     if missing := [col for col in mapping.values() if col not in names]:
-        raise KeepsightError(
+        raise UsageError(
             f"tuned_on names {missing[0]!r}, which is not audited; choose from {', '.join(names)}"
         )
     if wrong := [row for row in mapping if row not in rows]:

@@ -16,6 +16,7 @@ from keepsight.scoring import statistics
 from keepsight.scoring.statistics import (
     agreeing,
     bootstrap_mean,
+    bootstrap_ratio,
     clopper_pearson,
     holm,
     holm_levels,
@@ -525,3 +526,41 @@ def test_holm_levels_of_a_known_example():
 
 def test_importing_the_statistics_is_light():
     assert "scipy" not in vars(statistics)
+
+
+class TestBootstrapRatio:
+    def test_a_ratio_of_sums_and_its_interval(self):
+        rng = random.Random(1)
+        below = [float(rng.random() < 0.3) for _ in range(400)]
+        above = [float(rng.random() < 0.6) for _ in range(400)]
+        ratio, low, high = bootstrap_ratio(above, below)
+        assert ratio == sum(above) / sum(below) and low < ratio < high and low > 1.4 and high < 2.8
+
+    def test_it_covers_the_truth_about_as_often_as_it_says(self):
+        inside = 0
+        for seed in range(50):
+            rng = random.Random(seed)
+            below = [float(rng.random() < 0.3) for _ in range(200)]
+            above = [float(rng.random() < 0.6) for _ in range(200)]
+            _, low, high = bootstrap_ratio(above, below, n_resamples=1000)
+            inside += low <= 2.0 <= high
+        assert 43 <= inside <= 50
+
+    def test_nothing_below(self):
+        assert all(map(math.isnan, bootstrap_ratio([1.0, 0.0], [0.0, 0.0])))
+        assert all(map(math.isnan, bootstrap_ratio([], [])))
+
+    def test_too_little_below_has_no_upper_end(self):
+        ratio, low, high = bootstrap_ratio([1.0] * 20, [1.0, *[0.0] * 19])
+        assert (ratio, high) == (20.0, math.inf) and low < 20
+
+    def test_whole_clusters_are_drawn(self):
+        above, below = [1.0, 0.0] * 50, [0.0, 1.0, 1.0, 1.0] * 25
+        clusters = [i // 4 for i in range(100)]
+        _, low, high = bootstrap_ratio(above, below, clusters)
+        assert low == high == pytest.approx(2 / 3)  # every cluster has the same ratio
+        assert bootstrap_ratio(above, below)[1] < 0.6
+
+    def test_lengths_must_agree(self):
+        with pytest.raises(KeepsightError, match="one entry per sample"):
+            bootstrap_ratio([1.0], [1.0, 0.0])

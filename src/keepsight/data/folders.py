@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.class_names import BESIDE, WORDNET_ID, class_list, folder_names
 from keepsight.data.confine import RemoteSource, Unreadable, picture_at
-from keepsight.data.json_rows import read_json, rows_of
+from keepsight.data.json_rows import rows_of
 from keepsight.data.labelled import LabelledSet, Rows, label_text
 from keepsight.data.pictures import SUFFIXES
 from keepsight.data.splits import SPLIT_NAMES, settle
@@ -19,20 +19,24 @@ from keepsight.types import KeepsightError, Media
 
 __all__ = ["read_folder", "read_jsonl"]
 
+MACOS = "__MACOSX"  # what a Mac puts beside the folders of an archive
 _SHOWN = 3  # files named in one note
-_WORDNET_ID = re.compile(r"n\d{8}")
 
 
-def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
+def read_folder(
+    path: str | Path, labels: Sequence[str] = (), classes: str | Path | None = None
+) -> LabelledSet:
     """A folder of class folders, with or without `train/`, `val/`, `test/` above them.
 
-    A class is a folder's name; `classes.json` beside the folders may give readable names (`{"n01532829": "house
-    finch"}`). Pictures may lie deeper inside a class folder. Hidden files are ignored, other files that are no
-    pictures are counted in `notes`. Without a split, a fifth of each class is held out by a digest of the file's path.
+    A class is a folder's name; a file may give readable names (`{"n01532829": "house finch"}`, or ImageNet's own
+    `LOC_synset_mapping.txt`). Folders that it gives one name are one class. Pictures may lie deeper inside a class
+    folder. Hidden files are ignored; folders without pictures are no classes and, like other files that are no
+    pictures, are told in `notes`. Without a split, a fifth of each class is held out by a digest of the file's path.
 
     Args:
         path: the folder.
         labels: the set's known labels, which fix the order (default: sorted folder names, numbers by value).
+        classes: the file of names (default: one of `class_names.BESIDE` beside the folders, if it is there).
 
     Raises:
         KeepsightError: no such folder, no pictures, two folders with the same label, or a link that leads outside.
@@ -40,22 +44,29 @@ def read_folder(path: str | Path, labels: Sequence[str] = ()) -> LabelledSet:
     root = Path(path)
     if not os.path.isdir(root):
         raise KeepsightError(f"no folder {root}; give a folder that holds one folder per class")
-    names = _class_names(root)
+    empty: list[str] = []
+    found = _split_folders(root, empty)
+    folders = [folder.name for _, inside in found for folder in inside]
+    names = _class_names(root, classes, folders)
     passed_over: list[str] = []
-    parts: dict[str, Rows] = {}
-    folders: list[str] = []
-    for part, start in _parts(root):
-        _refuse_escape(root, start)
-        if part in parts:
-            raise KeepsightError(f"folder {root}: two folders hold the {part} split; merge them")
-        found = _class_folders(start)
-        folders += [folder.name for folder in found]
-        parts[part] = _rows(root, found, names, passed_over)
-    found_labels = [label_text(names.get(name, _text(name))) for name in _distinct(root, folders, names)]
-    _require_words(root, found_labels)
-    order = _ordered(labels, found_labels)
+    parts = {part: _rows(root, inside, names, passed_over) for part, inside in found}
+    by_label = _distinct(root, folders, names)
+    _require_words(root, list(by_label))
+    order = _ordered(labels, list(by_label))
     splits, notes = settle(root.resolve().name, parts)
-    return LabelledSet(root.resolve().name, order, splits, _noun(order), (*notes, *_note(passed_over)))
+    notes += [*_merged(by_label), *_notes(empty, passed_over)]
+    return LabelledSet(root.resolve().name, order, splits, _noun(order), tuple(notes))
+
+
+def _split_folders(root: Path, empty: list[str]) -> list[tuple[str, list[Path]]]:
+    """(part, class folders) of each split; folders without pictures go to `empty`."""
+    found: list[tuple[str, list[Path]]] = []
+    for part, start in _parts(root, empty):
+        _refuse_escape(root, start)
+        if part in dict(found):
+            raise KeepsightError(f"folder {root}: two folders hold the {part} split; merge them")
+        found.append((part, _class_folders(start, root, empty)))
+    return found
 
 
 def read_jsonl(
@@ -147,25 +158,60 @@ def _rows_of(rows: Sequence[_Row]) -> Rows:
     )
 
 
-def _parts(root: Path) -> list[tuple[str, Path]]:
+def _parts(root: Path, empty: list[str]) -> list[tuple[str, Path]]:
     """(part, folder) pairs. `train` is a split only if every folder is one: CIFAR-100 has a class of that name."""
-    folders = _subfolders(root)
-    if folders and all(f.name.lower() in SPLIT_NAMES and _subfolders(f) for f in folders):
-        return [(SPLIT_NAMES[f.name.lower()], f) for f in folders]
-    return [("all", root)]
+    without: list[str] = []
+    folders = _with_pictures(root, root, without)
+    if not folders or not all(f.name.lower() in SPLIT_NAMES for f in folders):
+        return [("all", root)]
+    flat = [f for f in folders if not _subfolders(f)]
+    if len(flat) == len(folders):
+        return [("all", root)]
+    if flat:  # ImageNet's validation pictures come so
+        raise KeepsightError(
+            f"folder {flat[0]} holds no class folders, unlike the split beside it; sort its pictures into one folder "
+            "per class"
+        )
+    empty += without
+    return [(SPLIT_NAMES[f.name.lower()], f) for f in folders]
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if os.path.isdir(f) and not f.name.startswith("."))
 
 
-def _class_folders(start: Path) -> list[Path]:
-    folders = _subfolders(start)
-    if not folders:
+def _class_folders(start: Path, root: Path, empty: list[str]) -> list[Path]:
+    if not _subfolders(start):
         raise KeepsightError(
             f"folder {start} holds no class folders; put each class's pictures into one folder"
         )
-    return folders
+    return _with_pictures(start, root, empty)
+
+
+def _with_pictures(start: Path, root: Path, empty: list[str]) -> list[Path]:
+    """The folders that hold pictures, at any depth; the others go to `empty`. A zip made on a Mac brings `__MACOSX`."""
+    found = []
+    for folder in _subfolders(start):
+        if folder.name != MACOS and _holds_picture(folder):
+            found.append(folder)
+        else:
+            empty.append(folder.relative_to(root).as_posix())
+    return found
+
+
+def _holds_picture(folder: Path) -> bool:
+    return any(
+        not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
+        for _, _, files in _walk(folder)
+        for file in files
+    )
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, in one order everywhere, without what is hidden."""
+    for place, directories, files in os.walk(folder):
+        directories[:] = sorted(d for d in directories if not d.startswith(".") and d != MACOS)
+        yield place, directories, files
 
 
 def _rows(root: Path, folders: list[Path], names: Mapping[str, str], passed_over: list[str]) -> Rows:
@@ -194,8 +240,7 @@ def _text(name: str) -> str:
 def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str]:
     """Paths of one class's pictures relative to the root, sorted; what is no picture goes to `passed_over`."""
     found: list[str] = []
-    for place, directories, files in os.walk(folder):
-        directories[:] = sorted(d for d in directories if not d.startswith("."))
+    for place, directories, files in _walk(folder):
         for name in [*directories, *files]:
             _refuse_escape(root, Path(place, name))
         for name in sorted(f for f in files if not f.startswith(".")):
@@ -211,35 +256,44 @@ def _refuse_escape(root: Path, path: Path) -> None:
         )
 
 
-def _class_names(root: Path) -> dict[str, str]:
-    path = root / "classes.json"
-    if not os.path.isfile(path):
-        return {}
-    names = read_json(path)
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise KeepsightError(f"{path} must map folder names to class names")
-    return names
+def _class_names(root: Path, classes: str | Path | None, folders: list[str]) -> dict[str, str]:
+    if classes is not None:
+        return folder_names(Path(classes).expanduser(), folders)
+    beside = next((root / name for name in BESIDE if os.path.isfile(root / name)), None)
+    return {} if beside is None else folder_names(beside, folders)
 
 
-def _distinct(root: Path, folders: list[str], names: Mapping[str, str]) -> list[str]:
-    """Folder names without repetition, numbers by value. Two names for one label are a mistake in the data."""
-    by_label: dict[str, str] = {}
+def _distinct(root: Path, folders: list[str], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Label -> its folders, numbers by value. Folder names that are one label by accident are a mistake in the data."""
+    by_label: dict[str, list[str]] = {}
+    written: dict[str, str] = {}
     for folder in sorted(set(folders), key=_natural):
         label = label_text(names.get(folder, _text(folder)))
-        if label.casefold() in by_label:
+        same = written.setdefault(label.casefold(), label)
+        others = by_label.get(same, [])
+        if others and not (label == same and folder in names and others[0] in names):
             raise KeepsightError(
-                f"folder {root}: {by_label[label.casefold()]!r} and {folder!r} are one label, {label!r}; merge them"
+                f"folder {root}: {others[0]!r} and {folder!r} are one label, {label!r}; merge them"
             )
-        by_label[label.casefold()] = folder
-    return list(by_label.values())
+        by_label[same] = [*others, folder]
+    return by_label
+
+
+def _merged(by_label: Mapping[str, list[str]]) -> list[str]:
+    """ImageNet has two classes each of crane and maillot: an answer cannot tell them apart."""
+    twice = [f"{label} ({', '.join(folders)})" for label, folders in by_label.items() if len(folders) > 1]
+    return [f"{len(twice)} names stand for several classes, which are one here: {', '.join(twice)}."] * bool(
+        twice
+    )
 
 
 def _require_words(root: Path, labels: Sequence[str]) -> None:
     """A model cannot be asked for `n02110341`."""
-    if labels and all(_WORDNET_ID.fullmatch(label) for label in labels):
+    nameless = [label for label in labels if WORDNET_ID.fullmatch(label)]
+    if nameless:
         raise KeepsightError(
-            f'folder {root}: the class folders are named by WordNet ids; put classes.json beside them, {{"{labels[0]}": '
-            '"name", ...}'
+            f"folder {root}: {len(nameless)} class folders are named by WordNet ids; put classes.json beside them, "
+            f'{{"{nameless[0]}": "name", ...}}, or give classes=, ImageNet\'s LOC_synset_mapping.txt'
         )
 
 
@@ -256,22 +310,22 @@ def _noun(labels: Sequence[str]) -> str:
     return "number" if all(label.isdecimal() for label in labels) else "object"
 
 
-def _note(passed_over: list[str]) -> list[str]:
-    if not passed_over:
-        return []
-    more = ", ..." if len(passed_over) > _SHOWN else ""
-    named = ", ".join(map(_text, passed_over[:_SHOWN]))
-    return [f"{len(passed_over)} files are no pictures: {named}{more}."]
+def _notes(empty: list[str], passed_over: list[str]) -> list[str]:
+    found = [(empty, "folders hold no pictures and are no classes"), (passed_over, "files are no pictures")]
+    return [f"{len(names)} {what}: {_named(names)}." for names, what in found if names]
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(map(_text, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _class_list(path: Path, classes: str | Path | None) -> tuple[str, ...]:
-    beside = Path(classes) if classes is not None else path.with_name(f"{path.stem}_classes.json")
+    beside = (
+        Path(classes).expanduser() if classes is not None else path.with_name(f"{path.stem}_classes.json")
+    )
     if classes is None and not os.path.isfile(beside):
         return ()
-    names = read_json(beside)
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise KeepsightError(f"{beside} must be a JSON list of class names")
-    return tuple(dict.fromkeys(label_text(name) for name in names))
+    return tuple(dict.fromkeys(class_list(beside)))
 
 
 def _part_of(row: Any) -> str:

@@ -1,4 +1,9 @@
-"""The four sets of EMT (arXiv:2309.10313): their labels in data-set order. The pictures are the user's to bring."""
+"""Sets that published studies ask about, by name. The pictures are the user's to bring.
+
+Of EMT's four (arXiv:2309.10313) the labels are known here, in data-set order. The four of "Why are Visually-Grounded
+Language Models Bad at Image Classification?" (table 6) take theirs from the data: class folders, a table's class names,
+or a class list.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +45,9 @@ class Published:
     title: str
     labels: tuple[str, ...]
     noun: str = "object"
+    synonyms: bool = (
+        False  # copies may name a class by all its synonyms ("tench, Tinca tinca"): the first one counts
+    )
 
 
 PUBLISHED: Mapping[str, Published] = {
@@ -47,11 +55,26 @@ PUBLISHED: Mapping[str, Published] = {
     "cifar10": Published("CIFAR-10", CIFAR10),
     "cifar100": Published("CIFAR-100", CIFAR100),
     "miniimagenet": Published("miniImagenet", ()),
+    "imagenet": Published("ImageNet", (), synonyms=True),
+    "flowers102": Published("Flowers102", ()),
+    "stanfordcars": Published("StanfordCars", ()),
+    "caltech101": Published("Caltech101", ()),
 }
 
 
-def published_set(name: str, path: str | Path | None, *, remote: RemoteSource | None = None) -> LabelledSet:
+def published_set(
+    name: str,
+    path: str | Path | None,
+    *,
+    classes: str | Path | None = None,
+    image_root: str | Path | None = None,
+    remote: RemoteSource | None = None,
+) -> LabelledSet:
     """A published set from wherever the user keeps it.
+
+    Args:
+        name: one of `PUBLISHED`.
+        path, classes, image_root, remote: see `readers.read_set`.
 
     Raises:
         KeepsightError: no path given, pictures that cannot be read, or labels that are not this set's.
@@ -59,16 +82,29 @@ def published_set(name: str, path: str | Path | None, *, remote: RemoteSource | 
     about = PUBLISHED[name]
     if path is None:
         raise KeepsightError(
-            f"emt:{name}: {about.title} does not come with the package; give path=, a folder of class folders, a "
-            "parquet file, a Hugging Face data-set directory or a hub id"
+            f"set {name}: {about.title} does not come with the package; give path=, a folder of class folders, a "
+            "parquet file, JSON lines, a Hugging Face data-set directory or a hub id"
         )
-    read = read_set(path, labels=about.labels, remote=remote)
+    read = read_set(path, about.labels, classes=classes, image_root=image_root, remote=remote)
     if not about.labels:
-        return replace(read, name=name)
+        return replace(_first_names(read) if about.synonyms else read, name=name)
     strangers = sorted({label_text(label) for label in read.labels} - set(about.labels))
     if strangers:
         raise KeepsightError(
-            f"emt:{name}: {path} has labels that {about.title} has not ({', '.join(strangers[:3])}); "
-            "use the path itself as the set, emt:PATH"
+            f"set {name}: {path} has labels that {about.title} has not ({', '.join(strangers[:3])}); "
+            "use the path itself as the set"
         )
     return replace(read, name=name, labels=about.labels, noun=about.noun)
+
+
+def _first_names(read: LabelledSet) -> LabelledSet:
+    """The set with the first of each class's synonyms as its label; classes that it leaves with one name are merged."""
+    first = {label: label.partition(",")[0].strip() for label in read.labels}
+    labels = tuple(dict.fromkeys(first.values()))
+    splits = {
+        part: replace(rows, labels=tuple(first.get(label, label) for label in rows.labels))
+        for part, rows in read.splits.items()
+    }
+    merged = f"{len(read.labels)} classes have {len(labels)} first names."
+    notes = (*read.notes, *[merged] * (len(labels) < len(read.labels)))
+    return replace(read, labels=labels, splits=splits, notes=notes)

@@ -21,6 +21,7 @@ __all__ = [
     "IMAGE_COLUMNS",
     "LABEL_COLUMNS",
     "dataset_rows",
+    "opened_parquet",
     "parquet_rows",
     "read_dataset",
     "read_parquet",
@@ -104,7 +105,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in files:
         number = 0
         try:
-            for batch in _opened(file).iter_batches(batch_size=_ROWS_AT_ONCE):
+            for batch in opened_parquet(file).iter_batches(batch_size=_ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     yield f"{file.name}, row {number}", row
                     number += 1
@@ -140,7 +141,9 @@ def _labelled_set(name: str, parts: Mapping[str, Sequence[_Table]], labels: Sequ
         notes += [f"{unlabelled} {part} rows have no label."] if unlabelled else []
     splits, choices = settle(name, rows)
     noun = "number" if all(label.isdecimal() for label in order) else "object"
-    return LabelledSet(name, order, splits, noun, (*choices, *notes))
+    distinct = tuple(dict.fromkeys(order))  # places name class numbers, so that they are merged last
+    notes += [f"{len(order)} classes have {len(distinct)} names."] * (len(distinct) < len(order))
+    return LabelledSet(name, distinct, splits, noun, (*choices, *notes))
 
 
 def _label_order(tables: Sequence[_Table]) -> tuple[str, ...]:
@@ -224,7 +227,7 @@ def _check_labels(source: str, values: Sequence[Any], names: Sequence[str], labe
 _FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
 
 
-def _opened(file: Path) -> Any:
+def opened_parquet(file: Path) -> Any:
     """The parquet file, its sizes checked against the limits before a row is read: a small file can unpack to anything."""
     import pyarrow.parquet as pq
 
@@ -253,7 +256,7 @@ def _parquet_table(file: Path, relative: str, labels: Sequence[str], remote: Rem
     import pyarrow as pa
 
     try:
-        parquet = _opened(file)
+        parquet = opened_parquet(file)
         columns = parquet.schema_arrow.names
         image = _column(str(file), columns, IMAGE_COLUMNS, "picture")
         label = _column(str(file), columns, LABEL_COLUMNS, "label")
@@ -273,7 +276,7 @@ def _parquet_cells(file: Path, column: str, rows: Sequence[int]) -> list[Any]:
     import pyarrow as pa
 
     try:
-        return _cells(_opened(file), column, rows)
+        return _cells(opened_parquet(file), column, rows)
     except (*_FAULTS, pa.ArrowException) as error:
         raise _damaged(file, error) from error
 

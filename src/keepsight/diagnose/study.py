@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
+from keepsight.data.labelled import LabelledPicture, LabelledSet, PictureSet, choose, label_text
 from keepsight.models.clip import ClipModel
 from keepsight.store import Store
 from keepsight.types import VLM, digest_of
@@ -63,6 +63,11 @@ class Study:
 
     def _training(self) -> list[LabelledPicture]:
         """In mixed order, because a folder's pictures come class by class."""
-        there = choose(self.pictures, "train")
-        mixed = sorted(there, key=lambda picture: digest_of([self.seed, picture.id]))
-        return mixed if self.n_train is None else mixed[: self.n_validation + self.n_train]
+        wanted = None if self.n_train is None else self.n_validation + self.n_train
+        part = None
+        if wanted is not None and isinstance(
+            self.pictures, LabelledSet
+        ):  # of a million pictures read those alone
+            part = min(wanted, self.pictures.count("train"))
+        there = choose(self.pictures, "train", n=part, seed=self.seed)
+        return sorted(there, key=lambda picture: digest_of([self.seed, picture.id]))[:wanted]

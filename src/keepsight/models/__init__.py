@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.json_rows import text_bytes
+from keepsight.errors import UsageError
 from keepsight.models.api import LIMITS, Budget, ServedModel, served_arguments, served_options
 from keepsight.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from keepsight.models.embedders import embedder_of
@@ -161,7 +162,7 @@ def _dtype(name: str | None) -> str | None:
     if name in (None, "auto"):
         return None
     if name not in DTYPES:
-        raise KeepsightError(f"dtype {name} is unknown; give auto or one of {', '.join(DTYPES)}")
+        raise UsageError(f"dtype {name} is unknown; give auto or one of {', '.join(DTYPES)}")
     return name
 
 
@@ -170,7 +171,7 @@ def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     known = {"attn_implementation", "chat_template", "image_backend"}
     if unknown := sorted(set(model_args) - known):
         hint = "; a key belongs in the environment or a key file" if "key" in unknown[0] else ""
-        raise KeepsightError(
+        raise UsageError(
             f"unknown model argument {', '.join(unknown)}; known are {', '.join(sorted(known))}, and for api: "
             f"{', '.join(sorted(served_arguments()))}{hint}"
         )

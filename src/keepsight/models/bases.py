@@ -25,7 +25,7 @@ from keepsight.models.tower_cache import TowerCache, shared_store
 from keepsight.ranks import launched
 from keepsight.types import KeepsightError, Sample, digest_of
 
-__all__ = ["Base", "computing_device", "default_device", "resolve_device", "shared_base"]
+__all__ = ["Base", "computing_device", "default_device", "on_device", "resolve_device", "shared_base"]
 
 _RESIDENT = 2  # a base and a judge
 _BATCH_BYTES = 1 << 28  # of prepared batches per base: 10,000 pictures of 48 px, 200 of 336 px
@@ -148,6 +148,15 @@ def computing_device(module: Any) -> Any:
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
     found = next((device for device in devices if device is not None), None)
     return module.device if found is None else found
+
+
+def on_device(inputs: dict[str, Any], module: Any) -> dict[str, Any]:
+    """Tensors where the module computes; pixels in its dtype."""
+    device = computing_device(module)
+    return {
+        name: value.to(device, module.dtype if value.is_floating_point() else value.dtype)
+        for name, value in inputs.items()
+    }
 
 
 def default_device() -> str:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keepsight.data.json_rows import read_json
 from keepsight.models.anatomy import anatomy_of
+from keepsight.models.headers import Shape, read_shapes
 from keepsight.models.identity import files_digest, model_files
 from keepsight.models.refs import neighbours
 from keepsight.store.files import writing
@@ -55,6 +56,8 @@ _PICKLES = (
     "mm_projector.bin",
     "adapter_model.bin",
 )  # what LLaVA and old peft write
+_PEFT = "base_model.model."  # what peft puts before every name
+_PROJECTOR_NAMES = ("projector", "connector", "merger", "non_lora")  # in the names of files that hold one
 _UNFINISHED = (".partial", ".replaced")  # beside a checkpoint that is being written, or is being replaced
 
 Method = Literal["linear", "lora", "full"]
@@ -104,8 +107,15 @@ class Checkpoint:
         for name in (PROJECTOR, ADAPTER):
             if os.path.isfile(self.directory / name):
                 loaded = read_tensors(self.directory / name)
-                found.update({key.removeprefix("base_model.model."): value for key, value in loaded.items()})
+                found.update({key.removeprefix(_PEFT): value for key, value in loaded.items()})
         return found
+
+    def shapes(self) -> dict[str, Shape | None]:
+        """The shapes of `tensors()`, of which none is read. Raises KeepsightError for a damaged file."""
+        files = [
+            self.directory / name for name in (PROJECTOR, ADAPTER) if os.path.isfile(self.directory / name)
+        ]
+        return {key.removeprefix(_PEFT): shape for file in files for key, shape in read_shapes(file).items()}
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
@@ -164,6 +174,8 @@ def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
                 f"checkpoint {directory} keeps weights in {name}, a pickle, which is never opened; "
                 "save them as safetensors and remove it"
             )
+    if not manifest:
+        _refuse_loose_projector(directory)
     needed = {
         "linear": (PROJECTOR,),
         "lora": (PROJECTOR, ADAPTER, ADAPTER_CONFIG),
@@ -184,6 +196,16 @@ def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
             f"{directory} is not complete as {kind}: {', '.join(missing)} missing; "
             "an answer would come from untrained weights, save the checkpoint again"
         )
+
+
+def _refuse_loose_projector(directory: Path) -> None:
+    """peft's own files never include these, and whoever wrote them meant them to be used."""
+    for path in sorted(directory.glob("*.safetensors")):
+        if path.name != ADAPTER and any(word in path.name for word in _PROJECTOR_NAMES):
+            raise KeepsightError(
+                f"{directory} holds {path.name} but no {MANIFEST}, so nothing says what it belongs to, and peft's files do not "
+                f"mention it; bring {MANIFEST} back, save the projector within {ADAPTER} (modules_to_save), or move {path.name} away"
+            )
 
 
 def save_checkpoint(

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from keepsight.models.bases import Base, computing_device, resolve_device, shared_base
+from keepsight.models.bases import Base, on_device, resolve_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
+from keepsight.models.completeness import require_trained
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
-from keepsight.models.features import FeaturePart, require_part, vectors
+from keepsight.models.features import FeaturePart, Place, require_part, require_places, states, vectors
 from keepsight.models.fitting import require_fit
 from keepsight.models.lanes import Lanes
-from keepsight.models.prompts import Prepared, prepare, render, with_answers
-from keepsight.models.ranking import choice_ids, logprob_of_answers
+from keepsight.models.prompts import Prepared, prepare, render, with_answers, without_answers
+from keepsight.models.ranking import Answers, Choices, Way, logprobs_of_choices, way_for
 from keepsight.models.sources import Source
 from keepsight.models.turns import Tokens, learnt_tokens
 from keepsight.types import KeepsightError, Media, Output, Sample, digest_of
@@ -69,6 +70,9 @@ class HFModel:
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._device = device
         self._shared = shared
+        self._ways: dict[
+            int, tuple[Way, int]
+        ] = {}  # by number of pictures; the longest prompt it was tried on
 
     @property
     def digest(self) -> str:
@@ -118,11 +122,15 @@ class HFModel:
         """Refuses what every question would fail at, before one is asked; reads files, loads no weights.
 
         Raises:
-            KeepsightError: a device that is not there, or a checkpoint of another base.
+            KeepsightError: a device that is not there, a checkpoint of another base, or one with a tensor missing or
+                misshapen, as far as its files' headers tell.
         """
         if self._device is not None:
             resolve_device(self._device)
         self._require_bases()
+        below = self.source.shapes() if self.checkpoints else {}
+        for checkpoint in self.checkpoints:
+            require_trained(checkpoint, below)
 
     def unshared(self) -> HFModel:
         """The same model with weights of its own, which may be trained without touching anybody else's.
@@ -175,7 +183,7 @@ class HFModel:
 
         Args:
             reduction: "sum" over the choice's tokens or their "mean". The token that ends the turn is not counted.
-            batch_size: choices, not samples, asked at once.
+            batch_size: samples asked at once; how many of their choices go in one pass follows from the memory they take.
 
         Raises:
             KeepsightError: an unknown reduction.
@@ -183,66 +191,62 @@ class HFModel:
         if reduction not in ("sum", "mean"):
             raise KeepsightError(f"reduction {reduction!r} is unknown; give sum or mean")
         texts, failures = self._rendered(samples)
-        for index, reason in failures.items():
-            warnings.warn(f"choices not ranked: {reason}", stacklevel=2)
-            yield index, (math.nan,) * len(samples[index].choices)
-        yield from ((index, ()) for index in texts if not samples[index].choices)
-        # a sample's choices stay side by side, so that it is complete as early as possible
-        pairs = [
-            (index, at)
-            for index in self._by_length(texts, samples)
-            for at in range(len(samples[index].choices))
-        ]
-        rank = partial(self._rank, samples, texts, pairs, reduction)
-        found: dict[int, list[float]] = {}
-        ranked = in_batches(
-            range(len(pairs)),
-            batch_size or self.batch_size,
-            rank,
-            lambda _: math.nan,
-            kind=lambda at: len(samples[pairs[at][0]].media),
+        choices = Choices.of(
+            self.processor, samples, texts, self.base.vocabulary.end if texts else frozenset()
         )
-        for at, value in ranked:
-            index = pairs[at][0]
-            found.setdefault(index, []).append(value)
-            if len(found[index]) == len(samples[index].choices):
-                yield index, tuple(found.pop(index))
+        for index, reason in {**failures, **choices.failures}.items():
+            yield index, _not_ranked(samples[index], reason)
+        yield from ((index, ()) for index in texts if not samples[index].choices)
+        for group in choices.groups(samples):
+            order = self._by_length({index: texts[index] for index in group}, samples)
+            answers = choices.answers_of(order[0])
+            way = self._way_for(samples[order[0]], texts[order[0]], answers)
+            # A cache with padding is no prompt's own where a window slides; the batch there is of choices.
+            size = 1 if way == "prefix" else (batch_size or self.batch_size) * len(self._lanes())
+            rank = partial(self._rank, samples, texts, answers, reduction, way)
+            for index, found in in_batches(order, size, rank, str):
+                yield index, _not_ranked(samples[index], found) if isinstance(found, str) else found
 
     def _rank(
         self,
         samples: Sequence[Sample],
         texts: dict[int, str],
-        pairs: Sequence[tuple[int, int]],
+        answers: Answers,
         reduction: str,
+        way: Way,
         batch: list[int],
-    ) -> list[float]:
-        """Log-probabilities of one batch of (sample, choice) pairs; nan for those that cannot be asked."""
-        ids: dict[int, list[int]] = {}
-        for at in batch:
-            index, choice = pairs[at]
-            sample = samples[index]
-            try:
-                ids[at] = choice_ids(
-                    self.processor, texts[index], sample, sample.choices[choice], self.base.vocabulary.end
-                )
-            except KeepsightError as error:
-                warnings.warn(f"choice not ranked: {error}", stacklevel=2)
-        rows = list(ids)
-        indices = [pairs[at][0] for at in rows]
-        prepared = prepare(
-            self.processor, [texts[index] for index in indices], [samples[index] for index in indices]
-        )
-        for reason in prepared.failures.values():
-            warnings.warn(f"choice not ranked: {reason}", stacklevel=2)
-        askable = [at for row, at in enumerate(rows) if row not in prepared.failures]
-        if not askable:
-            return [math.nan] * len(batch)
-        module = self.module
-        answers = [ids[at] for at in askable]
-        inputs = with_answers(module, prepared.inputs, answers, self.base.vocabulary.pad)
-        with at_rest(module):
-            values = dict(zip(askable, logprob_of_answers(module, _on_device(inputs, module), reduction)))
-        return [values.get(at, math.nan) for at in batch]
+    ) -> list[tuple[float, ...] | str]:
+        """Log-probabilities of the choices of samples that share them, or why a sample cannot be asked."""
+        lanes = self._lanes()
+        questions = [self._question(samples, texts, part) for part in _shares(batch, len(lanes))]
+        with at_rest(self.module):
+            found = lanes.map(partial(self._ranked, answers, reduction, way), questions)
+        return [one for part in found for one in part]
+
+    def _ranked(
+        self, answers: Answers, reduction: str, way: Way, module: Any, question: Question
+    ) -> list[tuple[float, ...] | str]:
+        failures, count = question.prepared.failures, len(question.sample_ids)
+        rows: Iterator[tuple[float, ...]] = iter(())
+        if question.asked:
+            pad = self.base.vocabulary.pad
+            sums = logprobs_of_choices(module, question.prepared.inputs, answers, pad, way).tolist()  # [b, c]
+            lengths = [1 if reduction == "sum" else len(answer) for answer in answers]
+            rows = (tuple(value / n for value, n in zip(row, lengths)) for row in sums)
+        return [failures[row] if row in failures else next(rows) for row in range(count)]
+
+    def _way_for(self, sample: Sample, text: str, answers: Answers) -> Way:
+        """How choices are ranked: settled at the first sample with as many pictures, again when a longer prompt comes."""
+        prepared = self.base.prepared([text], [sample])
+        if not prepared.inputs:
+            return "plain"
+        length, pictures = int(prepared.inputs["attention_mask"].sum()), len(sample.media)
+        if pictures not in self._ways or length > self._ways[pictures][1]:
+            module, pad = self.module, self.base.vocabulary.pad
+            with at_rest(module):
+                way = way_for(module, prepared.inputs, answers, pad)
+            self._ways[pictures] = way, length
+        return self._ways[pictures][0]
 
     def training_batch(self, samples: Sequence[Sample], *, max_length: int | None = None) -> dict[str, Any]:
         """Right-padded CPU tensors with `labels` [b, s]: the first target and the token that ends it, else -100.
@@ -294,6 +298,56 @@ class HFModel:
                 raise KeepsightError(f"sample {samples[index].id}: {vector}")
             yield index, vector
 
+    @property
+    def layers(self) -> int:
+        """Layers of the language model; `states` knows one more, its input (0)."""
+        return int(self.module.config.get_text_config().num_hidden_layers)
+
+    def token_counts(self, samples: Sequence[Sample]) -> list[int]:
+        """Length of each prompt in tokens, those of pictures included; the model itself is not asked.
+
+        Raises:
+            KeepsightError: a sample that cannot be asked.
+        """
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+
+        def count(batch: list[int]) -> list[int]:
+            mask = self._inputs(samples, texts, batch)["attention_mask"]
+            return [int(length) for length in mask.sum(dim=1)]
+
+        order = self._by_length(texts, samples)
+        kind = partial(_pictures, samples)
+        counts = dict(in_batches(order, self.batch_size, count, lambda _: 0, kind=kind))
+        return [counts[index] for index in range(len(samples))]
+
+    def states(
+        self, samples: Sequence[Sample], places: Sequence[Place], *, batch_size: int | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Yields `(index, float32 array [p, d])`: the language model's states at places, a pair of layer and position.
+
+        One forward pass per batch reads all of them; see `models.features`.
+
+        Raises:
+            KeepsightError: no such layer or token, a sample that cannot be asked, or states that are not numbers.
+        """
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+        require_places(places, self.layers)
+
+        def read(batch: list[int]) -> list[Any]:
+            module = self.module
+            with at_rest(module):
+                inputs = on_device(self._inputs(samples, texts, batch), module)
+                return list(states(module, inputs, places, [samples[index].id for index in batch]).numpy())
+
+        size, kind = batch_size or self.batch_size, partial(_pictures, samples)
+        for index, found in in_batches(self._by_length(texts, samples), size, read, str, kind=kind):
+            if isinstance(found, str):
+                raise KeepsightError(f"sample {samples[index].id}: {found}")
+            _require_numbers(found, samples[index], places)
+            yield index, found
+
     def embed_images(self, media: Sequence[Media]) -> Any:
         """The vision tower's mean output per picture, float32 [n, d]."""
         import numpy as np
@@ -305,13 +359,16 @@ class HFModel:
     def _read(
         self, samples: Sequence[Sample], texts: dict[int, str], part: FeaturePart, batch: list[int]
     ) -> list[Any]:
+        module = self.module
+        with at_rest(module):
+            inputs = on_device(self._inputs(samples, texts, batch), module)
+            return list(vectors(module, inputs, part).numpy())
+
+    def _inputs(self, samples: Sequence[Sample], texts: dict[int, str], batch: list[int]) -> dict[str, Any]:
+        """A batch without answers, padded on the right: position numbers then start at the first token."""
         prepared = self.base.prepared([texts[index] for index in batch], [samples[index] for index in batch])
         _require_none(prepared.failures)
-        module = self.module
-        inputs = with_answers(module, prepared.inputs, [[] for _ in batch], self.base.vocabulary.pad)
-        inputs.pop("answer_mask")
-        with at_rest(module):
-            return list(vectors(module, _on_device(inputs, module), part).numpy())
+        return without_answers(self.module, prepared.inputs, self.base.vocabulary.pad)
 
     def _rendered(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[int, str]]:
         """Texts by index, and the reason by index for those that cannot be rendered or do not suit the family."""
@@ -363,8 +420,9 @@ class HFModel:
     def _require_bases(self) -> None:
         self.source.require_base()
         for at, checkpoint in enumerate(self.checkpoints):
-            below = _stacked(self.source.weights_digest, self.checkpoints[:at])
-            checkpoint.require_base(below, self.source.ref)
+            worn = self.checkpoints[:at]
+            below = "+adapter:".join([self.source.ref, *(str(one.directory) for one in worn)])
+            checkpoint.require_base(_stacked(self.source.weights_digest, worn), below)
 
     def _question(self, samples: Sequence[Sample], texts: dict[int, str], indices: list[int]) -> Question:
         """One batch, made ready; samples whose pictures cannot be decoded are in its failures."""
@@ -383,7 +441,7 @@ class HFModel:
         choice = Choice(decoding, vocabulary, asked)
         with generation_settings(module, decoding, vocabulary) as settings:
             tokens = module.generate(
-                **_on_device(inputs, module), generation_config=settings, logits_processor=[choice]
+                **on_device(inputs, module), generation_config=settings, logits_processor=[choice]
             )
         new = tokens[:, inputs["input_ids"].shape[1] :].tolist()  # [b, t]
         logprobs = torch.stack(choice.logprobs, dim=1).tolist()  # [b, t]
@@ -419,6 +477,11 @@ def _stacked(base: str, checkpoints: Sequence[Checkpoint]) -> str:
     return digest_of([base, [checkpoint.digest for checkpoint in checkpoints]]) if checkpoints else base
 
 
+def _not_ranked(sample: Sample, reason: str) -> tuple[float, ...]:
+    warnings.warn(f"choices not ranked: {reason}", stacklevel=3)
+    return (math.nan,) * len(sample.choices)
+
+
 def _failed(reason: str) -> Output:
     return Output(text="", error=reason)
 
@@ -428,13 +491,18 @@ def _require_none(failures: Mapping[int, str]) -> None:
         raise KeepsightError(reason)
 
 
-def _on_device(inputs: dict[str, Any], module: Any) -> dict[str, Any]:
-    """Tensors where the module computes; pixels in its dtype."""
-    device = computing_device(module)
-    return {
-        name: value.to(device, module.dtype if value.is_floating_point() else value.dtype)
-        for name, value in inputs.items()
-    }
+def _pictures(samples: Sequence[Sample], index: int) -> int:
+    return len(samples[index].media)
+
+
+def _require_numbers(found: Any, sample: Sample, places: Sequence[Place]) -> None:
+    import numpy as np
+
+    for row, (layer, position) in zip(found, places):
+        if not np.isfinite(row).all():
+            raise KeepsightError(
+                f"sample {sample.id}: its state at layer {layer}, {position}, is not a number; use dtype float32"
+            )
 
 
 def _within(

@@ -24,6 +24,7 @@ __all__ = [
     "render_messages",
     "user_message",
     "with_answers",
+    "without_answers",
 ]
 
 _REFUSALS = (ValueError, TypeError, IndexError, ZeroDivisionError)  # what processors raise on odd pictures
@@ -177,18 +178,25 @@ def _refusal(processor: Any, text: str, images: Sequence[Image]) -> str | None:
     return None
 
 
-def answer_ids(processor: Any, prompt_text: str, full_text: str) -> list[int]:
-    """Tokens of what `full_text` adds to `prompt_text`, as they follow the prompt's own tokens.
+def answer_ids(processor: Any, prompt_text: str, full_texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of what each full text adds to `prompt_text`, as they follow the prompt's own tokens.
 
     Taken in context where the prompt's tokens stay the same (a sentence piece keeps its leading blank), else encoded
     alone, so that prompt + answer is always exactly what generation starts from.
     """
-    tokenizer = processor.tokenizer
-    prompt = tokenizer.encode(prompt_text, add_special_tokens=False)
-    full = tokenizer.encode(full_text, add_special_tokens=False)
-    if full[: len(prompt)] == prompt:
-        return list(full[len(prompt) :])
-    return list(tokenizer.encode(full_text[len(prompt_text) :], add_special_tokens=False))
+    prompt, *encoded = _encoded(processor, [prompt_text, *full_texts])
+    alone = [at for at, full in enumerate(encoded) if full[: len(prompt)] != prompt]
+    answers = [full[len(prompt) :] for full in encoded]
+    tails = _encoded(processor, [full_texts[at][len(prompt_text) :] for at in alone])
+    for at, tail in zip(alone, tails):
+        answers[at] = tail
+    return answers
+
+
+def _encoded(processor: Any, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    return list(processor.tokenizer(list(texts), add_special_tokens=False)["input_ids"])
 
 
 def with_answers(
@@ -215,6 +223,13 @@ def with_answers(
     marks = [torch.tensor([False] * int(keep.sum()) + [True] * len(a)) for keep, a in zip(kept, answers)]
     outputs["answer_mask"] = pad_sequence(marks, batch_first=True, padding_value=False)
     return outputs
+
+
+def without_answers(module: Any, inputs: Mapping[str, Any], pad_id: int) -> dict[str, Any]:
+    """The same prompts, padded on the right."""
+    moved = with_answers(module, inputs, [[] for _ in inputs["input_ids"]], pad_id)
+    moved.pop("answer_mask")
+    return moved
 
 
 def _said_by_the_model(module: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _extended(
             f"sample {sample.id}: the model's chat template rewrites earlier turns of a conversation; "
             "split it into rows of one exchange"
         )
-    added = answer_ids(processor, text, longer)
+    (added,) = answer_ids(processor, text, [longer])
     tokens += _question(added) if answer_next else _answer(added, processor.tokenizer.eos_token_id)
     return longer
 

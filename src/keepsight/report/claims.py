@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,8 +46,19 @@ def verdict_on(interval: tuple[float, float], above: float = 0.0) -> ClaimVerdic
     return "does_not_hold" if high < above else "no_evidence"
 
 
-def write_claims(claims: Sequence[Claim], directory: str | Path, *, title: str, page: bool = True) -> Path:
-    """Writes `claims.json` and, if `page`, `index.html`; returns the JSON's path."""
+def write_claims(
+    claims: Sequence[Claim],
+    directory: str | Path,
+    *,
+    title: str,
+    page: bool = True,
+    links: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes `claims.json` and, if `page`, `index.html`; returns the JSON's path.
+
+    Args:
+        links: words -> address, relative to `directory`, of what lies behind the claims.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     rows = [_as_json(asdict(claim)) for claim in claims]
@@ -55,7 +66,7 @@ def write_claims(claims: Sequence[Claim], directory: str | Path, *, title: str, 
     text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     replace_file(target, text.encode(), durable=False)
     if page:
-        replace_file(directory / "index.html", _page(claims, title).encode(), durable=False)
+        replace_file(directory / "index.html", _page(claims, title, links or {}).encode(), durable=False)
     return target
 
 
@@ -88,10 +99,10 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _page(claims: Sequence[Claim], title: str) -> str:
+def _page(claims: Sequence[Claim], title: str, links: Mapping[str, str]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("keepsight.report", "."), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template("claims.html.j2").render(title=title, claims=claims)
+    return environment.get_template("claims.html.j2").render(title=title, claims=claims, links=links)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.etree import ElementTree
 
+from keepsight.report import drawing
 from keepsight.report.lineage import Line, column_titles, lines, row_titles, tuned_columns
 from keepsight.report.wording import figure, interval, printable
 from keepsight.types import MetricValue, ResultMatrix
@@ -55,28 +54,19 @@ class Curve:
 
     def svg(self) -> str:
         """The chart as an SVG element: band, line, dots that carry their cell, the base as a dashed line."""
-        root = ElementTree.Element(
-            "svg",
-            {
-                "viewBox": f"0 0 {WIDTH} {HEIGHT}",
-                "role": "img",
-                "class": "curve",
-                "width": str(WIDTH),
-                "height": str(HEIGHT),
-            },
-        )
         name = f"{self.title} under {self.method}" if self.method else self.title
-        ElementTree.SubElement(root, "title").text = printable(name)
-        ElementTree.SubElement(root, "desc").text = self.described
+        root = drawing.new_svg(WIDTH, HEIGHT, "curve", name, self.described)
         self._draw_grid(root)
         for values in self.others:
-            _polyline(root, [self._place(index, value) for index, value in enumerate(values)], "ghost")
+            drawing.polyline(root, [self._place(index, value) for index, value in enumerate(values)], "ghost")
         self._draw_band(root)
-        _polyline(root, [self._place(index, point.value) for index, point in enumerate(self.points)], "line")
+        drawing.polyline(
+            root, [self._place(index, point.value) for index, point in enumerate(self.points)], "line"
+        )
         for index, point in enumerate(self.points):
             self._draw_point(root, index, point)
         self._write_last(root)
-        return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+        return drawing.to_text(root)
 
     def _place(self, index: int, value: float) -> tuple[float, float]:
         steps = max(1, max([len(self.points), *map(len, self.others)]) - 1)
@@ -85,54 +75,54 @@ class Curve:
         y = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - self.bottom) / room
         return round(x, 1), round(y, 1) if not math.isnan(y) else math.nan
 
-    def _draw_grid(self, root: ElementTree.Element) -> None:
+    def _draw_grid(self, root: drawing.Element) -> None:
         for value in (self.bottom, (self.bottom + self.top) / 2, self.top):
             _, y = self._place(0, value)
-            _line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "grid")
+            drawing.line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "grid")
             words = f"{100 * value:.0f}" if self.share else f"{value:.2g}"
-            _text(root, (_LEFT - 4, y + 3), words, "tick end")
+            drawing.text(root, (_LEFT - 4, y + 3), words, "tick end")
         base = self.points[0].value
         if not math.isnan(base):
             _, y = self._place(0, base)
-            _line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "level")
+            drawing.line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "level")
 
-    def _draw_band(self, root: ElementTree.Element) -> None:
-        for stretch in _stretches(self.points):
+    def _draw_band(self, root: drawing.Element) -> None:
+        known = [not (math.isnan(point.low) or math.isnan(point.high)) for point in self.points]
+        for stretch in drawing.stretches(known):
             upper = [self._place(index, self.points[index].high) for index in stretch]
             lower = [self._place(index, self.points[index].low) for index in reversed(stretch)]
             if len(stretch) == 1:  # a band of one point is a bar
-                _line(root, upper[0], lower[0], "whisker")
+                drawing.line(root, upper[0], lower[0], "whisker")
             else:
-                corners = " ".join(f"{x},{y}" for x, y in upper + lower)
-                ElementTree.SubElement(root, "polygon", {"points": corners, "class": "band"})
+                drawing.add(root, "polygon", "band", points=" ".join(f"{x},{y}" for x, y in upper + lower))
 
-    def _write_last(self, root: ElementTree.Element) -> None:
+    def _write_last(self, root: drawing.Element) -> None:
         """The last known value beside its dot."""
         known = [(index, point) for index, point in enumerate(self.points) if not math.isnan(point.value)]
         if known:
             x, y = self._place(known[-1][0], known[-1][1].value)
-            _text(root, (x + 6, y + 3.5), figure(known[-1][1].value, share=self.share), "final")
+            drawing.text(root, (x + 6, y + 3.5), figure(known[-1][1].value, share=self.share), "final")
 
-    def _draw_point(self, root: ElementTree.Element, index: int, point: CurvePoint) -> None:
+    def _draw_point(self, root: drawing.Element, index: int, point: CurvePoint) -> None:
         x, y = self._place(index, point.value)
         room = _label_room(len(self.points))
         if index % room.every == 0:
             fits = len(point.step) <= room.letters
-            _text(
+            drawing.text(
                 root,
                 (x, HEIGHT - 5),
                 point.step if fits else f"{point.step[: room.letters - 1]}…",
                 "tick middle",
             )
         if math.isnan(y):
-            _text(root, (x, HEIGHT - _BOTTOM - 2), "×", "gone middle")
+            drawing.text(root, (x, HEIGHT - _BOTTOM - 2), "×", "gone middle")
             return
-        dot = ElementTree.SubElement(root, "circle", {"cx": str(x), "cy": str(y), "r": "3", "class": "dot"})
+        dot = drawing.add(root, "circle", "dot", cx=x, cy=y, r="3")
         if point.row >= 0:
             dot.set("data-row", str(point.row))
             dot.set("data-col", str(self.col))
         value, ends = figure(point.value, share=self.share), interval(point.low, point.high, share=self.share)
-        ElementTree.SubElement(dot, "title").text = printable(f"{point.step}: {value} ({ends}), n {point.n}")
+        drawing.tip(dot, f"{point.step}: {value} ({ends}), n {point.n}")
 
 
 @dataclass(frozen=True)
@@ -204,34 +194,3 @@ def _range(matrix: ResultMatrix, col: int) -> tuple[float, float]:
         if math.isfinite(end)
     ]
     return (min(ends), max(ends)) if ends else (0.0, 1.0)
-
-
-def _stretches(points: Sequence[CurvePoint]) -> list[list[int]]:
-    """Runs of neighbouring points whose interval is known."""
-    found: list[list[int]] = [[]]
-    for index, point in enumerate(points):
-        if math.isnan(point.low) or math.isnan(point.high):
-            found.append([])
-        else:
-            found[-1].append(index)
-    return [stretch for stretch in found if stretch]
-
-
-def _line(root: ElementTree.Element, start: tuple[float, float], end: tuple[float, float], kind: str) -> None:
-    (x1, y1), (x2, y2) = start, end
-    ElementTree.SubElement(
-        root, "line", {"x1": str(x1), "y1": str(y1), "x2": str(x2), "y2": str(y2), "class": kind}
-    )
-
-
-def _polyline(root: ElementTree.Element, places: Sequence[tuple[float, float]], kind: str) -> None:
-    known = [f"{x},{y}" for x, y in places if not math.isnan(y)]
-    if len(known) > 1:
-        ElementTree.SubElement(root, "polyline", {"points": " ".join(known), "class": kind})
-
-
-def _text(root: ElementTree.Element, place: tuple[float, float], words: str, kind: str) -> None:
-    text = ElementTree.SubElement(
-        root, "text", {"x": str(round(place[0], 1)), "y": str(round(place[1], 1)), "class": kind}
-    )
-    text.text = printable(words)

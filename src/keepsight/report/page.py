@@ -1,14 +1,11 @@
 """The forgetting page: one HTML file that needs nothing but a browser.
 
-Text of models and users reaches the page in two ways only: through the template's autoescape, or as JSON that
-the script turns into text nodes. The script and the style are constants; the policy names them by digest, so that
-an element that slipped in would not run.
+The script and the style are constants; the policy names them by digest, so that an element that slipped in would not
+run.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import os
@@ -24,6 +21,7 @@ from keepsight.report.details import page_data
 from keepsight.report.failures import FailureBar, Kind, Told, failures
 from keepsight.report.gallery import Caps, build_gallery
 from keepsight.report.grid import ColumnView, RowView, Shade, columns, headline, rows, scale
+from keepsight.report.html import asset, policy, safe, templates
 from keepsight.report.judging import Judges, judges
 from keepsight.report.notes import (
     Fact,
@@ -41,7 +39,7 @@ from keepsight.report.wording import count, listed, printable
 from keepsight.store.files import replace_file
 from keepsight.types import KeepsightError, ResultMatrix
 
-__all__ = ["Page", "page_of", "policy", "write_html"]
+__all__ = ["Page", "page_of", "write_html"]
 
 _FLOWS_HINT = (
     "The largest real drops at the last checkpoint of every method. Blue: the answer became right; orange: it is"
@@ -141,21 +139,13 @@ def write_html(matrix: ResultMatrix, path: str | os.PathLike[str], *, level: flo
         .get_template("page.html.j2")
         .render(
             page=page_of(matrix, target, level=level),
-            css=_safe(_asset("page.css")),
-            script=_safe(_asset("page.js")),
-            policy=policy(),
+            css=safe(asset("page.css")),
+            script=safe(asset("page.js")),
+            policy=policy(css=asset("page.css"), script=asset("page.js")),
         )
     )
     replace_file(target, html.encode("utf-8", "replace"), durable=False)
     return target
-
-
-def policy() -> str:
-    """The Content-Security-Policy: nothing is fetched, only this script runs, only this style applies."""
-    return (
-        f"default-src 'none'; img-src data:; script-src '{_digest(_asset('page.js'))}';"
-        f" style-src '{_digest(_asset('page.css'))}'; base-uri 'none'; form-action 'none'"
-    )
 
 
 def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
@@ -206,14 +196,7 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
 
 
 def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("keepsight.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
+    environment = templates()
     environment.filters["island"] = _island
     environment.filters["across"] = _across
     return environment
@@ -227,22 +210,7 @@ def _across(charts: int, most: int = 7) -> int:
 def _island(data: Any) -> Any:
     """JSON that cannot end its script element, open a comment or hold a character special to HTML."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return _safe(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _safe(text: str) -> Any:
-    """Marks text made in this package as not to be escaped again."""
-    from markupsafe import Markup
-
-    return Markup(text)  # our own SVG, CSS, script and escaped JSON only
-
-
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+    return safe(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 # ---- pieces of the page ---------------------------------------------------------------------------
@@ -282,7 +250,7 @@ def _charts(matrix: ResultMatrix) -> list[tuple[str, list[Chart]]]:
 
 
 def _chart(curve: Curve) -> Chart:
-    return Chart(printable(curve.title), curve.tuned, _safe(curve.svg()))
+    return Chart(printable(curve.title), curve.tuned, safe(curve.svg()))
 
 
 def _failure_table(audit: Audit) -> FailureTable | None:
@@ -294,7 +262,7 @@ def _failure_table(audit: Audit) -> FailureTable | None:
 
 def _failure_row(bar: FailureBar) -> FailureRow:
     title = printable(bar.title)
-    return FailureRow(title, bar.first_of_method, _safe(bar.svg()), tuple(bar.shares), bar.leak, count(bar.n))
+    return FailureRow(title, bar.first_of_method, safe(bar.svg()), tuple(bar.shares), bar.leak, count(bar.n))
 
 
 def _flow_views(audit: Audit, changes: Changes) -> list[dict[str, Any]]:
@@ -312,7 +280,7 @@ def _flow_views(audit: Audit, changes: Changes) -> list[dict[str, Any]]:
                     "now": row.now,
                     "n": count(row.n),
                     "right": row.right,
-                    "bar": _safe(row.bar()),
+                    "bar": safe(row.bar()),
                 }
                 for row in flow.rows
             ],

@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from keepsight.types import KeepsightError, MetricValue
 
-__all__ = ["Finding", "FindingVerdict", "Line", "Plot", "PlotKind", "verdict_of"]
+__all__ = [
+    "Diagnosis",
+    "FailedQuestion",
+    "Finding",
+    "FindingVerdict",
+    "Line",
+    "Plot",
+    "PlotKind",
+    "verdict_of",
+]
 
 FindingVerdict = Literal["yes", "no", "no_evidence"]
 PlotKind = Literal["lines", "bars", "points"]
@@ -74,6 +83,33 @@ class Finding:
     @property
     def deciding(self) -> MetricValue:
         return self.figures[0]
+
+
+@dataclass(frozen=True)
+class FailedQuestion:
+    """A question that could not be answered, and why."""
+
+    question: str
+    title: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The questions asked about one model and one picture set, in order; `failed` are those without an answer."""
+
+    model: str
+    checkpoint_digest: str
+    pictures: str  # the set's name
+    labels: int
+    findings: tuple[Finding, ...]
+    failed: tuple[FailedQuestion, ...] = ()
+    settings: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what all questions shared: sizes, seed, baseline
+
+    def __getitem__(self, question: str) -> Finding:
+        return next(finding for finding in self.findings if finding.question == question)
 
 
 def verdict_of(low: float, high: float, matters: float = 0.05) -> FindingVerdict:

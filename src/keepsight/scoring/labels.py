@@ -120,6 +120,14 @@ class LabelMatcher:
         entry = self._entries.get(_words(name, self._symbols))
         return entry.label if entry is not None and entry.source is None else None
 
+    def writings(self) -> dict[tuple[str, ...], str]:
+        """Every sequence of words that names an own label, and the label; for readers of texts too long for `match`."""
+        return {
+            words: entry.label
+            for words, entry in self._entries.items()
+            if entry.label is not None and entry.source is None
+        }
+
     def foreign_sets(self, label: str) -> tuple[str, ...]:
         """The foreign sets that know `label`, in any of its forms."""
         return tuple(self._foreign_names.get(_words(label, self._symbols), ()))

@@ -19,6 +19,7 @@ __all__ = [
     "effective_size",
     "mean_score",
     "mean_value",
+    "multiple_labels_share",
     "not_ok_counts",
     "refused_share",
     "unparsed_share",
@@ -60,6 +61,19 @@ def yes_ratio(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue
         if score.answer in ("yes", "no")
     ]
     return _share("yes_ratio", kept, scores)
+
+
+def multiple_labels_share(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
+    """Share of the answers that name more than one label: an echo of the label list names them all.
+
+    Reads the tag `multiple_labels` of the label match; what was never generated is no answer.
+    """
+    kept = [
+        (sample, float("multiple_labels" in score.tags))
+        for sample, score in zip(samples, scores, strict=True)
+        if score.status != "error"
+    ]
+    return _share("multiple_labels_share", kept, scores)
 
 
 def unparsed_share(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:

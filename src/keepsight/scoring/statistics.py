@@ -34,6 +34,7 @@ __all__ = [
     "PairedDifference",
     "agreeing",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "clopper_pearson",
     "holm",
     "holm_levels",
@@ -210,6 +211,39 @@ def bootstrap_mean(
         return math.nan, math.nan
     _, low, high = _percentiles(_bootstrap_ratios(pairs.sums, pairs.sizes, n_resamples, seed), level)
     return low, high
+
+
+def bootstrap_ratio(
+    above: Sequence[float],
+    below: Sequence[float],
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    *,
+    seed: int = 0,
+    n_resamples: int = 10_000,
+) -> tuple[float, float, float]:
+    """sum(above) / sum(below) over the same samples, and its percentile bootstrap interval, drawing whole clusters.
+
+    Args:
+        above, below: at least 0, e.g. the errors of two models on the same pictures.
+
+    Returns:
+        (ratio, low, high); all nan where `below` is all zero. `high` is inf, or both ends are, when so many resamples
+        have nothing below.
+    """
+    if len(above) != len(below) or (clusters is not None and len(clusters) != len(above)):
+        raise KeepsightError("above, below and clusters must have one entry per sample")
+    number: dict[Hashable, int] = {}
+    labels: Sequence[Hashable] = range(len(above)) if clusters is None else clusters
+    codes = np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.intp)
+    sums, sizes = (np.bincount(codes, weights=np.asarray(p, dtype=float)) for p in (above, below))  # [c]
+    if not np.any(sizes):
+        return math.nan, math.nan, math.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = _bootstrap_ratios(sums, sizes, n_resamples, seed)
+    ordered = np.sort(ratios[~np.isnan(ratios)])  # nan: neither has any in this resample, which says nothing
+    outside = max(1, math.ceil((len(ordered) + 1) * (1 - level) / 2 - 1e-9))
+    return float(sums.sum() / sizes.sum()), float(ordered[outside - 1]), float(ordered[-outside])
 
 
 # ---- many comparisons ---------------------------------------------------------------------------------------------

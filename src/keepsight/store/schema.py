@@ -6,7 +6,7 @@ ours: `doc_id`, `doc_hash`, `target`, `resps`, `filtered_resps`, `prompt_hash`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,11 +14,16 @@ from keepsight.types import MediaKind, RunStatus, ScoreStatus
 
 __all__ = [
     "SCHEMA_VERSION",
+    "FailedRow",
+    "FindingRow",
+    "FindingsFile",
+    "LineRow",
     "Manifest",
     "MatrixFile",
     "MediaRow",
     "MetricRow",
     "OutputRow",
+    "PlotRow",
     "ReplyRow",
     "Results",
     "ScoreRow",
@@ -184,6 +189,67 @@ class MatrixFile(_Row):
     meta: dict[str, Any] = {}
 
 
+class LineRow(_Row):
+    """One series of a plot; null is a gap."""
+
+    name: str
+    y: list[float | None]
+    low: Annotated[list[float | None], Field(description="lower end of each y's interval, or empty")] = []
+    high: Annotated[list[float | None], Field(description="upper end, or empty")] = []
+    x: Annotated[list[float | None], Field(description="places on a numeric axis, or empty: the ticks")] = []
+
+
+class PlotRow(_Row):
+    """A plot as numbers."""
+
+    title: str
+    kind: Literal["lines", "bars", "points"]
+    lines: list[LineRow]
+    ticks: Annotated[list[str], Field(description="names on the horizontal axis")] = []
+    x_label: str = ""
+    y_label: str = ""
+    share: Annotated[bool, Field(description="y is a share between 0 and 1")] = True
+    log_x: bool = False
+
+
+class FindingRow(_Row):
+    """One question asked of a model, answered."""
+
+    question: Annotated[str, Field(description="name, as in keepsight ls questions")]
+    title: str
+    verdict: Annotated[
+        Literal["yes", "no", "no_evidence"], Field(description="whether it explains the weakness")
+    ]
+    answer: Annotated[str, Field(description="one sentence")]
+    figures: Annotated[
+        list[MetricRow], Field(description="metrics, the one that decides first", min_length=1)
+    ]
+    plots: list[PlotRow] = []
+    notes: list[str] = []
+    settings: Annotated[dict[str, Any], Field(description="everything needed to ask it again")] = {}
+
+
+class FailedRow(_Row):
+    """A question without an answer."""
+
+    question: str
+    title: str
+    error: str
+
+
+class FindingsFile(_Row):
+    """findings.json: one model and one picture set, question by question."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: Annotated[str, Field(description="name of the model")]
+    checkpoint_digest: str
+    pictures: Annotated[str, Field(description="name of the picture set")]
+    labels: Annotated[int, Field(description="how many the set has")]
+    findings: list[FindingRow]
+    failed: list[FailedRow] = []
+    settings: Annotated[dict[str, Any], Field(description="what all questions shared")] = {}
+
+
 _FILES: dict[str, type[_Row]] = {
     "manifest.json": Manifest,
     "outputs.jsonl": OutputRow,
@@ -191,6 +257,7 @@ _FILES: dict[str, type[_Row]] = {
     "judge/*.jsonl": ReplyRow,
     "results.json": Results,
     "matrix.json": MatrixFile,
+    "findings.json": FindingsFile,
 }
 
 

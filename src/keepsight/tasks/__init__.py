@@ -15,15 +15,27 @@ from typing import Any
 
 from keepsight.data.drawn import ALL_SETS
 from keepsight.data.published import PUBLISHED
+from keepsight.errors import UsageError
+from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.emt import emt
+from keepsight.tasks.picture_sets import names_a_set
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
+from keepsight.tasks.wikiqa import quiz_task, wikiqa
 from keepsight.types import KeepsightError, Task
 
-__all__ = ["TASKS", "TaskInfo", "available", "function_of_file", "get"]
+__all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
     "objects:scenes": objects_in_scenes,
+    "wikiqa:world": quiz_task,
+}
+# Asked about any labelled picture set: `emt:SET`.
+OF_A_SET: dict[str, Callable[..., Task]] = {"emt": emt, "open": open_world, "closed": closed_world}
+_SAID = {
+    "emt": "Closed-world classification of {set}",
+    "open": "Open-world classification of {set}",
+    "closed": "Classification of {set}, the labels in the prompt",
 }
 ENTRY_POINTS = "keepsight.tasks"
 
@@ -38,33 +50,38 @@ class TaskInfo:
 
 def available() -> list[TaskInfo]:
     """Every task that `get` knows by name, those of installed packages included (named, not imported)."""
-    drawn = [
-        TaskInfo(f"emt:{name}", f"Closed-world classification of {name}, a drawn set.") for name in ALL_SETS
-    ]
-    published = [
-        TaskInfo(f"emt:{name}", f"Closed-world classification of {about.title}; give path=.")
-        for name, about in PUBLISHED.items()
+    drawn = [(name, f"{name}, a drawn set.") for name in ALL_SETS]
+    published = [(name, f"{about.title}; give path=.") for name, about in PUBLISHED.items()]
+    sets = [
+        TaskInfo(f"{kind}:{name}", _SAID[kind].format(set=said))
+        for kind in OF_A_SET
+        for name, said in [*drawn, *published]
     ]
     own = [TaskInfo(name, _first_line(builder)) for name, builder in TASKS.items()]
     others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
-    return [*drawn, *published, *own, *others]
+    return [*sets, *own, *others]
 
 
 def get(name: str, **arguments: Any) -> Task:
     """The task of this name.
 
     Args:
-        name: a name of `available()`; `emt:PATH` for a folder of class folders, a parquet file or a data-set
-            directory; `path/to/file.py:function` for a task of your own.
+        name: a name of `available()`; `emt:PATH`, `open:PATH` or `closed:PATH` for a folder of class folders, a
+            parquet file, JSON lines or a data-set directory; `wikiqa:PATH` for a file of multiple-choice questions;
+            `path/to/file.py:function` for a task of your own.
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
-        KeepsightError: an unknown name (with the nearest ones) or an argument that the builder does not take.
+        KeepsightError: an unknown name (with the nearest ones).
+        UsageError: an argument that the builder does not take.
     """
     if name in TASKS:
         return _built(name, TASKS[name], (), arguments)
-    if name.startswith("emt:"):
-        return _built(name, emt, (_known_set(name),), arguments)
+    kind, _, rest = name.partition(":")
+    if kind in OF_A_SET:
+        return _built(name, OF_A_SET[kind], (_known_set(name, rest),), arguments)
+    if kind == "wikiqa":
+        return _built(name, wikiqa, (_known_file(name, rest),), arguments)
     if ".py:" in name:
         return _built(name, function_of_file(name), (), arguments)
     for point in _entry_points():
@@ -83,7 +100,7 @@ def _built(
         signature.bind(*given, **arguments)
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[len(given) :]) or "no arguments"
-        raise KeepsightError(f"task {name}: {error}; it takes {takes}") from error
+        raise UsageError(f"task {name}: {error}; it takes {takes}") from error
     task = builder(*given, **arguments)
     if not isinstance(task, Task):
         raise KeepsightError(
@@ -92,29 +109,31 @@ def _built(
     return task
 
 
-def _known_set(name: str) -> str:
-    """The part after `emt:` if it can name a set at all."""
-    chosen = name.removeprefix("emt:")
-    if (
-        chosen in ALL_SETS
-        or chosen in PUBLISHED
-        or chosen.startswith("hf:")
-        or os.path.exists(os.path.expanduser(chosen))
-    ):
+def _known_set(name: str, pictures: str) -> str:
+    """`pictures`, the part after the task's kind, if it can name a set at all."""
+    if names_a_set(pictures):
+        return pictures
+    raise KeepsightError(f"no set {pictures!r} and no file or folder of that name{_nearest(name)}")
+
+
+def _known_file(name: str, chosen: str) -> str:
+    """`chosen`, the part after the task's kind, if it names a file."""
+    if os.path.isfile(Path(chosen).expanduser()):
         return chosen
-    raise KeepsightError(f"no set {chosen!r} and no file or folder of that name{_nearest(name)}")
+    raise KeepsightError(f"no file {chosen!r} of questions{_nearest(name)}")
 
 
-def _picture_folders(location: str) -> list[str]:
+def _picture_folders(kind: str, location: str) -> list[str]:
     """Folders beside the place that was named, as tasks."""
     parent = Path(location).expanduser().parent
     if not os.path.isdir(parent):
         return []
-    return [f"emt:{child}" for child in parent.iterdir() if os.path.isdir(child) and child.name[0] != "."]
+    return [f"{kind}:{child}" for child in parent.iterdir() if os.path.isdir(child) and child.name[0] != "."]
 
 
 def _nearest(name: str) -> str:
-    known = [*(info.name for info in available()), *_picture_folders(name.removeprefix("emt:"))]
+    kind, _, location = name.partition(":") if name.partition(":")[0] in OF_A_SET else ("emt", "", name)
+    known = [*(info.name for info in available()), *_picture_folders(kind, location)]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else "; `keepsight ls tasks` lists what there is"
 

@@ -17,17 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keepsight.data.confine import RemoteSource
 from keepsight.data.drawn import ALL_SETS
 from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
 from keepsight.data.llava import instruction_samples
-from keepsight.data.published import PUBLISHED, published_set
-from keepsight.data.readers import read_set
-from keepsight.data.remote import RemotePictures
+from keepsight.data.published import PUBLISHED
 from keepsight.inference import Generate
 from keepsight.scoring.judges.label_match import LabelMatch
 from keepsight.scoring.metrics import accuracy, refused_share, unparsed_share
 from keepsight.scoring.taxonomy import Taxonomy
+from keepsight.tasks.picture_sets import picture_set, require_choice, sample_id
 from keepsight.types import Sample, Task, digest_of
 
 __all__ = ["PROMPT", "closed_world_prompt", "emt", "with_foreign_labels"]
@@ -52,25 +50,25 @@ def emt(
     seed: int = 0,
     foreign: Mapping[str, Sequence[str]] | None = None,
     remote_images: bool = False,
+    classes: str | Path | None = None,
+    image_root: str | Path | None = None,
 ) -> Task:
     """The EMT task of one picture set.
 
     Args:
-        pictures: a drawn set's name, `mnist`, `cifar10`, `cifar100` or `miniimagenet` (with `path`), the path of a
-            folder of class folders, a parquet file or a data-set directory, or a set itself.
-        path: where a published set lies: folder, parquet, Hugging Face directory or hub id.
+        pictures, path, classes, image_root, remote_images: see `picture_sets.picture_set`.
         split: which pictures are asked: "test", "train" or "all".
         share: ask a random part of the split (the paper: 0.2 of "train"). Not together with `n`.
         n: ask this many pictures (default: all, or 300 of a drawn set's test split).
         seed: of the random choice.
         foreign: labels of other sets by set name. An answer with one of them is flagged as a leak. Default: the
             other sets of the same family. An audit passes the sets it holds (`with_foreign_labels`).
-        remote_images: fetch pictures that rows give as http(s) addresses, under the rules of `data.remote`.
 
     Raises:
-        KeepsightError: an unknown set, or pictures that cannot be read.
+        KeepsightError: an unknown set, pictures that cannot be read, or a set with a single class.
     """
-    chosen = _picture_set(pictures, path, RemotePictures() if remote_images else None)
+    chosen = picture_set(pictures, path, classes=classes, image_root=image_root, remote_images=remote_images)
+    require_choice(chosen, pictures, path)
     labels = tuple(label_text(label) for label in chosen.labels)
     prompt = closed_world_prompt(chosen.noun, labels)
 
@@ -121,19 +119,6 @@ def _with_taxonomy(task: Task, sets: Mapping[str | None, tuple[str, ...]]) -> Ta
     return replace(task, judges=(Taxonomy(task.labels, foreign=others), *kept))
 
 
-def _picture_set(
-    pictures: str | Path | PictureSet, path: str | Path | None, remote: RemoteSource | None
-) -> PictureSet:
-    if not isinstance(pictures, (str, Path)):
-        return pictures
-    name = str(pictures)
-    if name in PUBLISHED:
-        return published_set(name, path, remote=remote)
-    if path is not None:
-        return replace(read_set(path, remote=remote), name=name)
-    return ALL_SETS[name] if name in ALL_SETS else read_set(name, remote=remote)
-
-
 def _family(name: str) -> dict[str, tuple[str, ...]]:
     """Label sets that a model audited on this set was probably tuned on."""
     if name in PUBLISHED:
@@ -144,7 +129,7 @@ def _family(name: str) -> dict[str, tuple[str, ...]]:
 def _sample(set_name: str, prompt: str, labels: tuple[str, ...], picture: LabelledPicture) -> Sample:
     label = label_text(picture.label)
     return Sample(
-        id=picture.id if picture.id.startswith(f"{set_name}/") else f"{set_name}/{picture.id}",
+        id=sample_id(set_name, picture),
         prompt=prompt,
         media=(picture.media,),
         target=(label,) if label else (),  # a row that cannot be read has no label either

@@ -14,7 +14,7 @@ from typing import Any
 from keepsight.ranks import launched
 from keepsight.store.files import replace_file, writing
 
-__all__ = ["Clock", "OnProgress", "TrainLog", "TrainProgress", "console_progress"]
+__all__ = ["Clock", "OnProgress", "TrainLog", "TrainProgress", "console_progress", "logged_losses"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,18 @@ _SECONDS_BETWEEN_LINES = 30.0
 OnProgress = Callable[[TrainProgress], None]
 
 
+def logged_losses(directory: Path) -> list[float]:
+    """The losses that a tuning run in this directory has logged, step by step; empty where there is no log."""
+    path = directory / "train_log.jsonl"
+    return [float(row["loss"]) for row in _rows(path)] if os.path.exists(path) else []
+
+
 class TrainLog:
     """`train_log.jsonl`: a row per logged step, appended. Rows after the step that a run resumes from are cut off."""
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
-        kept = [row for row in self._rows() if row["step"] <= resumed_step] if os.path.exists(path) else []
+        kept = [row for row in _rows(path) if row["step"] <= resumed_step] if os.path.exists(path) else []
         replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def append(self, row: dict[str, Any]) -> None:
@@ -51,17 +57,18 @@ class TrainLog:
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def _rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for line in self._path.read_bytes().splitlines():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):  # the last line of a killed run
-                break
-            if not isinstance(row, dict) or type(row.get("step")) is not int:
-                break
-            rows.append(row)
-        return rows
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # the last line of a killed run
+            break
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            break
+        rows.append(row)
+    return rows
 
 
 class Clock:

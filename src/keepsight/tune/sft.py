@@ -41,12 +41,17 @@ from keepsight.tune.state import StateDirectory
 from keepsight.tune.trainable import choose_trained, seeded, trained_parameters
 from keepsight.types import KeepsightError, Sample, digest_of
 
-__all__ = ["SFTConfig", "sft"]
+__all__ = ["Diverged", "SFTConfig", "sft"]
 
 _IGNORED = -100  # label of a token that is not learnt
 _SHOWN = 3  # broken pictures, or samples of a broken step, named in one error
 # Settings that do not change what is learnt, so a run may be resumed with others.
 _FREE = ("save_steps", "logging_steps")
+
+
+class Diverged(KeepsightError):
+    """The loss or the gradient is no number any more; the message says at which step."""
+
 
 OnEpoch = Callable[[Path, int], None]
 Batch = Mapping[str, Any]
@@ -265,7 +270,7 @@ class _Run:
     def _require_number(self, value: float, what: str, step: int, plan: Plan) -> None:
         if not math.isfinite(value):
             first = ", ".join(self.samples[i].id for i in plan.batches(step)[0][:_SHOWN])
-            raise KeepsightError(
+            raise Diverged(
                 f"step {step} of {plan.total_steps}: the {what} is {value} (samples {first}, ...); "
                 "lower learning_rate, or use float32 if the model is in half precision"
             )

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keepsight.errors import UsageError
 from keepsight.scoring.answered import score_answered, version_of
 from keepsight.scoring.judges.asking import Asking, Remembered, Replies, ask
 from keepsight.scoring.judges.repeats import Votes
@@ -144,12 +145,12 @@ class VerdictJudge:
         replies: Replies | None = None,
     ) -> None:
         if repeats < 1 or max_answer_chars < 8:
-            raise KeepsightError(
+            raise UsageError(
                 f"a judge with repeats={repeats} and max_answer_chars={max_answer_chars} cannot judge;"
                 " give at least 1 and 8"
             )
         if repeats > 1 and temperature <= 0:
-            raise KeepsightError(
+            raise UsageError(
                 f"repeats={repeats} at temperature {temperature:g} would ask the same thing {repeats} times;"
                 " give a temperature above 0, e.g. temperature=0.7"
             )
