@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
+from keepsight.cli_build import build_app
 from keepsight.cli_diagnose import diagnose, report_diagnosis
 from keepsight.cli_judge import judge_app
 from keepsight.options import (
@@ -85,6 +86,7 @@ app = typer.Typer(
 
 
 app.add_typer(judge_app, name="judge")
+app.add_typer(build_app, name="build")
 app.command("diagnose")(diagnose)
 
 
