@@ -150,6 +150,8 @@ def test_what_trains_must_be_named(asked, corpora, told, questions):
 
 
 def test_settings_go_to_the_questions_that_have_them(run, folder, questions, model):  # noqa: F811
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / name).write_text("")
     code, _, _ = run(*DIAGNOSE, "--questions", "all", "--solver", "adam", "--sizes", "2,20", "--shares", "0,0.5",
                      "--question_args", "steps=7", "--corpus", "a.jsonl", "--corpus", "b.jsonl", "--limit", "6")  # fmt: skip
     assert code == 0
@@ -166,7 +168,8 @@ def test_options_of_the_data_and_of_the_cure(run, folder, questions, model):  # 
         "conversations": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hi."}],
     }
     (folder / "rows.json").write_text(json.dumps([row]))
-    (folder / "x=y.jsonl").write_text("")
+    for name in ("a.jsonl", "x=y.jsonl"):
+        (folder / name).write_text("")
     code, _, err = run(*DIAGNOSE, "--questions", "all", "--corpus", "stage one=a.jsonl", "--corpus", "x=y.jsonl",
                        "--answers_only", "--overlap", "all", "--column", "said", "--total", "8", "--instructions", "rows.json",
                        "--others", "emt:shapes,open:paints", "--tuning", "lora_r=4,bf16=true")  # fmt: skip
@@ -185,6 +188,8 @@ def test_pictures_of_a_small_set_are_shared_out(run, folder, questions, model): 
     sizes = {"test_pictures": 24, "training_pictures": 18, "validation_pictures": 6}
     settings = read_findings(folder / "out").settings
     assert {name: settings[name] for name in sizes} == sizes
+    with pytest.raises(ks.KeepsightError, match="two corpora have one name"):
+        ks.explain("stub", "paints", output_path="out", corpora=["a/x.jsonl", "b/x.jsonl"])
     seen = []
     questions["asks"] = lambda study: seen.append(study) or finding("asks", study)
     ks.explain("stub", "closed:paints", ["asks"], "out", n_train=None, n_validation=3)
@@ -201,6 +206,7 @@ def test_pictures_of_a_small_set_are_shared_out(run, folder, questions, model): 
         (("--questions", "trains", "--tuning", "lora_r=0"), "lora_r must be at least 1"),
         (("--questions", "trains", "--others", "emt:nowhere"), "no set 'nowhere'"),
         (("--questions", "trains", "--instructions", "nowhere.json"), "nowhere.json"),
+        (("--corpus", "nowhere.jsonl"), "no corpus at nowhere.jsonl"),
         (("--clip", "st:nowhere"), "nowhere"),
         (("--output_path", "base.jsonl"), "base.jsonl is no directory"),
     ],

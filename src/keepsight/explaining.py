@@ -171,12 +171,17 @@ def _sizes(pictures: PictureSet, limit: int | None, n_train: int | None, n_valid
 
 
 def _stages(corpora: Mapping[str, str | Path] | Sequence[str | Path]) -> dict[str, Path]:
-    """Name -> path; a path without a name is called as its file."""
+    """Name -> path of every corpus that is there; a path without a name is called as its file."""
+    from keepsight.data.corpora import corpus_files
+
     if isinstance(corpora, Mapping):
-        return {name: Path(path).expanduser() for name, path in corpora.items()}
-    named = {Path(path).stem: Path(path).expanduser() for path in corpora}
+        named = {name: Path(path).expanduser() for name, path in corpora.items()}
+    else:
+        named = {Path(path).stem: Path(path).expanduser() for path in corpora}
     if len(named) < len(corpora):
         raise KeepsightError("two corpora have one name; give each stage of the training a name of its own")
+    for path in named.values():
+        corpus_files(path)  # refuses what is not there, before anything is asked
     return named
 
 

@@ -47,7 +47,9 @@ def frequency(
     answers_only: bool = False,
     n_resamples: int = 2000,
 ) -> Finding:
-    """Joins how often each class is named with how well it is answered.
+    """Is it the data?
+
+    Joins how often each class is named with how well it is answered.
 
     Args:
         corpora: name -> file or folder, one per stage of the training (default: `study.corpora`).

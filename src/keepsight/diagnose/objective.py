@@ -89,7 +89,9 @@ RECIPES: dict[str, Recipe] = {
 
 
 def objective(study: Study, *, recipe: str | Recipe = "auto", epochs: int | None = None) -> Finding:
-    """Tunes the model twice by text generation, trains two linear heads, and asks all of them the test pictures.
+    """Is it the training objective?
+
+    Tunes the model twice by text generation, trains two linear heads, and asks all of them the test pictures.
 
     Args:
         recipe: "paper", "small", or settings of your own; "auto" is "small" for the embedded model, else "paper".
