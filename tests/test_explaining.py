@@ -38,14 +38,17 @@ def probes(study, *, solver="lbfgs", steps=3):
     return finding("probes", study, solver=solver, steps=steps)
 
 
-def reads(study):
+def reads(study, *, column=None, overlap="longest", answers_only=False):
     """Is it the data?"""
-    return finding("reads", study, files=[path.name for path in study.corpora])
+    files = {name: path.name for name, path in study.corpora.items()}
+    return finding("reads", study, files=files, column=column, overlap=overlap, answers_only=answers_only)
 
 
-def trains(study, *, shares=(0.1,)):
+def trains(study, *, shares=(0.1,), total=None, instructions=(), others=(), config=None):
     """Is it the training?"""
-    return finding("trains", study, shares=list(shares))
+    taught = [sample.target[0] for sample in instructions]
+    return finding("trains", study, shares=list(shares), total=total, taught=taught, others=[t.name for t in others],
+                   tuned=None if config is None else [config.method, config.lora_r, config.bf16])  # fmt: skip
 
 
 def breaks(study):
@@ -89,7 +92,7 @@ def test_the_answers_are_told_and_written(run, folder, questions, model):  # noq
     found = read_findings(folder / "out")
     assert [each.question for each in found.findings] == ["asks", "probes"] and found.failed == ()
     assert found["asks"].deciding.value == 1.0 and found["asks"].deciding.n == 24
-    assert found.settings == {"test_pictures": 24, "training_pictures": 1000, "validation_pictures": 100,
+    assert found.settings == {"test_pictures": 24, "training_pictures": 18, "validation_pictures": 6,
                               "seed": 0, "baseline": None, "corpora": []}  # fmt: skip
     assert "Is it the size?" in (folder / "out" / "diagnosis.html").read_text()
 
@@ -147,14 +150,50 @@ def test_what_trains_must_be_named(asked, corpora, told, questions):
 
 
 def test_settings_go_to_the_questions_that_have_them(run, folder, questions, model):  # noqa: F811
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / name).write_text("")
     code, _, _ = run(*DIAGNOSE, "--questions", "all", "--solver", "adam", "--sizes", "2,20", "--shares", "0,0.5",
                      "--question_args", "steps=7", "--corpus", "a.jsonl", "--corpus", "b.jsonl", "--limit", "6")  # fmt: skip
     assert code == 0
     found = read_findings(folder / "out")
     assert found["asks"].settings == {"sizes": [2, 20]} and found["asks"].deciding.n == 6
     assert found["probes"].settings == {"solver": "adam", "steps": 7}
-    assert found["trains"].settings == {"shares": [0.0, 0.5]}
-    assert found["reads"].settings == {"files": ["a.jsonl", "b.jsonl"]}
+    assert found["trains"].settings["shares"] == [0.0, 0.5]
+    assert found["reads"].settings["files"] == {"a": "a.jsonl", "b": "b.jsonl"}
+
+
+def test_options_of_the_data_and_of_the_cure(run, folder, questions, model):  # noqa: F811
+    row = {
+        "id": "1",
+        "conversations": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hi."}],
+    }
+    (folder / "rows.json").write_text(json.dumps([row]))
+    for name in ("a.jsonl", "x=y.jsonl"):
+        (folder / name).write_text("")
+    code, _, err = run(*DIAGNOSE, "--questions", "all", "--corpus", "stage one=a.jsonl", "--corpus", "x=y.jsonl",
+                       "--answers_only", "--overlap", "all", "--column", "said", "--total", "8", "--instructions", "rows.json",
+                       "--others", "emt:shapes,open:paints", "--tuning", "lora_r=4,bf16=true")  # fmt: skip
+    assert (code, err) == (0, "")
+    found = read_findings(folder / "out")
+    assert found["reads"].settings == {"files": {"stage one": "a.jsonl", "x=y": "x=y.jsonl"}, "column": "said",
+                                       "overlap": "all", "answers_only": True}  # fmt: skip
+    assert found["trains"].settings == {"shares": [0.1], "total": 8, "taught": ["Hi."],
+                                        "others": ["emt:shapes", "open:paints"], "tuned": ["lora", 4, True]}  # fmt: skip
+    assert found.settings["corpora"] == ["stage one", "x=y"]
+
+
+def test_pictures_of_a_small_set_are_shared_out(run, folder, questions, model):  # noqa: F811
+    """A quarter of the training pictures chooses, the others teach; a limit beyond the set means all of it."""
+    assert run(*DIAGNOSE, "--limit", "1000")[0] == 0
+    sizes = {"test_pictures": 24, "training_pictures": 18, "validation_pictures": 6}
+    settings = read_findings(folder / "out").settings
+    assert {name: settings[name] for name in sizes} == sizes
+    with pytest.raises(ks.KeepsightError, match="two corpora have one name"):
+        ks.explain("stub", "paints", output_path="out", corpora=["a/x.jsonl", "b/x.jsonl"])
+    seen = []
+    questions["asks"] = lambda study: seen.append(study) or finding("asks", study)
+    ks.explain("stub", "closed:paints", ["asks"], "out", n_train=None, n_validation=3)
+    assert [len(part()) for part in (seen[0].test, seen[0].train, seen[0].validation)] == [24, 21, 3]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +203,10 @@ def test_settings_go_to_the_questions_that_have_them(run, folder, questions, mod
         (("--questions", "asks", "--solver", "adam"), "no question that is asked has the setting solver; ask probes, too"),
         (("--question_args", "spoons=1"), "no question that is asked has the setting spoons; leave it out"),
         (("--task_args", "spoons=1"), "set paints has no setting 'spoons'; task_args can set path, classes, image_root, remote_images"),
+        (("--questions", "trains", "--tuning", "lora_r=0"), "lora_r must be at least 1"),
+        (("--questions", "trains", "--others", "emt:nowhere"), "no set 'nowhere'"),
+        (("--questions", "trains", "--instructions", "nowhere.json"), "nowhere.json"),
+        (("--corpus", "nowhere.jsonl"), "no corpus at nowhere.jsonl"),
         (("--clip", "st:nowhere"), "nowhere"),
         (("--output_path", "base.jsonl"), "base.jsonl is no directory"),
     ],
@@ -174,7 +217,20 @@ def test_what_cannot_be_is_said_before_anything_is_asked(argv, told, run, folder
     assert not (folder / "out").exists()
 
 
-@pytest.mark.parametrize("argv", [("--sizes", "2,x"), ("--shares", "a"), ("--question_args", "seed=1")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--sizes", "2,x"),
+        ("--shares", "a"),
+        ("--question_args", "seed=1"),
+        ("--question_args", "total=1"),
+        ("--corpus", "a/x.jsonl", "--corpus", "b/x.jsonl"),
+        ("--tuning", "spoons=1"),
+        ("--tuning", "learning_rate=fast"),
+        ("--tuning", "method=all"),
+        ("--total", "0"),
+    ],
+)
 def test_a_wrong_option_is_a_usage_error(argv, run, folder, questions, model):  # noqa: F811
     assert run(*DIAGNOSE, *argv)[0] == 2 and not (folder / "out").exists()
 

@@ -20,7 +20,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the roof down: a room imports from lower lines only. A room is a folder or a file right below keepsight/.
 LAYERS = [
     ["cli"],
-    ["cli_diagnose", "cli_judge"],
+    ["cli_build", "cli_diagnose", "cli_judge"],
     ["console", "demo", "doctor"],
     ["explaining", "options"],
     ["verbs", "shelves", "judge_checks", "gating"],

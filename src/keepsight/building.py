@@ -350,6 +350,7 @@ def _report(
         "pages": len(written),
         "made": len(made),
         "invalid": sum(QUESTIONS_PER_PAGE - len(page.made) for page in written),
+        "failed": [page.classname for page in written if not page.made],
         **{
             name: reasons[name.replace("_", " ")]
             for name in ("unanswerable", "guessable", "unreadable", "no_reply")

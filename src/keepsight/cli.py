@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from keepsight.cli_build import build_app
 from keepsight.cli_diagnose import diagnose, report_diagnosis
 from keepsight.cli_judge import judge_app
 from keepsight.options import (
@@ -604,6 +605,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "tune": tune,
     "judge": judge_app,
     "diagnose": diagnose,
+    "build": build_app,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -26,6 +26,7 @@ from keepsight.options import (
 
 if TYPE_CHECKING:
     from keepsight.scoring.findings import Diagnosis
+    from keepsight.tune.config import SFTConfig
 
 __all__ = ["diagnose", "report_diagnosis"]
 
@@ -54,12 +55,51 @@ def diagnose(
         str, typer.Option("--clip", help="The baseline: clip:PATH, tiny or none; auto: tiny for tiny.")
     ] = "auto",
     corpus: Annotated[
-        list[Path] | None, typer.Option("--corpus", help="What the model was trained on; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--corpus", help="PATH or NAME=PATH: what the model was trained on, one per stage; repeatable."
+        ),
     ] = None,
-    solver: Annotated[str | None, typer.Option("--solver", help="Of linear probes.")] = None,
+    answers_only: Annotated[
+        bool,
+        typer.Option(
+            "--answers_only", help="Of a corpus count what the model had to say, not the questions."
+        ),
+    ] = False,
+    overlap: Annotated[
+        str | None,
+        typer.Option("--overlap", help="Does guinea pig name pig, too? longest (no) or all (yes)."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", help="Of a corpus, where its text stands; default: the usual ones."),
+    ] = None,
+    world: Annotated[
+        str | None, typer.Option("--world", help="Of decoding: closed (the labels in the prompt) or open.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option("--solver", help="Of linear probes: lbfgs or adam.")] = None,
     sizes: Annotated[str, typer.Option("--sizes", help="Labels offered at once, e.g. 2,5,20,100.")] = "",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Of objective: paper or small; default: small for tiny.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Of objective, in place of the recipe's.")
+    ] = None,
     shares: Annotated[
-        str, typer.Option("--shares", help="Of classification data mixed in, e.g. 0,0.1.")
+        str, typer.Option("--shares", help="Of mixing: classification data in the mixture, e.g. 0,0.1.")
+    ] = "",
+    total: Annotated[
+        int | None, typer.Option("--total", min=1, help="Of mixing: samples in every mixture.")
+    ] = None,
+    instructions: Annotated[
+        Path | None,
+        typer.Option("--instructions", help="Of mixing: rows of the instruction data, as for tune."),
+    ] = None,
+    others: Annotated[
+        str, typer.Option("--others", help="Of mixing: tasks that must not be forgotten, as for --tasks.")
+    ] = "",
+    tuning: Annotated[
+        str, typer.Option("--tuning", help="Of mixing: k=v,k=v with the settings of keepsight tune.")
     ] = "",
     question_args: Annotated[
         str, typer.Option("--question_args", help="k=v,k=v for the questions that have them.")
@@ -82,13 +122,26 @@ def diagnose(
         "limit": limit,
         "n_train": n_train,
         "n_validation": n_validation,
-        "corpora": corpus or (),
+        "corpora": _named_corpora(corpus or ()),
         "data_args": pairs_of("task_args", task_args),
     }
     if dry_run:
         _preview(data, chosen)
         return
-    settings = _settings(solver, sizes, shares, question_args)
+    settings = _settings(
+        question_args,
+        answers_only=answers_only,
+        overlap=overlap,
+        column=column,
+        world=world,
+        solver=solver,
+        sizes=_numbers("sizes", sizes, int),
+        recipe=recipe,
+        epochs=epochs,
+        shares=_numbers("shares", shares, float),
+        total=total,
+        **_mixed(instructions, others, tuning),
+    )
     from keepsight.console import progress_bar, resumable
     from keepsight.report.diagnosis import DIAGNOSIS_PAGE
 
@@ -139,19 +192,59 @@ def _preview(data: str, chosen: dict[str, Any]) -> None:
     Console(highlight=False, markup=False, emoji=False).print(questions_table(plan_questions(data, **chosen)))
 
 
-def _settings(solver: str | None, sizes: str, shares: str, question_args: str) -> dict[str, Any]:
-    """What is said to single questions."""
+def _settings(question_args: str, **options: Any) -> dict[str, Any]:
+    """What is said to single questions: options that were given, and `--question_args`."""
     from keepsight.explaining import explain
 
     given = pairs_of("question_args", question_args)
-    if known := sorted(set(given) & set(inspect.signature(explain).parameters)):
+    if known := sorted(set(given) & {*inspect.signature(explain).parameters, *options}):
         raise typer.BadParameter(f"--question_args {known[0]}: this one has an option of its own")
-    own = {
-        "solver": solver,
-        "sizes": _numbers("sizes", sizes, int),
-        "shares": _numbers("shares", shares, float),
+    return {**given, **{name: value for name, value in options.items() if value}}
+
+
+def _named_corpora(corpora: Sequence[str]) -> dict[str, str]:
+    """NAME=PATH or PATH, which is then called as its file. A file whose own name has a `=` is a path."""
+    named: dict[str, str] = {}
+    for given in corpora:
+        name, sign, path = given.partition("=")
+        if not (sign and name and path) or Path(given).exists():
+            name, path = Path(given).stem, given
+        if name in named:
+            raise typer.BadParameter(f"--corpus: two are called {name!r}; write NAME=PATH")
+        named[name] = path
+    return named
+
+
+def _mixed(instructions: Path | None, others: str, tuning: str) -> dict[str, Any]:
+    """What `mixing` takes: rows, tasks and the settings of a fine-tune."""
+    from keepsight import tasks
+    from keepsight.data.messages import read_training_rows
+
+    return {
+        "instructions": None if instructions is None else read_training_rows(instructions),
+        "others": [tasks.get(name) for name in listed(others)],
+        "config": _tuning(pairs_of("tuning", tuning)),
     }
-    return {**given, **{name: value for name, value in own.items() if value}}
+
+
+def _tuning(given: dict[str, Any]) -> SFTConfig | None:
+    """The settings of a fine-tune by LoRA, with those that are given in their places."""
+    from dataclasses import fields
+
+    from pydantic import TypeAdapter, ValidationError
+
+    from keepsight.tune.config import SFTConfig
+
+    if not given:
+        return None
+    if unknown := sorted(set(given) - {field.name for field in fields(SFTConfig)}):
+        raise typer.BadParameter(f"--tuning {unknown[0]}: keepsight tune has no such setting")
+    try:
+        return TypeAdapter(SFTConfig).validate_python({"method": "lora", **given})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = ".".join(map(str, wrong["loc"]))
+        raise typer.BadParameter(f"--tuning {name}={given.get(name)}: {wrong['msg']}") from error
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def explain(
     n_train: int | None = 1000,
     n_validation: int = 100,
     clip: Any = "auto",
-    corpora: Sequence[str | Path] = (),
+    corpora: Mapping[str, str | Path] | Sequence[str | Path] = (),
     seed: int = 0,
     batch_size: int | None = None,
     device: str | None = None,
@@ -70,12 +70,13 @@ def explain(
     Args:
         model: what `keepsight.models.load` takes.
         data: a picture set: a drawn or published set's name, a folder of class folders, a parquet or JSON lines file,
-            a data-set directory, any of them with `emt:` in front, or the set itself.
+            a data-set directory, any of them with `emt:`, `open:` or `closed:` in front, or the set itself.
         questions: names from `keepsight ls questions`, or `["all"]`; by default those that train nothing.
-        limit: test pictures (default: 300, or all where there are fewer).
-        n_train, n_validation: pictures to learn from and to choose settings by.
+        limit: test pictures (default: 300); all where there are fewer.
+        n_train, n_validation: pictures of the training split to learn from and to choose settings by. Where there are
+            too few, a quarter of them chooses and the others teach.
         clip: the baseline: "auto" (the shipped CLIP for `tiny`, none for others), a ref as `clip:PATH`, or None.
-        corpora: files that the model was trained on, for `frequency`.
+        corpora: what the model was trained on, one file or folder per stage; name -> path, or paths.
         seed: of every random choice.
         device, dtype, model_args: as for `keepsight.models.load`.
         data_args: `path` of a published set, `remote_images`.
@@ -86,22 +87,24 @@ def explain(
         KeepsightError: an unknown model, set, question or option. A question that fails later is in `failed`.
     """
     require_place(Path(output_path))
-    names = chosen_questions(questions, corpora)
+    stages = _stages(corpora)
+    names = chosen_questions(questions, stages)
     given = {name: _options_of(name, options) for name in names}
     _require_takers(options, given)
     pictures = _pictures(data, data_args or {})
+    sizes = _sizes(pictures, limit, n_train, n_validation)
     (asked,) = load_models([model], device, dtype, model_args)
     study = Study(
         model=asked,
         pictures=pictures,
         store=Store(output_path),
-        n=_test_size(pictures, limit),
-        n_validation=n_validation,
-        n_train=n_train,
+        n=sizes.test,
+        n_validation=sizes.validation,
+        n_train=None if n_train is None else sizes.train,
         seed=seed,
         batch_size=batch_size,
         clip=_baseline(clip, asked, device),
-        corpora=tuple(map(Path, corpora)),
+        corpora=stages,
         **({"progress": progress} if progress else {}),
     )
     diagnosis = _asked_all(study, given)
@@ -110,7 +113,7 @@ def explain(
     return diagnosis
 
 
-def chosen_questions(names: Sequence[str], corpora: Sequence[Any] = ()) -> list[str]:
+def chosen_questions(names: Sequence[str], corpora: Collection[Any] = ()) -> list[str]:
     """The questions to ask, in the order of `QUESTIONS`.
 
     Raises:
@@ -128,7 +131,7 @@ def chosen_questions(names: Sequence[str], corpora: Sequence[Any] = ()) -> list[
     return chosen
 
 
-def _is_asked_by_default(question: str, corpora: Sequence[Any]) -> bool:
+def _is_asked_by_default(question: str, corpora: Collection[Any]) -> bool:
     cost = cost_of(question)
     return not cost.trains and (bool(corpora) or not cost.reads_corpus)
 
@@ -140,12 +143,12 @@ def plan_questions(
     limit: int | None = None,
     n_train: int | None = 1000,
     n_validation: int = 100,
-    corpora: Sequence[str | Path] = (),
+    corpora: Mapping[str, str | Path] | Sequence[str | Path] = (),
     data_args: Mapping[str, Any] | None = None,
 ) -> list[PlannedQuestion]:
     """What `explain` would do; arguments as there. No weights are loaded and nothing is written."""
     pictures = _pictures(data, data_args or {})
-    sizes = _sizes(pictures, _test_size(pictures, limit), n_train, n_validation)
+    sizes = _sizes(pictures, limit, n_train, n_validation)
     titles = question_titles()
     planned = []
     for name in chosen_questions(questions, corpora):
@@ -155,12 +158,31 @@ def plan_questions(
     return planned
 
 
-def _sizes(pictures: PictureSet, test: int, n_train: int | None, n_validation: int) -> Sizes:
+def _sizes(pictures: PictureSet, limit: int | None, n_train: int | None, n_validation: int) -> Sizes:
+    """As many pictures as asked for, or as there are. A set without a training split says so when it is asked for one."""
+    wanted, tests = DEFAULT_TEST if limit is None else limit, _count(pictures, "test")
+    test = wanted if tests is None else min(wanted, tests)
     there = _count(pictures, "train")
-    wanted = there if n_train is None else n_train + n_validation
-    training = wanted if there is None else there if wanted is None else min(wanted, there)
-    validation = min(n_validation, training or 0)
-    return Sizes(test, validation, (training or 0) - validation, len(pictures.labels))
+    if not there:
+        return Sizes(test, n_validation, n_train or 0, len(pictures.labels))
+    validation = min(n_validation, there // 4)
+    left = there - validation
+    return Sizes(test, validation, left if n_train is None else min(n_train, left), len(pictures.labels))
+
+
+def _stages(corpora: Mapping[str, str | Path] | Sequence[str | Path]) -> dict[str, Path]:
+    """Name -> path of every corpus that is there; a path without a name is called as its file."""
+    from keepsight.data.corpora import corpus_files
+
+    if isinstance(corpora, Mapping):
+        named = {name: Path(path).expanduser() for name, path in corpora.items()}
+    else:
+        named = {Path(path).stem: Path(path).expanduser() for path in corpora}
+    if len(named) < len(corpora):
+        raise KeepsightError("two corpora have one name; give each stage of the training a name of its own")
+    for path in named.values():
+        corpus_files(path)  # refuses what is not there, before anything is asked
+    return named
 
 
 # ---- asking ---------------------------------------------------------------------------------------------
@@ -207,7 +229,7 @@ def _shared_settings(study: Study) -> dict[str, Any]:
         "validation_pictures": study.n_validation,
         "seed": study.seed,
         "baseline": None if study.clip is None else study.clip.name,
-        "corpora": [path.name for path in study.corpora],
+        "corpora": list(study.corpora),
     }
 
 
@@ -229,22 +251,9 @@ def _require_takers(options: Mapping[str, Any], given: Mapping[str, Mapping[str,
 
 
 def _pictures(data: str | Path | PictureSet, arguments: Mapping[str, Any]) -> PictureSet:
-    from keepsight.tasks.picture_sets import picture_set
+    from keepsight.tasks import set_of
 
-    known = list(inspect.signature(picture_set).parameters)[1:]
-    if unknown := sorted(set(arguments) - set(known)):
-        raise KeepsightError(
-            f"set {data} has no setting {unknown[0]!r}; task_args can set {', '.join(known)}"
-        )
-    return picture_set(str(data).removeprefix("emt:") if isinstance(data, str) else data, **arguments)
-
-
-def _test_size(pictures: PictureSet, limit: int | None) -> int:
-    """As many as asked for, else the default or all that there are."""
-    if limit is not None:
-        return limit
-    there = _count(pictures, "test")
-    return DEFAULT_TEST if there is None else min(DEFAULT_TEST, there)
+    return set_of(data, **arguments)
 
 
 def _count(pictures: PictureSet, split: str) -> int | None:

@@ -8,7 +8,7 @@ import pytest
 from keepsight.data.drawn import ALL_SETS
 from keepsight.diagnose.frequency import count_mentions, frequency, per_class_accuracy
 from keepsight.diagnose.study import Study
-from keepsight.diagnose.too_little import mentions_needed, too_little
+from keepsight.diagnose.too_little import mentions_needed, taught_too_little, too_little
 from keepsight.evaluate import evaluate
 from keepsight.scoring.mentions import MentionCounts
 from keepsight.store import Store
@@ -86,7 +86,7 @@ def test_from_a_file_to_a_finding(tmp_path):
     labels = ALL_SETS["things"].labels
     rows = [f"A {label}." for i, label in enumerate(labels) for _ in range(i)]
     (tmp_path / "stage.jsonl").write_text("\n".join(json.dumps({"caption": row}) for row in [*rows, 3]))
-    study = study_of(tmp_path / "out", corpora=(tmp_path / "stage.jsonl",))
+    study = study_of(tmp_path / "out", corpora={"stage": tmp_path / "stage.jsonl"})
     finding = frequency(study)
     assert finding.settings["mentions"] == {label: i for i, label in enumerate(labels)}
     assert finding.settings["runs"] == ["fake"] and finding.verdict == "no_evidence"  # it is always right
@@ -127,23 +127,23 @@ def test_what_cannot_be_joined_is_refused_or_named(tmp_path):
 
 
 def test_classes_below_the_threshold_are_listed_rarest_first():
-    finding = too_little(RISING)
+    finding = taught_too_little(RISING)
     assert finding.verdict == "yes" and finding.settings["classes"] == {WORDS[i]: i * i for i in range(4)}
     assert (finding.deciding.value, finding.deciding.n) == (0.1, 40)
     assert finding.answer.startswith(
         f"4 of 40 classes are named in fewer than 10 sentences: {WORDS[0]} (0), {WORDS[1]} (1)"
     )
-    assert too_little(RISING, WORDS[5:]).verdict == "no"
-    assert list(too_little(RISING, threshold=5).settings["classes"]) == WORDS[:3]
+    assert taught_too_little(RISING, WORDS[5:]).verdict == "no"
+    assert list(taught_too_little(RISING, threshold=5).settings["classes"]) == WORDS[:3]
 
 
 def test_the_threshold_can_be_read_off_a_model():
-    finding = too_little(RISING, accuracies=GOOD)  # half right from the twentieth class on
+    finding = taught_too_little(RISING, accuracies=GOOD)  # half right from the twentieth class on
     assert finding.settings["threshold"] == 400 and finding.settings["fitted"]
     assert len(finding.settings["classes"]) == 20
     needed = mentions_needed(RISING, GOOD)
     assert needed.low <= 400 <= needed.high and needed.high < 1600 and needed.n == 40
-    hopeless = too_little(RISING, accuracies=dict.fromkeys(WORDS, 0.1))
+    hopeless = taught_too_little(RISING, accuracies=dict.fromkeys(WORDS, 0.1))
     assert hopeless.settings["threshold"] == 10 and any(
         "nowhere good enough" in note for note in hopeless.notes
     )
@@ -152,6 +152,28 @@ def test_the_threshold_can_be_read_off_a_model():
 
 def test_a_label_that_was_not_counted_is_refused():
     with pytest.raises(KeepsightError, match="'horse' was not counted"):
-        too_little(RISING, ["horse"])
+        taught_too_little(RISING, ["horse"])
     with pytest.raises(KeepsightError, match="no label is given"):
-        too_little(RISING, [])
+        taught_too_little(RISING, [])
+
+
+def test_as_a_question_it_reads_the_corpora_and_asks_the_model_nothing(tmp_path):
+    labels = ALL_SETS["things"].labels
+    for name, times in (("first", 9), ("second", 1)):
+        rows = [f"A {label}." for label in labels[1:] for _ in range(times)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps({"caption": row}) for row in rows))
+    study = study_of(
+        tmp_path / "out", corpora={name: tmp_path / f"{name}.jsonl" for name in ("first", "second")}
+    )
+    finding = too_little(study)
+    assert finding.settings["classes"] == {labels[0]: 0} and finding.settings["corpora"] == [
+        "first",
+        "second",
+    ]
+    assert (finding.question, finding.verdict, finding.deciding.n) == ("too_little", "yes", len(labels))
+    assert len(too_little(study, threshold=11).settings["classes"]) == len(labels)
+    assert study.model.asked == []
+    with pytest.raises(KeepsightError, match="threshold is 0; give"):
+        too_little(study, threshold=0)
+    with pytest.raises(KeepsightError, match="no corpus is given"):
+        too_little(study_of(tmp_path))

@@ -13,6 +13,7 @@ from keepsight.store import Store
 from keepsight.tune.config import SFTConfig
 from keepsight.types import KeepsightError
 from tests.diagnose.fake_states import THINGS, FakeEncoder, FakeStates, Few
+from tests.fake_vlm import FakeVLM
 
 SETTINGS = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "save_steps": 0}
 RECIPE = Recipe(
@@ -100,7 +101,7 @@ def test_the_recipes_are_the_paper_s_and_a_small_one():
 @pytest.mark.parametrize(
     "settings, fault",
     [
-        ({"recipe": "large"}, "'large' is unknown; give paper or small"),
+        ({"recipe": "large"}, "'large' is unknown; give auto, paper or small"),
         ({}, "fake cannot be tuned in a copy"),
     ],
 )
@@ -112,3 +113,20 @@ def test_what_cannot_be_compared_is_refused(tmp_path, settings, fault):
 
 def test_it_is_a_question():
     assert QUESTIONS["objective"] is objective
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "rate"),
+    [("tiny", 20, 2e-3), ("tiny+adapter:out/epoch-1", 20, 2e-3), ("hf:tiny", 50, 2e-5), ("fake", 50, 2e-5)],
+)
+def test_the_embedded_model_has_a_recipe_of_its_own(tmp_path, monkeypatch, name, epochs, rate):
+    seen = []
+
+    def of(study, recipe):
+        seen.append(recipe.projector)
+        raise KeepsightError("enough")
+
+    monkeypatch.setattr(import_module("keepsight.diagnose.objective")._Course, "of", of)
+    with pytest.raises(KeepsightError, match="enough"):
+        objective(Study(FakeVLM(name), Taught(), Store(tmp_path)))
+    assert (seen[0].num_train_epochs, seen[0].learning_rate) == (epochs, rate)

@@ -152,8 +152,8 @@ def test_every_file_follows_the_exported_schema(finished):
         assert set(json.loads((finished / name).read_text())) == set(schema[name]["properties"])
     for name in ("outputs.jsonl", "scores.jsonl"):
         assert all(set(line) == set(schema[name]["properties"]) for line in lines(finished / name))
-    files = {"manifest.json", "outputs.jsonl", "scores.jsonl", "results.json", "matrix.json", "judge/*.jsonl"}
-    assert set(schema) == files
+    runs = {"manifest.json", "outputs.jsonl", "scores.jsonl", "results.json"}
+    assert set(schema) == {*runs, "matrix.json", "findings.json", "judge/*.jsonl"}
 
 
 def test_a_picture_is_stored_once(tmp_path):

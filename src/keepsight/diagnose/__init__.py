@@ -16,6 +16,7 @@ from keepsight.diagnose.objective import objective
 from keepsight.diagnose.probe import probe
 from keepsight.diagnose.prompts import prompts
 from keepsight.diagnose.study import Study
+from keepsight.diagnose.too_little import too_little
 from keepsight.scoring.findings import Finding
 
 __all__ = ["QUESTIONS", "Finding", "Study"]
@@ -28,6 +29,7 @@ QUESTIONS: dict[str, Callable[..., Finding]] = {
     "decoding": decoding,
     "probe": probe,
     "frequency": frequency,
+    "too_little": too_little,
     "objective": objective,
     "mixing": mixing,
 }

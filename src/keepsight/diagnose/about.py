@@ -44,6 +44,7 @@ COSTS: Mapping[str, Cost] = {
     "decoding": Cost("answers once, ranks the labels twice", lambda of: 3 * of.test + 2 * of.validation + 4),
     "probe": Cost("reads hidden states, fits linear probes", lambda of: of.test + of.validation + of.train),
     "frequency": Cost("reads the corpora, asks once", lambda of: of.test, reads_corpus=True),
+    "too_little": Cost("reads the corpora", lambda of: 0, reads_corpus=True),
     "objective": Cost("trains by text and by a head", trains=True),
     "mixing": Cost("trains once per mixing ratio", trains=True),
 }

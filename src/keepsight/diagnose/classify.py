@@ -40,7 +40,9 @@ OPEN, CLOSED, CLIP = "open world", "closed world", "CLIP"
 
 
 def gap(study: Study, *, max_new_tokens: int | None = None) -> Finding:
-    """Open world, closed world and CLIP on the same pictures; the gap between CLIP and the closed world decides.
+    """Is it bad at all?
+
+    Open world, closed world and CLIP on the same pictures; the gap between CLIP and the closed world decides.
 
     Args:
         study: with a `clip`, or there is nothing to compare with and no verdict.

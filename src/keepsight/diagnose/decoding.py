@@ -92,7 +92,9 @@ class _Way:
 
 
 def decoding(study: Study, *, world: World = "closed") -> Finding:
-    """Whether ranking the labels does better than generating an answer to the same prompt.
+    """Is it the decoding?
+
+    Whether ranking the labels does better than generating an answer to the same prompt.
 
     Args:
         study: with validation pictures; its model must rank choices.

@@ -26,7 +26,7 @@ from keepsight.scoring.statistics import bootstrap_mean
 from keepsight.tasks.emt import emt
 from keepsight.types import KeepsightError, MetricValue, Run
 
-__all__ = ["BINS", "Accuracies", "count_mentions", "frequency", "per_class_accuracy"]
+__all__ = ["BINS", "Accuracies", "count_corpora", "count_mentions", "frequency", "per_class_accuracy"]
 
 # Left edges of the bins of the seed's Figure 3.
 BINS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 1_000, 10_000, 100_000)
@@ -47,7 +47,9 @@ def frequency(
     answers_only: bool = False,
     n_resamples: int = 2000,
 ) -> Finding:
-    """Joins how often each class is named with how well it is answered.
+    """Is it the data?
+
+    Joins how often each class is named with how well it is answered.
 
     Args:
         corpora: name -> file or folder, one per stage of the training (default: `study.corpora`).
@@ -59,7 +61,9 @@ def frequency(
     Raises:
         KeepsightError: no corpus, no row that can be read, or no label with an accuracy.
     """
-    stages = list(counts) or _counted(study, corpora, overlap, column, answers_only)
+    stages = list(counts) or count_corpora(
+        study, corpora, overlap=overlap, column=column, answers_only=answers_only
+    )
     total = stages[0] if len(stages) == 1 else together(stages)
     accuracies = {
         name: _accuracies(given)
@@ -137,30 +141,26 @@ def count_mentions(
     return counter.counts(name or Path(path).stem)
 
 
-def per_class_accuracy(run: Run) -> dict[str, float]:
-    """Label -> mean score of its samples, of labels with a scored sample; a sample's label is its first target."""
-    values: dict[str, list[float]] = {}
-    for record, score in zip(run.records, run.scores(), strict=True):
-        label = str(record.sample.meta.get("label") or next(iter(record.sample.target), ""))
-        if label and score.scored:
-            values.setdefault(label, []).append(score.value)
-    return {label: math.fsum(own) / len(own) for label, own in values.items()}
-
-
-# ---- what is joined -----------------------------------------------------------------------------------------------
-
-
-def _counted(
+def count_corpora(
     study: Study,
-    corpora: Mapping[str, Path] | None,
-    overlap: Overlap,
-    column: str | None,
-    answers_only: bool,
+    corpora: Mapping[str, Path] | None = None,
+    *,
+    overlap: Overlap = "longest",
+    column: str | None = None,
+    answers_only: bool = False,
 ) -> list[MentionCounts]:
-    chosen = corpora if corpora is not None else {path.stem: path for path in study.corpora}
-    if not chosen or len(chosen) < len(study.corpora if corpora is None else ()):
-        problem = "two corpora have one name" if chosen else "no corpus is given"
-        raise KeepsightError(f"{problem}; name the files that the model was trained on, each once")
+    """How often each stage of the training names each of the study's labels.
+
+    Args:
+        corpora: name -> file or folder (default: `study.corpora`).
+        overlap, column, answers_only: see `count_mentions`.
+
+    Raises:
+        KeepsightError: no corpus, or one without a row that can be read.
+    """
+    chosen = study.corpora if corpora is None else corpora
+    if not chosen:
+        raise KeepsightError("no corpus is given; name the files that the model was trained on")
     return [
         count_mentions(
             path,
@@ -173,6 +173,19 @@ def _counted(
         )
         for name, path in chosen.items()
     ]
+
+
+def per_class_accuracy(run: Run) -> dict[str, float]:
+    """Label -> mean score of its samples, of labels with a scored sample; a sample's label is its first target."""
+    values: dict[str, list[float]] = {}
+    for record, score in zip(run.records, run.scores(), strict=True):
+        label = str(record.sample.meta.get("label") or next(iter(record.sample.target), ""))
+        if label and score.scored:
+            values.setdefault(label, []).append(score.value)
+    return {label: math.fsum(own) / len(own) for label, own in values.items()}
+
+
+# ---- what is joined -----------------------------------------------------------------------------------------------
 
 
 def _default_runs(study: Study) -> dict[str, Accuracies]:

@@ -57,7 +57,9 @@ class _Size:
 
 
 def label_sets(study: Study, *, sizes: Sequence[int] = SIZES, max_new_tokens: int | None = None) -> Finding:
-    """Accuracy, gap to CLIP and error ratio by the number of labels; how much the gap narrows decides.
+    """Is it the number of labels?
+
+    Accuracy, gap to CLIP and error ratio by the number of labels; how much the gap narrows decides.
 
     Args:
         study: with a `clip`; without one there is no gap and no verdict.

@@ -75,7 +75,9 @@ def mixing(
     caption_prompt: str = CAPTION_PROMPT,
     captions: Mapping[str, str] | None = None,
 ) -> Finding:
-    """Tunes one copy of the model per share and measures both sides of the bargain on held-out pictures.
+    """What fixes it, and what does the fix cost?
+
+    Tunes one copy of the model per share and measures both sides of the bargain on held-out pictures.
 
     Args:
         study: its pictures are the weak set: `train()` teaches, `test()` decides.
@@ -265,7 +267,7 @@ def _questions(study: Study) -> tuple[str, ...]:
 def _drawn_instructions(study: Study) -> list[Sample]:
     if not isinstance(study.pictures, DrawnSet):
         raise KeepsightError(
-            f"set {study.pictures.name}: nothing to mix it with; give the instruction data that the model learns from"
+            f"set {study.pictures.name}: nothing to mix it with; give the instruction data that the model learns from (--instructions FILE)"
         )
     each = -(-len(study.train()) // len(SETS))
     return drawn_instructions(each, label_prompt=_label_prompt, seed=study.seed)
@@ -278,7 +280,7 @@ def _label_prompt(drawn: DrawnSet) -> str:
 def _drawn_tasks(study: Study) -> tuple[Task, ...]:
     if not isinstance(study.pictures, DrawnSet):
         raise KeepsightError(
-            f"set {study.pictures.name}: nothing that could be forgotten; give the tasks that must stay as they are"
+            f"set {study.pictures.name}: nothing that could be forgotten; give the tasks that must stay as they are (--others TASKS)"
         )
     return tuple(emt(name, n=study.n, seed=study.seed) for name in SETS if name != study.pictures.name)
 

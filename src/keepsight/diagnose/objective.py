@@ -91,17 +91,19 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def objective(study: Study, *, recipe: str | Recipe = "paper", epochs: int | None = None) -> Finding:
-    """Tunes the model twice by text generation, trains two linear heads, and asks all of them the test pictures.
+def objective(study: Study, *, recipe: str | Recipe = "auto", epochs: int | None = None) -> Finding:
+    """Is it the training objective?
+
+    Tunes the model twice by text generation, trains two linear heads, and asks all of them the test pictures.
 
     Args:
-        recipe: "paper", "small" (for the embedded model), or settings of your own.
+        recipe: "paper", "small", or settings of your own; "auto" is "small" for the embedded model, else "paper".
         epochs: instead of the recipe's.
 
     Raises:
         KeepsightError: a model that cannot be tuned, an unknown recipe, pictures that are missing.
     """
-    settings = _recipe(recipe, epochs)
+    settings = _recipe(_own_recipe(study) if recipe == "auto" else recipe, epochs)
     course = _Course.of(study, settings)
     tuned = {"projector": course.tuned(settings.projector), "projector + LoRA": course.tuned(settings.lora)}
     base = course.asked(course.model, "test")
@@ -316,10 +318,15 @@ class _Course:
         return tuple(notes)
 
 
+def _own_recipe(study: Study) -> str:
+    """At the paper's rates so small a model would learn nothing."""
+    return "small" if study.model.name.partition("+")[0] == "tiny" else "paper"
+
+
 def _recipe(recipe: str | Recipe, epochs: int | None) -> Recipe:
     if isinstance(recipe, str):
         if recipe not in RECIPES:
-            raise KeepsightError(f"recipe {recipe!r} is unknown; give {' or '.join(RECIPES)}")
+            raise KeepsightError(f"recipe {recipe!r} is unknown; give auto, {' or '.join(RECIPES)}")
         recipe = RECIPES[recipe]
     if epochs is None:
         return recipe

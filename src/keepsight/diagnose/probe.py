@@ -59,7 +59,9 @@ def probe(
     positions: Sequence[int] | None = None,
     answered: Run | None = None,
 ) -> Finding:
-    """Probes the model's states and its vision encoder on the same pictures.
+    """Is the information lost on the way?
+
+    Probes the model's states and its vision encoder on the same pictures.
 
     Args:
         solver: "lbfgs" or "adam" (see `diagnose.solvers`).

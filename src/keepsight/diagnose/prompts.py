@@ -52,7 +52,9 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def prompts(study: Study, *, max_new_tokens_of_thought: int | None = None) -> Finding:
-    """Whether another prompt does better than the base prompt, the other one chosen on validation pictures.
+    """Is it the prompt?
+
+    Whether another prompt does better than the base prompt, the other one chosen on validation pictures.
 
     Args:
         study: with validation pictures.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,9 @@ class Study:
     seed: int = 0
     batch_size: int | None = None
     clip: ClipModel | None = None  # the baseline; its encoder is probed beside the model
-    corpora: tuple[Path, ...] = ()  # what the model was trained on, for `frequency`
+    corpora: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # name -> what the model was trained on, by stage
     progress: Progress = field(default=_silent)
 
     @property

@@ -9,22 +9,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from keepsight.diagnose.frequency import count_corpora
+from keepsight.diagnose.study import Study
 from keepsight.scoring.correlation import threshold_of
 from keepsight.scoring.findings import Finding, Line, Plot
-from keepsight.scoring.mentions import MentionCounts, together
+from keepsight.scoring.mentions import MentionCounts, Overlap, together
 from keepsight.scoring.statistics import wilson
 from keepsight.types import KeepsightError, MetricValue
 
-__all__ = ["FEWEST_MENTIONS", "mentions_needed", "too_little"]
+__all__ = ["FEWEST_MENTIONS", "mentions_needed", "taught_too_little", "too_little"]
 
 FEWEST_MENTIONS = 10  # the seed's lowest bin
 _NAMED = 20
 
 
 def too_little(
+    study: Study,
+    *,
+    threshold: float = FEWEST_MENTIONS,
+    overlap: Overlap = "longest",
+    column: str | None = None,
+    answers_only: bool = False,
+) -> Finding:
+    """Which classes will this corpus teach too little?
+
+    Reads `study.corpora` alone: the model is asked nothing.
+
+    Args:
+        threshold: sentences that must name a class.
+        overlap, column, answers_only: see `frequency.count_mentions`.
+
+    Raises:
+        KeepsightError: no corpus, or one without a row that can be read.
+    """
+    if not threshold > 0:
+        raise KeepsightError(f"threshold is {threshold}; give the number of sentences a class needs, e.g. 10")
+    stages = count_corpora(study, overlap=overlap, column=column, answers_only=answers_only)
+    found = taught_too_little(stages, study.labels, threshold=threshold)
+    how = {"corpora": list(study.corpora), "overlap": overlap, "answers_only": answers_only}
+    return replace(found, settings={**found.settings, **how})
+
+
+def taught_too_little(
     counts: MentionCounts | Sequence[MentionCounts],
     labels: Sequence[str] | None = None,
     *,

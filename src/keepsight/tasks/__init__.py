@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.drawn import ALL_SETS
+from keepsight.data.labelled import PictureSet
 from keepsight.data.published import PUBLISHED
 from keepsight.errors import UsageError
 from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.emt import emt
-from keepsight.tasks.picture_sets import names_a_set
+from keepsight.tasks.picture_sets import names_a_set, picture_set
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
 from keepsight.tasks.wikiqa import quiz_task, wikiqa
 from keepsight.types import KeepsightError, Task
 
-__all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get"]
+__all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get", "set_of"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
@@ -90,6 +91,26 @@ def get(name: str, **arguments: Any) -> Task:
     if os.path.exists(os.path.expanduser(name)):
         raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")
+
+
+def set_of(pictures: str | Path | PictureSet, **arguments: Any) -> PictureSet:
+    """The set that a name speaks of, with or without the kind of a task (`emt:`, `open:`, `closed:`) in front.
+
+    Args:
+        pictures: see `picture_sets.picture_set`.
+        arguments: its others.
+
+    Raises:
+        KeepsightError: an unknown argument or set, or pictures that cannot be read.
+    """
+    known = list(inspect.signature(picture_set).parameters)[1:]
+    if unknown := sorted(set(arguments) - set(known)):
+        raise KeepsightError(
+            f"set {pictures} has no setting {unknown[0]!r}; task_args can set {', '.join(known)}"
+        )
+    kind, _, rest = str(pictures).partition(":")
+    named = isinstance(pictures, str) and kind in OF_A_SET
+    return picture_set(rest if named else pictures, **arguments)
 
 
 def _built(
