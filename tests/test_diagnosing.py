@@ -15,8 +15,13 @@ pytestmark = pytest.mark.torch
 @pytest.fixture
 def rows(folder):  # noqa: F811
     """Instruction data: rows with and without a picture."""
-    said = [{"from": "human", "value": "<image>\nWhich colour?"}, {"from": "gpt", "value": "It may be red or blue."}]
-    pictures = [{"id": str(i), "image": f"paints/train/red/{2 * i + 1}.png", "conversations": said} for i in range(3)]
+    said = [
+        {"from": "human", "value": "<image>\nWhich colour?"},
+        {"from": "gpt", "value": "It may be red or blue."},
+    ]
+    pictures = [
+        {"id": str(i), "image": f"paints/train/red/{2 * i + 1}.png", "conversations": said} for i in range(3)
+    ]
     words = [{"from": "human", "value": "Say hello."}, {"from": "gpt", "value": "Hello."}]
     (folder / "rows.json").write_text(json.dumps([*pictures, {"id": "words", "conversations": words}]))
     return folder
