@@ -1,7 +1,7 @@
 """Training a linear probe, against the recipe of the published code (Adam, 500 epochs).
 
 Both get the same features, choose by the same validation pictures (a penalty here, an epoch there) and are asked the same
-test pictures. Reading the features is neither side's work and not timed.
+test pictures. Reading the features is neither side's work and not timed. CPU time is: other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ GOAL = 50
 
 
 def measure(ref: str = "tiny") -> Record:
-    """Time of both on the last layer's last and mean token of two sets; their accuracies must agree."""
+    """Time of both on the last layer's last and mean token of two sets; what is fast must be as good (within its interval)."""
     model = models.load(ref)
     assert isinstance(model, HasStates)
     ours = theirs = 0.0
-    told, agreed = [], True
+    told, as_good = [], True
     for name, drawn in DRAWN.items():
         pictures = [*drawn.train(TRAIN + VALIDATION), *drawn.test(TEST)]
         places: list[Place] = [(-1, "last"), (-1, "mean")]
@@ -49,15 +49,14 @@ def measure(ref: str = "tiny") -> Record:
             ours += statistics.median(taken for _, taken in runs)
             theirs += seconds
             first, second = (head.accuracy(*parts[4:]) for head in (runs[0][0], adam))
-            low, high = wilson(first * TEST, TEST)
-            agreed &= low <= second <= high
+            as_good &= second <= wilson(first * TEST, TEST)[1]
             told.append(f"{name}, {position}: {100 * first:.1f} % against {100 * second:.1f} %")
     fits = len(told)
     detail = (
-        f"{1000 * ours / fits:.1f} ms a probe against {1000 * theirs / fits:.0f} ms for {TRAIN} pictures; accuracy "
-        f"on {TEST} test pictures ({'; '.join(told)}) {'agrees' if agreed else 'DIFFERS'}"
+        f"{1000 * ours / fits:.1f} ms of CPU a probe against {1000 * theirs / fits:.0f} ms for {TRAIN} pictures; accuracy "
+        f"on {TEST} test pictures ({'; '.join(told)}) {'is as good' if as_good else 'is WORSE'}"
     )
-    return Record("probe_solver", theirs / ours, GOAL, agreed and theirs / ours >= GOAL, fits, detail)
+    return Record("probe_solver", theirs / ours, GOAL, as_good and theirs / ours >= GOAL, fits, detail)
 
 
 def _parts(features: Any, labels: list[str]) -> tuple[Any, ...]:
@@ -67,5 +66,5 @@ def _parts(features: Any, labels: list[str]) -> tuple[Any, ...]:
 
 
 def _timed(fit: Callable[..., LinearHead], *arguments: Any, **settings: Any) -> tuple[LinearHead, float]:
-    before = time.perf_counter()
-    return fit(*arguments, **settings), time.perf_counter() - before
+    before = time.process_time()
+    return fit(*arguments, **settings), time.process_time() - before

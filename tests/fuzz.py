@@ -336,11 +336,9 @@ def read_picture(folder: Path) -> None:
 def read_labelled(path: Path) -> None:
     """The whole set, every picture decoded: a fault of one picture is that picture's alone."""
     from keepsight.data.pictures import decode
-    from keepsight.data.readers import read_set
     from keepsight.tasks.emt import emt
 
-    found = read_set(path)
-    for sample in emt(found, split="all").test():
+    for sample in emt(path, split="all").test():
         try:
             sample.digest()
             decode(sample.media[0])

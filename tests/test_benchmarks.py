@@ -33,6 +33,7 @@ def test_one_file_and_one_line_per_benchmark():
         "__main__",
         "record",
         "checkpoints",
+        "labels",
     }
     assert files == set(BENCHMARKS)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from keepsight import Output, cli, verbs
+from keepsight.cli import command_of
 from keepsight.console import gate_lines
 from keepsight.gating import Gate, Gated
 from keepsight.refs import checkpoint_refs, row_names
@@ -442,26 +444,54 @@ def test_ls(run, shelf):
         (["eval", "--model", "replay:base.jsonl", "--tasks", "emt:digts"], 1, "did you mean emt:digits"),
         (
             [*AUDIT, "--judges", "labels"],
-            1,
+            2,
             "keepsight: unknown judge 'labels'; choose from label, embedding",
         ),
-        ([*AUDIT, "--judges", "llm"], 1, "keepsight: the llm judge needs a model"),
-        ([*AUDIT, "--judges", "label", "--limit", "x"], 1, "keepsight: limit 'x' is not a number"),
+        ([*AUDIT, "--judges", "llm"], 2, "keepsight: the llm judge needs a model"),
+        ([*AUDIT, "--judges", "label", "--limit", "x"], 2, "keepsight: limit 'x' is not a number"),
         (
             [*AUDIT, "--judges", "label", "--gen_kwargs", "beams=2"],
-            1,
+            2,
             "has no setting 'beams'; gen_kwargs can set max_new",
         ),
-        ([*AUDIT, "--judges", "label", "--task_args", "colour=2"], 1, "colour"),
+        ([*AUDIT, "--judges", "label", "--task_args", "colour=2"], 2, "colour"),
         (
             [*AUDIT, "--judges", "label", "--tuned_on", "emt:x"],
-            1,
+            2,
             "tuned_on names 'emt:x', which is not audited",
         ),
         ([*AUDIT[:4], "--tasks", ","], 1, "keepsight: no tasks given"),
         (["compare", "nowhere", "here"], 1, "keepsight: nowhere/manifest.json: No such file"),
         (["report", "nowhere"], 1, "keepsight: nowhere"),
         (["tune", "replay:base.jsonl", "--data", "x.json"], 1, "replay:base.jsonl has no weights to tune"),
+        (
+            ["tune", "tiny", "--data", "emt:paints", "--limit", "4"],
+            2,
+            "limit is of the audits, and no tasks to audit",
+        ),
+        ([*AUDIT, "--judges", "label", "--limit", "0"], 2, "keepsight: limit 0 is not a number"),
+        (
+            [*AUDIT, "--judges", "label", "--limit", "90-99"],
+            1,
+            "keepsight: limit '90-99' leaves nothing of 24 samples",
+        ),
+        (
+            [*AUDIT, "--judges", "label", "--task_args", "n=0"],
+            2,
+            "keepsight: set paints: n=0 is not a number of pictures",
+        ),
+        (
+            [*AUDIT, "--judges", "label", "--model_args", "wings=2"],
+            2,
+            "keepsight: unknown model argument wings",
+        ),
+        ([*AUDIT, "--judge_args", "embedding.margn=1"], 2, "keepsight: judge_args has no 'embedding.margn'"),
+        (
+            ["eval", "replay:base.jsonl", "--model", "tiny", "--tasks", "emt:paints"],
+            2,
+            "name one model: keepsight eval MODEL",
+        ),
+        (["eval", "--tasks", "emt:paints"], 2, "name one model: keepsight eval MODEL"),
         (["audit", "tiny"], 2, "Missing argument"),
         (["audit", "tiny", "x"], 2, "Missing option '--tasks'"),
         ([*AUDIT, "--model_args", "dtype"], 2, "--model_args 'dtype' is not of the form name=value"),
@@ -472,14 +502,48 @@ def test_ls(run, shelf):
         (["gate", "nowhere"], 2, "Missing option '--max_forgetting'"),
         (["import", "nowhere"], 1, "keepsight: no log at nowhere"),
         (["export", "nowhere", "--format", "xml", "--output", "x"], 2, "xml"),
-        ([*AUDIT, "--judges", "mine.txt:f"], 1, "unknown judge 'mine.txt:f'"),
+        ([*AUDIT, "--judges", "mine.txt:f"], 2, "unknown judge 'mine.txt:f'"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],
 )
 def test_errors_are_one_line_with_the_right_code(run, folder, argv, code, error):
     found, out, err = run(*argv)
     assert found == code and error in " ".join(err.split())
-    assert code == 2 or (err.count("\n") == 1 and out == "")
+    usage = err.startswith("Usage:")
+    assert out == "" and (code == 2 if usage else err.count("\n") == 1)
+
+
+def test_eval_takes_its_model_by_position_or_by_name(run, folder):
+    asked = ("--tasks", "emt:paints", "--judges", "label", "--output_path", "out")
+    by_position = run("eval", "replay:base.jsonl", *asked)
+    assert by_position[0] == 0 and "emt:paints" in by_position[1]
+    assert run("eval", "--model", "replay:base.jsonl", *asked) == by_position
+
+
+def test_the_embedding_judge_can_be_told_to_abstain(run, folder):
+    asked = (
+        "eval",
+        "replay:e2.jsonl",
+        "--tasks",
+        "emt:paints",
+        "--judges",
+        "label,embedding",
+        "--output_path",
+        "out",
+    )
+    assert run(*asked)[0] == 0
+    scores = lambda: load_run(next((folder / "out").glob("runs/*/*"))).scores("embedding")  # noqa: E731
+    assert {score.status for score in scores()} == {"ok"}
+    assert run(*asked, "--judge_args", "embedding.margin=5")[0] == 0
+    assert {score.status for score in scores()} == {"unparsed"}
+
+
+def test_a_task_without_samples_is_named(run, folder):
+    (folder / "task.py").write_text(
+        "from tests.fake_vlm import make_task\ndef none():\n    return make_task([], name='none')\n"
+    )
+    code, _, err = run("eval", "replay:base.jsonl", "--tasks", "task.py:none")
+    assert (code, err) == (1, "keepsight: task none has no samples; there is nothing to ask\n")
 
 
 def test_an_unexpected_failure_is_one_line_with_a_way_to_see_more(run, monkeypatch):
@@ -626,6 +690,22 @@ def test_judges_are_loaded_once_and_only_when_asked_for(folder, monkeypatch):
 def test_other_tasks_keep_their_own_scorers(tmp_path):
     matrix = verbs.evaluate_tasks(FakeVLM(), [make_task()], tmp_path, judges=["label"])
     assert set(matrix["fake", "emt:pets"].records[0].scores) == {"exact"}
+
+
+def test_only_the_verb_that_is_named_makes_its_options(run, monkeypatch):
+    made = []
+    monkeypatch.setattr(cli, "command_of", lambda name: made.append(name) or command_of(name))
+    code, out, _ = run("--help")
+    assert code == 0 and made == []
+    first_lines = [re.split(" {2,}", line.strip()) for line in out.partition("Commands:\n")[2].splitlines()]
+    whole = {name: command_of(name).get_short_help_str(limit=100) for name in cli.VERBS}
+    assert dict(first_lines) == whole
+    assert run("ls", "methods")[0] == 0 and made == ["ls"]
+
+
+def test_a_verb_written_wrongly_is_guessed(run):
+    code, _, err = run("aduit")
+    assert code == 2 and "Did you mean 'audit'?" in err
 
 
 def test_help_names_every_verb_and_is_quick():

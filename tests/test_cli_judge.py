@@ -7,7 +7,9 @@ import pytest
 
 from keepsight import verbs
 from keepsight.store import load_run
+from keepsight.types import Output
 from tests.fake_judge import CORRECT, INCORRECT, careful, judge_of, shown
+from tests.stub_server import StubServer, failed
 from tests.test_cli import run  # noqa: F401  (a fixture)
 from tests.test_judging import models, task
 
@@ -63,13 +65,21 @@ def test_repeats_by_judge_args(run, judge, runs):  # noqa: F811
             "judge 'label' asks no model; choose from llm, verdict",
         ),
         (("judge", "attack", "stub", "--judge", "llm", "--judge_args", "seed=1"), "asks as the paper did"),
+        (
+            ("judge", "attack", "stub", "--judge_args", "embedding.margin=1"),
+            "embedding.margin is the embedding judge's",
+        ),
         (("judge", "calibrate", "stub", "nothing.jsonl"), "nothing.jsonl cannot be read"),
         (("judge", "sample", "nowhere", "--to", "x.jsonl"), "is this a directory that keepsight wrote?"),
     ],
 )
 def test_faults_are_one_line(run, runs, args, told):  # noqa: F811
     code, _, err = run(*(runs[0] if part == "RUN" else part for part in args))
-    assert code == 1 and told in err and len(err.splitlines()) == 1
+    assert (
+        code == (1 if "nothing.jsonl" in args or "nowhere" in args else 2)
+        and told in err
+        and len(err.splitlines()) == 1
+    )
 
 
 def test_attack_reports_shares_and_asks_once(run, judge, tmp_path):  # noqa: F811
@@ -88,6 +98,44 @@ def test_attack_names_what_fooled_the_judge(run, judge):  # noqa: F811
     _, out, _ = run("judge", "attack", "stub")
     assert "fooled by: roles/end of turn, roles/inst" in out and "this judge errs without any attack" in out
     assert "the first without a verdict, instruction/ignore the rubric: no verdict: it is not" in out
+
+
+def test_attacks_without_a_reply_are_counted_apart_and_asked_again(run, judge, tmp_path):  # noqa: F811
+    failing = Output("", error="HTTP 503: try later")
+    judge.reply = lambda s, seed: failing if shown(s.prompt).references == ["dog"] else careful(s)
+    code, out, err = run("judge", "attack", "stub", "--json", "attacks.json")
+    assert code == 3 and re.search(r"^all +100\.0 .* 0 +0 +82 +164$", out, re.MULTILINE)
+    assert "4 of 4 right ones called correct, 4 of 4 wrong ones incorrect" in out
+    assert "without a verdict" not in out
+    assert err.startswith("keepsight: 82 of 246 attacks got no reply") and "HTTP 503: try later" in err
+    assert len(err.splitlines()) == 1
+    rows = json.loads((tmp_path / "attacks.json").read_text())
+    assert [row["outcome"] for row in rows].count("no reply") == 82
+    judge.reply, asked = careful, len(judge.asked)
+    code, out, err = run("judge", "attack", "stub")
+    assert (code, err) == (0, "") and len(judge.asked) == asked + 82 + 4 and "no reply" not in out
+
+
+def test_a_server_that_takes_no_key_is_no_result(run, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    with StubServer(lambda request: failed(401)) as server:
+        code, out, err = run("judge", "attack", f"api:stub@{server.base_url}", "--json", "attacks.json")
+    assert (code, out) == (1, "") and not (tmp_path / "attacks.json").exists()
+    assert "the judge replied to none of 246 attacks" in err and "the key is missing or wrong" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["file/attacks.json", "folder", "x" * 300])
+def test_a_report_that_cannot_be_written_is_refused_before_the_judge_is_asked(
+    place,
+    run,  # noqa: F811
+    judge,
+    tmp_path,
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    code, _, err = run("judge", "attack", "stub", "--json", place)
+    assert code == 1 and not judge.asked and "give another --json" in err and len(err.splitlines()) == 1
 
 
 def labelled(path, wrong=()):

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
 from keepsight import cli
@@ -144,8 +143,7 @@ def unknown_words(line: str) -> list[str]:
     words = shlex.split(line, comments=True)
     if words[:1] != ["keepsight"] or len(words) == 1 or words[1].startswith("-"):
         return []
-    group = typer.main.get_command(cli.complete_app())
-    verb = group.commands.get(words[1])
+    verb = cli.command_of(words[1]) if words[1] in cli.VERBS else None
     if hasattr(verb, "commands"):  # keepsight judge attack
         verb = verb.commands.get(words[2])
     if verb is None:

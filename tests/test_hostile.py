@@ -309,3 +309,55 @@ def test_a_path_that_no_file_can_have_is_an_error_by_name_on_every_python(place,
     ):
         with pytest.raises(KeepsightError):
             act()
+
+
+LONG = "x" * 300
+EVAL = ("eval", "--model", "replay:r.jsonl", "--tasks", "emt:shapes", "--limit", "1", "--output_path", "out")
+LONG_NAMES = {
+    "model": (*EVAL, "--model", LONG),
+    "model hf": (*EVAL, "--model", f"hf:{LONG}"),
+    "model hf below": (*EVAL, "--model", f"hf:{LONG}/{LONG}"),
+    "model replay": (*EVAL, "--model", f"replay:{LONG}"),
+    "model adapter": (*EVAL, "--model", f"tiny+adapter:{LONG}"),
+    "chat_template": (*EVAL, "--model", "tiny", "--model_args", f"chat_template={LONG}"),
+    "extra_body": (*EVAL, "--model", "api:m@http://127.0.0.1:9/v1", "--model_args", f"extra_body={LONG}"),
+    "checkpoint": ("audit", "tiny", LONG, *EVAL[3:]),
+    "tasks": (*EVAL, "--tasks", LONG),
+    "tasks folder": (*EVAL, "--tasks", f"emt:{LONG}"),
+    "tasks below": (*EVAL, "--tasks", f"emt:{LONG}/x"),
+    "tasks file": (*EVAL, "--tasks", f"{LONG}.py:f"),
+    "include_path": (*EVAL, "--tasks", "a.py:f", "--include_path", LONG),
+    "task_args": (*EVAL, "--tasks", "emt:caltech101", "--task_args", f"path={LONG}"),
+    "judges": (*EVAL, "--judges", f"{LONG}.py:f"),
+    "llm_judge": (*EVAL, "--judges", "verdict", "--llm_judge", LONG),
+    "embedder": (*EVAL, "--judges", "label,embedding", "--embedder", LONG),
+    "embedder clip": (*EVAL, "--judges", "label,embedding", "--embedder", f"clip:{LONG}"),
+    "output_path": (*EVAL, "--output_path", LONG),
+    "data": ("tune", "tiny", "--data", LONG),
+    "data file": ("tune", "tiny", "--data", f"{LONG}.jsonl"),
+    "image_folder": ("tune", "tiny", "--data", "rows.jsonl", "--image_folder", LONG),
+    "tune output_path": ("tune", "tiny", "--data", "emt:shapes", "--output_path", LONG),
+    "score": ("score", LONG, "--judges", "label"),
+    "scorer": ("score", "out", "--scorer", f"{LONG}.py:f"),
+    "compare": ("compare", LONG, LONG),
+    "gate": ("gate", LONG, "--max_forgetting", "0.1"),
+    "report": ("report", LONG),
+    "import": ("import", LONG),
+    "export": ("export", LONG, "--format", "csv", "--output", "x.csv"),
+    "export output": ("export", "out", "--format", "csv", "--output", LONG),
+    "labelled": ("judge", "calibrate", "replay:r.jsonl", LONG),
+    "json": ("judge", "attack", "replay:r.jsonl", "--json", LONG),
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("argv", LONG_NAMES.values(), ids=LONG_NAMES)
+def test_a_name_too_long_for_any_file_is_one_clear_line_in_every_option(
+    argv, keepsight, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.jsonl").write_text('{"id": "none", "text": "A"}\n')
+    (tmp_path / "rows.jsonl").write_text('{"image": "a.png", "conversations": []}\n')
+    code, _, err = keepsight(*argv)
+    (line,) = err.splitlines()
+    assert code in (1, 2) and line.startswith("keepsight: ") and "KEEPSIGHT_TRACEBACK" not in line

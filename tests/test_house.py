@@ -115,6 +115,27 @@ def test_torch_is_imported_in_its_rooms_only():
     assert importers("torch") <= {"models", "inference", "tune", "diagnose", "ranks"}
 
 
+RAISING = ("exists", "is_dir", "is_file", "is_symlink")
+
+
+def raising_questions(tree: ast.Module) -> list[str]:
+    """Calls that raise OSError on some Pythons where `os.path` answers False on all: a long name, a closed folder."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and not node.args)
+    return [
+        f"line {func.lineno}: {func.attr}"
+        for func in calls
+        if isinstance(func, ast.Attribute) and func.attr in RAISING
+    ]
+
+
+def test_paths_are_asked_about_with_os_path():
+    found = {str(path): lines for path in MODULES if (lines := raising_questions(parsed(path)))}
+    assert found == {}
+    assert raising_questions(ast.parse("Path(x).expanduser().is_dir()\nos.path.exists(x)")) == [
+        "line 1: is_dir"
+    ]
+
+
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "sentence_transformers", "matplotlib")
 LIGHT = (
     "keepsight",

@@ -148,6 +148,15 @@ def test_finished_runs_can_be_judged(tmp_path):
         (["verdict"], "m", {"repeats": 1.5}, "is no number that fits"),
         (["verdict"], "m", {"repeats": True}, "is no number that fits"),
         (["verdict"], "m", {"repeats": 3}, "would ask the same thing 3 times"),
+        (["label"], None, {"embedding.margin": 0.1}, "are the embedding judge's, which was not asked for"),
+        (["embedding"], None, {"margin": 0.1}, "those of the embedding judge begin with embedding."),
+        (["embedding"], None, {"embedding.lead": 0.1}, "no 'embedding.lead'; choose from embedding.margin"),
+        (["embedding"], None, {"embedding.margin": "wide"}, "embedding.margin='wide' is not a distance"),
+        (["embedding"], None, {"embedding.margin": -1}, "embedding.margin=-1 is not a distance"),
+        (["embedding"], None, {"embedding.margin": True}, "is not a distance"),
+        (["embedding"], None, {"embedding.normalise": 1}, "embedding.normalise=1 is not true or false"),
+        (["embedding"], None, {"embedding.phrase": 5}, "embedding.phrase=5 is not a phrase"),
+        (["embedding"], None, {"embedding.phrase": "a photo"}, "'a photo' does not contain {label}"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_asked(
@@ -156,6 +165,37 @@ def test_what_makes_no_sense_is_refused_before_anything_is_asked(
     judge = judge_of(CORRECT) if llm_judge else None
     with pytest.raises(KeepsightError, match=re.escape(told)):
         Judges(names, judge, "tiny", judge_args).of(task(), ks.Store(tmp_path))
+
+
+def test_settings_of_two_judges_go_each_to_its_own(tmp_path):
+    settings = {"max_new_tokens": 8, "embedding.margin": 0.2, "embedding.phrase": "{label}|a {label}"}
+    judges = Judges(["embedding", "verdict"], judge_of(CORRECT), Letters(), settings)
+    embedding, verdict = (judges.build(name, LABELS, ks.Store(tmp_path)) for name in ("embedding", "verdict"))
+    assert (embedding.margin, embedding.phrases, embedding.normalise) == (0.2, ("{label}", "a {label}"), True)
+    plain = Judges(["embedding", "verdict"], judge_of(CORRECT), Letters(), {"max_new_tokens": 8})
+    assert plain.build("verdict", LABELS, ks.Store(tmp_path)).version == verdict.version
+    assert plain.build("embedding", LABELS, ks.Store(tmp_path)).version != embedding.version
+
+
+class Letters:
+    """Embeds a text as its letter counts."""
+
+    name, digest = "letters", "0" * 64
+
+    def embed_texts(self, texts):
+        return [[text.count(chr(97 + at)) for at in range(26)] for text in texts]
+
+
+def test_an_audit_and_a_rescoring_can_be_told_to_abstain(tmp_path):
+    settings = {"judges": ["label", "embedding"], "embedder": Letters()}
+    model = FakeVLM("base", "w0", {f"s{at:02}": "cat dog" for at in range(12)})
+    asked = verbs.audit(
+        [model], [task()], tmp_path, report=False, judge_args={"embedding.margin": 0.2}, **settings
+    )
+    run = asked["base", "emt:pets"]
+    assert {score.status for score in run.scores("embedding")} == {"unparsed"}
+    (again,) = ks.rescore([run.path], ["embedding"], embedder=Letters())
+    assert {score.status for score in again.scores("embedding")} == {"ok"}
 
 
 def test_a_model_to_ask_adds_the_published_judge_unless_a_judge_that_asks_is_named():

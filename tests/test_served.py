@@ -82,7 +82,7 @@ def test_an_audit_of_a_served_model_and_a_local_one(run, stub, tmp_path):
     rows = [json.loads(line) for line in (matrix["stub", "emt:shapes"].path / "outputs.jsonl").open()]
     assert all(row["usage"] == {"prompt_tokens": 100, "completion_tokens": 10} for row in rows)
     code, _, err = run("eval", "--model", "replay:r.jsonl", *TASK, "--model_args", "max_requests=50")
-    assert code == 1 and "max_requests is for served models, and there is none" in err
+    assert code == 2 and "max_requests is for served models, and there is none" in err
 
 
 def test_one_limit_for_all_models_of_a_command_and_the_rest_is_asked_later(run, stub):
@@ -211,7 +211,7 @@ def test_a_served_judge_takes_its_settings_from_the_judges(run, stub, tmp_path):
     code, _, err = run(
         *(("replay:r.jsonl" if part.startswith("api:") else part) for part in argv), "max_requests=3"
     )
-    assert code == 1 and "judge_args max_requests is for a served judge" in err
+    assert code == 2 and "judge_args max_requests is for a served judge" in err
 
 
 def shapes():

@@ -5,6 +5,7 @@ from PIL import Image
 
 import keepsight as ks
 from keepsight import verbs
+from keepsight.errors import UsageError
 from keepsight.store import load_matrix
 from keepsight.types import KeepsightError
 
@@ -37,11 +38,17 @@ def tune(tiny_llava):
             output_path,
             tasks=tasks,
             judges=["label", "taxonomy"],
-            limit=4,
+            limit=4 if tasks else None,
             **{**settings, **changes},
         )
 
     return call
+
+
+def test_a_limit_without_tasks_is_refused_before_anything_is_loaded(folder):
+    with pytest.raises(UsageError, match=r"no tasks to audit are given; name some \(--tasks\)"):
+        verbs.fine_tune("hf:nowhere", "emt:paints", "out", limit=4)
+    assert not (folder / "out").exists()
 
 
 def test_tuning_audits_every_epoch_and_can_be_run_again(tune, folder):

@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -17,7 +18,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from keepsight.cli_build import build_app
 from keepsight.cli_diagnose import diagnose, report_diagnosis
@@ -28,6 +29,7 @@ from keepsight.options import (
     JUDGES,
     OUT,
     PARTIAL,
+    USAGE,
     BatchSize,
     Device,
     DryRun,
@@ -50,6 +52,7 @@ from keepsight.options import (
     error_limit,
     listed,
     lm_eval_model,
+    one_model,
     pairs_of,
     settings_of,
 )
@@ -58,12 +61,22 @@ from keepsight.ranks import launched
 if TYPE_CHECKING:
     from keepsight.types import ResultMatrix
 
-__all__ = ["app", "complete_app", "main"]
+__all__ = ["VERBS", "app", "command_of", "main"]
 
 SHARED = ("audit", "eval", "tune")  # verbs that several processes do together
 
 
 class _Verbs(TyperGroup):
+    """Lists all verbs and makes the options of the one that is named: those of all double the time that --help takes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=_help_of(verb)) for name, verb in VERBS.items()}
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, command_of(name) if name else listed, rest
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:
             return super().invoke(ctx)
@@ -83,11 +96,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},
 )
-
-
-app.add_typer(judge_app, name="judge")
-app.add_typer(build_app, name="build")
-app.command("diagnose")(diagnose)
 
 
 def _tell_version(asked: bool) -> None:
@@ -128,7 +136,6 @@ class ExportForm(str, Enum):
     inspect = "inspect"
 
 
-@app.command()
 def audit(
     base: Annotated[
         str,
@@ -204,15 +211,16 @@ def audit(
     _leave(matrix, gate_failed=fail_on_forgetting and forgotten)
 
 
-@app.command("eval")
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory, api:MODEL@BASE_URL."
-        ),
-    ],
     tasks: Tasks,
+    ref: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="tiny, hf:PATH-OR-HUB-ID, hf:BASE+adapter:DIR, a directory, api:MODEL@BASE_URL.",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The same, as lm-eval names it.")] = None,
     output_path: OutputPath = OUT,
     judges: Judges = JUDGES,
     llm_judge: LLMJudge = None,
@@ -236,7 +244,7 @@ def evaluate(
     from keepsight import verbs
     from keepsight.console import figures_table, progress_bar, repeat_lines, resumable
 
-    ref, model_args = lm_eval_model(model, model_args)
+    ref, model_args = lm_eval_model(one_model(ref, model), model_args)
     settings = settings_of(
         tasks,
         judges,
@@ -271,7 +279,6 @@ def evaluate(
     _leave(matrix)
 
 
-@app.command()
 def compare(
     before: Annotated[Path, typer.Argument(help="Run directory of the reference.")],
     after: Annotated[
@@ -289,7 +296,6 @@ def compare(
     _print(*comparison_lines(verbs.compare(before, after, scorer=scorer), top))
 
 
-@app.command()
 def gate(
     runs: Annotated[
         list[Path], typer.Argument(help="An audit's directory; or run directories, the base's first.")
@@ -316,7 +322,6 @@ def gate(
     raise typer.Exit(code)
 
 
-@app.command()
 def score(
     runs: Annotated[list[Path], typer.Argument(help="Finished run directories, or whole audits.")],
     judges: Annotated[
@@ -349,7 +354,6 @@ def score(
         raise typer.Exit(PARTIAL)
 
 
-@app.command("import")
 def import_runs(
     logs: Annotated[
         list[Path], typer.Argument(help="Per model, base first: a directory, results file or samples file.")
@@ -375,7 +379,6 @@ def import_runs(
     _leave(found.matrix)
 
 
-@app.command()
 def export(
     path: Annotated[Path, typer.Argument(help="A run directory, or the directory of an audit.")],
     form: Annotated[ExportForm, typer.Option("--format", help="What to write.")],
@@ -388,7 +391,6 @@ def export(
         typer.echo(f"written: {written}")
 
 
-@app.command()
 def report(
     output_path: Annotated[
         Path,
@@ -404,12 +406,11 @@ def report(
     if report_diagnosis(output_path, html):
         return
     matrix = load_matrix(output_path)
-    folder = output_path if output_path.is_dir() else output_path.parent
+    folder = output_path if os.path.isdir(output_path) else output_path.parent
     _print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
     _leave(matrix)
 
 
-@app.command("ls")
 def list_names(
     shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list of {name, description}.")] = False,
@@ -427,7 +428,6 @@ def list_names(
         typer.echo(f"no {shelf.value} yet")
 
 
-@app.command()
 def doctor(
     output_path: OutputPath = Path(),
     as_json: Annotated[
@@ -447,7 +447,6 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-@app.command()
 def demo(
     output_path: OutputPath = Path("keepsight-demo"),
     limit: Annotated[int, typer.Option("--limit", min=10, help="Held-out pictures asked of each set.")] = 200,
@@ -462,14 +461,14 @@ def demo(
     from keepsight.console import claim_lines, progress_bar, resumable, summary_lines
     from keepsight.data.drawn import ALL_SETS
     from keepsight.demo import audit_demo, tune_demo
+    from keepsight.errors import UsageError
     from keepsight.report.claims import read_claims
     from keepsight.tune.progress import console_progress
-    from keepsight.types import KeepsightError
 
     # Two threads gain so small a model little, and lose much where the cores are shared.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if tuned not in ALL_SETS:
-        raise KeepsightError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
+        raise UsageError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
     with resumable(), console_progress() as learning:
         tune_demo(output_path, tuned=tuned, progress=learning)
     with resumable(), progress_bar() as progress:
@@ -590,14 +589,40 @@ def _tune_signature() -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-app.command("tune")(tune)
-tune.__signature__ = inspect.Signature()  # type: ignore[attr-defined]  # enough to be listed
+# In the order of `--help`.
+VERBS: dict[str, Callable[..., None] | typer.Typer] = {
+    "audit": audit,
+    "eval": evaluate,
+    "compare": compare,
+    "gate": gate,
+    "score": score,
+    "import": import_runs,
+    "export": export,
+    "report": report,
+    "ls": list_names,
+    "doctor": doctor,
+    "demo": demo,
+    "tune": tune,
+    "judge": judge_app,
+    "diagnose": diagnose,
+    "build": build_app,
+}
 
 
-def complete_app() -> typer.Typer:
-    """The app with the options of `tune`, which come from its config: importing that would slow every `--help`."""
-    tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
-    return app
+def _help_of(verb: Callable[..., None] | typer.Typer) -> str | None:
+    return verb.info.help if isinstance(verb, typer.Typer) else inspect.getdoc(verb)
+
+
+def command_of(name: str) -> Any:
+    """The verb `name` as click's command, with all its options."""
+    verb = VERBS[name]
+    if isinstance(verb, typer.Typer):
+        return typer.main.get_command(verb)
+    if verb is tune:
+        tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
+    alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+    alone.command(name)(verb)
+    return typer.main.get_command(alone)
 
 
 def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, prompts: int) -> None:
@@ -687,9 +712,9 @@ def main() -> None:
 
             shared = ", ".join(SHARED)
             raise KeepsightError(f"only {shared} run in several processes; start this one without a launcher")
-        (complete_app() if "tune" in sys.argv[1:2] else app)()
+        app()
     except Exception as error:
-        from keepsight.errors import KeepsightError, redacted
+        from keepsight.errors import KeepsightError, UsageError, redacted
 
         if os.environ.get("KEEPSIGHT_TRACEBACK"):
             raise
@@ -697,7 +722,7 @@ def main() -> None:
         text = redacted(" ".join(str(error).split()))
         hint = "" if known else " (KEEPSIGHT_TRACEBACK=1 shows where)"
         _warn(f"{text if known else f'{type(error).__name__}: {text}'}{hint}")
-        sys.exit(FAILED)
+        sys.exit(USAGE if isinstance(error, UsageError) else FAILED)
 
 
 def _say(line: str, *, err: bool = False) -> None:

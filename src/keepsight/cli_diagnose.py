@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -165,16 +166,16 @@ def diagnose(
 
 def report_diagnosis(path: Path, html: Path | None) -> bool:
     """Writes the page of a diagnosis again, if `path` is its findings.json or the directory; says whether that was all."""
-    if path.name != "findings.json" and not (path / "findings.json").is_file():
+    if path.name != "findings.json" and not os.path.isfile(path / "findings.json"):
         return False
-    audited = (path / "matrix.json").is_file()
+    audited = os.path.isfile(path / "matrix.json")
     if audited and html is not None:
         raise typer.BadParameter(f"{path} holds an audit and a diagnosis; name matrix.json or findings.json")
     from keepsight.report.diagnosis import DIAGNOSIS_PAGE, write_diagnosis_page
     from keepsight.report.findings_file import read_findings
 
     found = read_findings(path)
-    page = html or (path if path.is_dir() else path.parent) / DIAGNOSIS_PAGE
+    page = html or (path if os.path.isdir(path) else path.parent) / DIAGNOSIS_PAGE
     _tell(found, write_diagnosis_page(found, page))
     if audited:
         return False

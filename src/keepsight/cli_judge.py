@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from keepsight.options import OUT, JudgeArgs, pairs_of
+from keepsight.errors import KeepsightError
+from keepsight.options import OUT, PARTIAL, JudgeArgs, pairs_of
 
 __all__ = ["judge_app"]
 
 judge_app = typer.Typer(
-    help="Attack or calibrate a judge that asks a model.", rich_markup_mode=None, no_args_is_help=True
+    help="Attack or calibrate a judge that asks a model.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
 )
 
 Ref = Annotated[str, typer.Argument(help="The model that the judge asks: tiny, hf:PATH-OR-HUB-ID, ...")]
@@ -36,10 +43,19 @@ def attack(
     from keepsight.console import attack_lines, attack_table
     from keepsight.judge_checks import attack_judge
 
+    if json_file is not None:
+        _require_writable(json_file)
     report = attack_judge(model, output_path, judge=judge, judge_args=pairs_of("judge_args", judge_args))
+    silent, tries = report.outcome.silent, len(report.attempts)
+    if silent == tries:
+        raise KeepsightError(f"the judge replied to none of {tries} attacks: {report.silence}")
     _print(attack_table(report), *attack_lines(report))
     if json_file is not None:
         _write(json_file, [_attempt_row(attempt) for attempt in report.attempts])
+    if report.silence:
+        told = f"{silent} of {tries} attacks got no reply, run again to ask them"
+        _warn(f"{told}; the first answer without one: {report.silence}")
+        raise typer.Exit(PARTIAL)
 
 
 @judge_app.command()
@@ -83,14 +99,38 @@ def _attempt_row(attempt: Any) -> dict[str, Any]:
         "family": attempt.attack.family,
         "question": attempt.sample.prompt,
         "target": attempt.sample.target[0],
-        "outcome": verdict,
+        "outcome": "no reply" if attempt.silent else verdict,
         "explanation": attempt.score.explanation,
     }
 
 
+def _require_writable(path: Path) -> None:
+    """Refuses a file that could not be written afterwards, before anything is asked and paid for it."""
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = os.path.lexists(path)
+        path.open("a").close()
+        if not there:
+            path.unlink()
+
+
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with _writing(path):
+        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KeepsightError(f"{path} cannot be written: {error.strerror}; give another --json") from error
+
+
+def _warn(line: str) -> None:
+    from keepsight.report.wording import printable
+
+    typer.echo(f"keepsight: {printable(line)}", err=True)
 
 
 def _print(*parts: Any) -> None:

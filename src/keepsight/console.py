@@ -253,10 +253,11 @@ def repeat_lines(runs: Sequence[Run]) -> list[str]:
 
 def attack_table(report: AttackReport) -> Table:
     """What came of the attacks, family by family."""
-    table = _table("attacks", "resisted %", "interval", "fooled", "no verdict", "n")
+    silent = ("no reply",) if report.silence else ()
+    table = _table("attacks", "resisted %", "interval", "fooled", "no verdict", *silent, "n")
     for name, found in [*report.families.items(), ("all", report.outcome)]:
-        cells = (figure(found.share), interval(found.low, found.high), found.fooled, found.none, found.n)
-        table.add_row(name, *(Text(str(cell)) for cell in cells))
+        cells = [figure(found.share), interval(found.low, found.high), found.fooled, found.none]
+        table.add_row(name, *(Text(str(cell)) for cell in (*cells, *[found.silent for _ in silent], found.n)))
     return table
 
 
@@ -273,7 +274,7 @@ def attack_lines(report: AttackReport, most: int = 8) -> list[str]:
     if fooled:
         more = f" and {len(fooled) - most} more" if len(fooled) > most else ""
         lines.append(f"fooled by: {', '.join(fooled[:most])}{more}")
-    failed = next((a for a in report.attempts if not a.score.scored), None)
+    failed = next((a for a in report.attempts if not a.score.scored and not a.silent), None)
     if failed is not None:
         lines.append(
             printable(f"the first without a verdict, {failed.attack.name}: {failed.score.explanation}")

@@ -6,6 +6,7 @@ gets its number, its interval and the verdict that follows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ def tune_demo(
     output, drawn = Path(output_path) / "tuned", ALL_SETS[tuned]
     questions = (QUESTION.format(noun=drawn.noun), closed_world_prompt(drawn.noun, drawn.labels))
     data = output / "data" / "train.json"
-    if not data.exists():
+    if not os.path.exists(data):
         with writing(data.parent):
             write_llava_json(drawn, data.parent, questions=questions)
     for method in METHODS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["KeepsightError", "redacted"]
+__all__ = ["KeepsightError", "UsageError", "redacted"]
 
 _BLOT = "***"
 _SHORTEST = 8  # a shorter value of a variable would be found inside ordinary words
@@ -32,6 +32,10 @@ class KeepsightError(Exception):
         # A file name need not be UTF-8; its odd bytes must not make the message unwritable.
         text = str(message).encode("utf-8", "backslashreplace").decode()
         super().__init__(redacted(text))
+
+
+class UsageError(KeepsightError):
+    """An option or setting that does not exist, or a value that it does not take: the command line exits with 2."""
 
 
 def redacted(text: str) -> str:

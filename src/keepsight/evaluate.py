@@ -15,13 +15,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from keepsight.errors import redacted
+from keepsight.errors import UsageError, redacted
 from keepsight.ranks import ALONE, RankFailed, RankLost, Ranks, deal
 from keepsight.scoring.forgetting import forgetting
 from keepsight.scoring.metrics import mean_score
 from keepsight.store import Identity, RunWriter, Store, StoreError, is_final, sample_hash, write_matrix
 from keepsight.types import (
     VLM,
+    Described,
     KeepsightError,
     Metric,
     MetricValue,
@@ -62,7 +63,8 @@ def select(samples: Sequence[Sample], limit: Limit) -> list[Sample]:
             first part; "10-20" for the tenth to the twentieth, counted from 1, both included.
 
     Raises:
-        KeepsightError: the limit is none of these, or names no sample.
+        UsageError: the limit is none of these.
+        KeepsightError: it names no sample.
     """
     chosen = list(samples)[_slice(limit, len(samples))]
     if not chosen:
@@ -86,7 +88,7 @@ def _slice(limit: Limit, n: int) -> slice:
         return slice(math.ceil(n * limit))
     elif isinstance(limit, int) and limit >= 1 and limit is not True:
         return slice(limit)
-    raise KeepsightError(f"limit {limit!r} is not a number (10), a share (0.1) or a range (10-20)")
+    raise UsageError(f"limit {limit!r} is not a number (10), a share (0.1) or a range (10-20)")
 
 
 def evaluate(
@@ -133,7 +135,10 @@ class _Questions:
 
     @classmethod
     def of(cls, task: Task, limit: Limit) -> _Questions:
-        samples = tuple(select(task.test(), limit))
+        there = task.test()
+        if not there:
+            raise KeepsightError(f"task {task.name} has no samples; there is nothing to ask")
+        samples = tuple(select(there, limit))
         seen: set[str] = set()
         for sample in samples:
             if sample.id in seen:
@@ -240,6 +245,8 @@ class _Cell:
         self.report(task.name, len(samples) - pending, len(samples))
         asked = [samples[place] for place in places]
         for i, output, seconds in _answers(self.model, task, asked, self.batch_size):
+            if output.error is None and answered == errors:
+                self._describe()
             writer.add_output(places[i], asked[i], output, latency_s=seconds)
             answered += 1
             self.report(task.name, len(samples) - pending + pending * answered // len(places), len(samples))
@@ -249,6 +256,11 @@ class _Cell:
                     f"{task.name}: {errors} failed, the last was {asked[i].id}: {output.error}"
                 )
         return {"answered": answered, "errors": errors}
+
+    def _describe(self) -> None:
+        """What this rank's model can say of itself once it has answered; the first rank's word counts."""
+        if self.writer is not None and isinstance(self.model, Described) and (about := self.model.about()):
+            self.writer.describe_model({name: str(value) for name, value in about.items()})
 
     def _merge(self) -> dict[int, int]:
         """Rank -> answers that were found, of every rank but the first."""

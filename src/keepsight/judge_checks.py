@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keepsight.judging import judging_model, model_judge, own_args
+from keepsight.errors import UsageError
+from keepsight.judging import embedding_args, judging_model, model_judge, own_args
 from keepsight.store import Store, load_runs
 from keepsight.types import KeepsightError, MetricValue, Run, Scorer
 
@@ -102,8 +103,12 @@ def sample_answers(runs: Sequence[Run | str | Path], path: str | Path, n: int = 
 
 def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | None) -> Scorer:
     own = own_args(judge_args or {})
+    if idle := embedding_args(judge_args or {}):
+        raise UsageError(
+            f"judge_args embedding.{next(iter(idle))} is the embedding judge's, which asks no model; leave it out"
+        )
     if name == "llm" and own:
-        raise KeepsightError("judge_args are the verdict judge's; the llm judge asks as the paper did")
+        raise UsageError("judge_args are the verdict judge's; the llm judge asks as the paper did")
     return model_judge(name, judging_model(ref, judge_args or {}), store, own)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from keepsight.errors import UsageError
 from keepsight.store import Store
-from keepsight.types import VLM, KeepsightError, Scorer, Task, TextEmbedder
+from keepsight.types import VLM, Scorer, Task, TextEmbedder
 
 __all__ = [
     "ASKING",
+    "EMBEDDING_ARGS",
     "JUDGES",
     "JUDGE_ARGS",
     "NEED_LABELS",
     "Judges",
+    "embedding_args",
     "judging_model",
     "model_judge",
     "most_requests",
@@ -31,6 +35,8 @@ JUDGES: Mapping[str, str] = {
 }
 ASKING = ("llm", "verdict")  # the judges that ask a model
 JUDGE_ARGS = ("repeats", "temperature", "max_new_tokens", "top_p", "seed", "max_answer_chars")
+EMBEDDING = "embedding."  # in front of its settings: those without a name in front are the verdict judge's
+EMBEDDING_ARGS = ("margin", "normalise", "phrase")
 NEED_LABELS = ("label", "embedding", "taxonomy")
 
 
@@ -48,12 +54,12 @@ class Judges:
         judge_args: Mapping[str, Any] | None = None,
     ) -> None:
         if unknown := [name for name in names if name not in JUDGES and ".py:" not in name]:
-            raise KeepsightError(
+            raise UsageError(
                 f"unknown judge {unknown[0]!r}; choose from {', '.join(JUDGES)}, or give file.py:function"
             )
         asking = [name for name in names if name in ASKING]
         if asking and llm_judge is None:
-            raise KeepsightError(
+            raise UsageError(
                 f"the {asking[0]} judge needs a model to ask; give --llm_judge REF (llm_judge=... in Python)"
             )
         added = ["llm"] if llm_judge is not None and not asking else []
@@ -61,9 +67,15 @@ class Judges:
         self._llm_judge = llm_judge
         self._embedder = embedder
         self._judge_args = dict(judge_args or {})
+        self._embedding_args = embedding_args(self._judge_args)
+        if self._embedding_args and "embedding" not in self.names:
+            raise UsageError(
+                f"judge_args {EMBEDDING}... are the embedding judge's, which was not asked for; add it to --judges"
+            )
         if own_args(self._judge_args) and "verdict" not in self.names:
-            raise KeepsightError(
-                "judge_args are the verdict judge's, which was not asked for; add it to --judges"
+            raise UsageError(
+                "judge_args are the verdict judge's, which was not asked for; add it to --judges "
+                f"(those of the embedding judge begin with {EMBEDDING})"
             )
 
     @cached_property
@@ -94,7 +106,7 @@ class Judges:
         builders: dict[str, Callable[[], Scorer]] = {
             "label": lambda: LabelMatch(labels),
             "taxonomy": lambda: Taxonomy(labels),
-            "embedding": lambda: EmbeddingJudge(self._embedding_model, labels),
+            "embedding": lambda: EmbeddingJudge(self._embedding_model, labels, **self._embedding_args),
         }
         return builders[name]()
 
@@ -109,24 +121,58 @@ class Judges:
 
 
 def own_args(judge_args: Mapping[str, Any]) -> dict[str, Any]:
-    """The judge's own settings, without those of the server that its model may be behind."""
+    """The verdict judge's settings, without those of the server that its model may be behind."""
     from keepsight.models.api import served_arguments
 
-    return {name: value for name, value in judge_args.items() if name not in served_arguments()}
+    others = served_arguments()
+    return {
+        name: value
+        for name, value in judge_args.items()
+        if name not in others and not name.startswith(EMBEDDING)
+    }
+
+
+def embedding_args(judge_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The embedding judge's settings: those named `embedding.margin`, `embedding.normalise`, `embedding.phrase`.
+
+    Several phrases are a list, or one text with `|` between them. Raises UsageError for another name or value.
+    """
+    found: dict[str, Any] = {}
+    for name, value in judge_args.items():
+        if not name.startswith(EMBEDDING):
+            continue
+        key = name.removeprefix(EMBEDDING)
+        if key not in EMBEDDING_ARGS:
+            choice = ", ".join(EMBEDDING + known for known in EMBEDDING_ARGS)
+            raise UsageError(f"judge_args has no {name!r}; choose from {choice}")
+        found[key] = value.split("|") if key == "phrase" and isinstance(value, str) else value
+        if wanted := _misfit(key, found[key]):
+            raise UsageError(f"judge_args {name}={value!r} is not {wanted}")
+    return found
+
+
+def _misfit(key: str, value: Any) -> str:
+    """What a setting of the embedding judge should be and is not; empty if it fits."""
+    if key == "margin":
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        return "" if fits else "a distance of at least 0, such as 0.1"
+    if key == "normalise":
+        return "" if isinstance(value, bool) else "true or false"
+    texts = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+    return "" if texts else "a phrase such as a photo of a {label}."
 
 
 def judging_model(ref: Any, judge_args: Mapping[str, Any]) -> VLM:
     """The model that a judge asks; a served one takes its settings from among `judge_args`.
 
-    Raises KeepsightError when there are such settings and the model is not served.
+    Raises UsageError when there are such settings and the model is not served.
     """
     from keepsight import models
 
-    own = own_args(judge_args)
-    served = {name: value for name, value in judge_args.items() if name not in own}
+    served = {name: value for name, value in judge_args.items() if name in models.api.served_arguments()}
     model = models.load(ref, **served)
     if served and not isinstance(model, models.ServedModel):
-        raise KeepsightError(
+        raise UsageError(
             f"judge_args {next(iter(served))} is for a served judge, and {model.name} is none (api:MODEL@BASE_URL)"
         )
     return model
@@ -135,7 +181,7 @@ def judging_model(ref: Any, judge_args: Mapping[str, Any]) -> VLM:
 def model_judge(name: str, model: VLM, store: Store, judge_args: Mapping[str, Any]) -> Scorer:
     """The judge of this name that asks `model`, and remembers in `store` what was said.
 
-    Raises KeepsightError for a name that is none of `ASKING`, and for an argument that the judge does not have.
+    Raises UsageError for a name that is none of `ASKING`, and for an argument that the judge does not have.
     """
     from keepsight.scoring.judges.llm import LLMYesNo
     from keepsight.scoring.judges.verdict import VerdictJudge
@@ -143,12 +189,12 @@ def model_judge(name: str, model: VLM, store: Store, judge_args: Mapping[str, An
     if name == "llm":  # the published judge: its settings are the paper's
         return LLMYesNo(model, replies=store.judge_replies)
     if name != "verdict":
-        raise KeepsightError(f"judge {name!r} asks no model; choose from {', '.join(ASKING)}")
+        raise UsageError(f"judge {name!r} asks no model; choose from {', '.join(ASKING)}")
     if unknown := sorted(set(judge_args) - set(JUDGE_ARGS)):
-        raise KeepsightError(f"judge_args has no {unknown[0]!r}; choose from {', '.join(JUDGE_ARGS)}")
+        raise UsageError(f"judge_args has no {unknown[0]!r}; choose from {', '.join(JUDGE_ARGS)}")
     wrong = [key for key, value in judge_args.items() if not _fits(key, value)]
     if wrong:
-        raise KeepsightError(f"judge_args {wrong[0]}={judge_args[wrong[0]]!r} is no number that fits")
+        raise UsageError(f"judge_args {wrong[0]}={judge_args[wrong[0]]!r} is no number that fits")
     return VerdictJudge(model, replies=store.judge_replies, **judge_args)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "JUDGES",
     "OUT",
     "PARTIAL",
+    "USAGE",
     "BatchSize",
     "Device",
     "DryRun",
@@ -37,6 +38,7 @@ __all__ = [
     "error_limit",
     "listed",
     "lm_eval_model",
+    "one_model",
     "pairs_of",
     "settings_of",
 ]
@@ -78,7 +80,8 @@ LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that ll
 JudgeArgs = Annotated[
     str,
     typer.Option(
-        "--judge_args", help="k=v,k=v for the verdict judge, e.g. repeats=3; for a served one max_cost=5."
+        "--judge_args",
+        help="k=v,k=v for the verdict judge, e.g. repeats=3; embedding.margin=0.1; for a served one max_cost=5.",
     ),
 ]
 Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
@@ -95,6 +98,7 @@ LogSamples = Annotated[bool, typer.Option("--log_samples", help="Accepted for lm
 
 # exit codes
 FAILED = 1
+USAGE = 2
 PARTIAL = 3
 GATE_FAILED = 4
 INTERRUPTED = 130
@@ -164,6 +168,14 @@ def _as_text(constant: str) -> float:
     raise ValueError(
         f"{constant} is no JSON"
     )  # a setting that is not a number cannot be compared with its bounds
+
+
+def one_model(argument: str | None, option: str | None) -> str:
+    """The model of `eval`, given by position or as `--model`."""
+    given = argument if option is None else option
+    if given is None or (argument is not None and option is not None):
+        raise typer.BadParameter("name one model: keepsight eval MODEL --tasks ..., or --model MODEL")
+    return given
 
 
 def lm_eval_model(model: str, model_args: str) -> tuple[str, str]:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keepsight.errors import redacted
-from keepsight.types import KeepsightError, Sample
+from keepsight.errors import KeepsightError, redacted
+
+if TYPE_CHECKING:
+    from keepsight.types import Sample
 
 __all__ = ["ALONE", "Outcome", "RankFailed", "RankLost", "Ranks", "deal", "join", "launched"]
 

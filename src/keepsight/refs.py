@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,12 @@ def checkpoint_refs(refs: Sequence[Any]) -> list[Any]:
 
 def _epochs(ref: Any) -> list[Any]:
     path = Path(str(ref)) if isinstance(ref, (str, Path)) else None
-    if path is None or not path.is_dir() or _is_checkpoint(path) or (path / "config.json").exists():
+    if (
+        path is None
+        or not os.path.isdir(path)
+        or _is_checkpoint(path)
+        or os.path.exists(path / "config.json")
+    ):
         return [ref]
     epochs = [child for child in path.iterdir() if re.fullmatch(r"(epoch|checkpoint)-\d+", child.name)]
     if not epochs:
@@ -34,7 +40,7 @@ def _epochs(ref: Any) -> list[Any]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return (path / "keepsight.json").exists() or (path / "adapter_config.json").exists()
+    return os.path.exists(path / "keepsight.json") or os.path.exists(path / "adapter_config.json")
 
 
 def _on_base(base: Any, ref: Any) -> Any:

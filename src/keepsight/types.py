@@ -23,6 +23,7 @@ from keepsight.limits import limit
 __all__ = [
     "VLM",
     "Contrasts",
+    "Described",
     "Embeds",
     "Inference",
     "KeepsightError",
@@ -245,6 +246,15 @@ class VLM(Protocol):
         batch_size: int | None = None,
     ) -> Iterator[tuple[int, Output]]:
         """Yields `(index into samples, Output)` in the order answers become ready, each index once."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A model that can say, for people, how it computes. Nothing of it enters an identity: `digest` does."""
+
+    def about(self) -> Mapping[str, Any]:
+        """Class, image processor and backend, dtype, device, attention implementation; empty before it is loaded."""
         ...
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keepsight.errors import UsageError
 from keepsight.evaluate import Limit, Progress, evaluate_all, select, unanswered
 from keepsight.evaluate import audit as audit_models
 from keepsight.evaluate import rescore as rescore_run
@@ -78,7 +80,8 @@ def audit(
         task_args: for every named task, e.g. `{"split": "train", "share": 0.2}`.
         judges: scorers of a classification task: label, embedding, taxonomy, llm, verdict.
         llm_judge: the model that llm and verdict ask; giving one and naming neither adds llm.
-        judge_args: settings of the verdict judge, e.g. `{"repeats": 3, "temperature": 0.7}`.
+        judge_args: settings of the verdict judge, e.g. `{"repeats": 3, "temperature": 0.7}`, and of the embedding
+            judge, e.g. `{"embedding.margin": 0.1}`.
         embedder: the text embedder of the embedding judge.
         limit, batch_size, fail_on_error, progress: as for `keepsight.evaluate.evaluate_all`.
         device, dtype, model_args: as for `keepsight.models.load`.
@@ -379,11 +382,17 @@ def fine_tune(
 
     Raises:
         KeepsightError: unreadable data, or a setting that makes no sense.
+        UsageError: a limit without tasks to audit.
     """
     from keepsight import models
     from keepsight.tune.left_out import usable_samples
     from keepsight.tune.sft import SFTConfig, sft
 
+    if limit is not None and not tasks:
+        raise UsageError(
+            "limit is of the audits, and no tasks to audit are given; name some (--tasks), or leave limit out: "
+            "all rows of data are learnt"
+        )
     require_place(Path(output_path))
     model = models.load(ref, device=device, dtype=dtype)
     if not isinstance(model, models.HFModel):
@@ -425,7 +434,7 @@ def _training_samples(
     from keepsight.data.remote import RemotePictures
 
     _require_rows(str(data))
-    if Path(data).exists():
+    if os.path.exists(data):
         bad: list[str] = []
         remote = RemotePictures() if remote_images else None
         return read_training_rows(data, image_folder, remote=remote, on_bad_row=bad.append), bad, ""
@@ -440,9 +449,9 @@ def _require_rows(data: str) -> None:
     from keepsight.data.readers import is_class_folder
 
     path = Path(data)
-    if path.is_dir() and is_class_folder(path):
+    if os.path.isdir(path) and is_class_folder(path):
         raise KeepsightError(f"data {data} is a folder of class folders, not rows to learn; write emt:{data}")
-    if not path.exists() and path.suffix in (".json", ".jsonl", ".parquet"):
+    if not os.path.exists(path) and path.suffix in (".json", ".jsonl", ".parquet"):
         raise KeepsightError(
             f"data {data}: no such file; give rows in LLaVA's form or as messages, or a task such as emt:FOLDER"
         )
@@ -459,7 +468,7 @@ def load_models(
     loaded = [models.load(ref, **{**arguments, **given}) for ref in refs]
     idle = sorted(set(model_args or {}) & models.api.served_arguments())
     if idle and not any(isinstance(model, models.ServedModel) for model in loaded):
-        raise KeepsightError(
+        raise UsageError(
             f"model argument {idle[0]} is for served models, and there is none (api:MODEL@BASE_URL)"
         )
     for model in loaded:
@@ -495,7 +504,7 @@ def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
     known: set[str] = {field.name for field in fields(infer)} if is_dataclass(infer) else set()
     if unknown := sorted(set(gen_kwargs) - known):
         choice = ", ".join(sorted(known)) or "nothing"
-        raise KeepsightError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")
+        raise UsageError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")
     return replace(task, infer=replace(infer, **gen_kwargs))  # type: ignore[type-var]
 
 
@@ -513,7 +522,7 @@ def _tuned_on(
     mapping = dict.fromkeys(rows[1:], given) if isinstance(given, str) else dict(given)
     mapping = {row: called.get(col, col) for row, col in mapping.items()}
     if missing := [col for col in mapping.values() if col not in names]:
-        raise KeepsightError(
+        raise UsageError(
             f"tuned_on names {missing[0]!r}, which is not audited; choose from {', '.join(names)}"
         )
     if wrong := [row for row in mapping if row not in rows]:

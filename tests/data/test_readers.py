@@ -81,6 +81,24 @@ class TestFolder:
         assert "1 files are no pictures: cat/notes.txt." in found.notes
         assert found.count("train") + found.count("test") == 5 and found.labels == ("cat", "sea lion")
 
+    def test_folders_without_pictures_are_no_classes(self, tmp_path):
+        folder(tmp_path, n=2)
+        write(tmp_path, "__MACOSX/cat/._0.png", "__MACOSX/cat/0.png", "cat/__MACOSX/1.png")
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "docs" / "licence.txt").write_text("x")
+        found = read_folder(tmp_path)
+        assert found.labels == ("cat", "sea lion") and found.count("train") + found.count("test") == 4
+        assert "2 folders hold no pictures and are no classes: __MACOSX, docs." in found.notes
+
+    def test_folders_without_pictures_do_not_hide_a_split(self, tmp_path):
+        folder(tmp_path, splits=("train", "test"), n=3)
+        write(tmp_path, "__MACOSX/train/cat/._0.png")
+        (tmp_path / "train" / "dog").mkdir()
+        (tmp_path / "test" / "cat" / "thumbs").mkdir()
+        found = read_folder(tmp_path)
+        assert found.labels == ("cat", "sea lion") and (found.count("train"), found.count("test")) == (6, 6)
+        assert "2 folders hold no pictures and are no classes: __MACOSX, train/dog." in found.notes
+
     def test_readable_names_from_classes_json(self, tmp_path):
         folder(tmp_path, classes=("n01", "n02"), n=2)
         (tmp_path / "classes.json").write_text('{"n01": "house_finch", "n02": "robin"}')

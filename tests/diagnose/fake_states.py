@@ -54,6 +54,7 @@ class FakeStates:
     """`signal[layer]` of the label is in its states from the third token on; `encoded` of it in its encoder's output."""
 
     signal: Sequence[float] = (0.0, 2.0, 2.0)
+    mean: float = 1.0  # how much of it is in their mean
     weights: str = "w0"
     name: str = "fake"
     layers: int = 2
@@ -76,7 +77,12 @@ class FakeStates:
 
     def _state(self, sha, layer, position):
         seen = position in ("last", "mean") or int(position) % self.tokens >= 2
-        return _vector(sha, self.labels[sha], self.signal[layer] * seen, f"{layer}/{position}")
+        return _vector(
+            sha,
+            self.labels[sha],
+            self.signal[layer] * (self.mean if position == "mean" else seen),
+            f"{layer}/{position}",
+        )
 
 
 @dataclass

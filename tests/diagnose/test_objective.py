@@ -83,6 +83,7 @@ def test_a_loss_must_fall_to_mean_something():
         ([2.0] * 20, False),
         ([2.0] * 10 + [0.9] * 10, True),
         ([1.0] * 10 + [0.6] * 10, False),
+        ([0.01] * 20, True),
     ]:
         assert _Tuned(tuple(losses), run, 0.5).fitted == fitted
     assert not _Tuned((2.0, 0.1), None, -1.0).fitted

@@ -10,7 +10,7 @@ from keepsight.diagnose import QUESTIONS, Study
 from keepsight.diagnose.effects import difference, loss_verdict
 from keepsight.diagnose.probe import probe
 from keepsight.diagnose.seen import PROMPT
-from keepsight.diagnose.solvers import SOLVERS, fit_adam
+from keepsight.diagnose.solvers import SOLVERS, fit_adam, fit_lbfgs
 from keepsight.store import Store
 from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Run, Sample, Score
 from tests.diagnose.fake_states import THINGS, FakeEncoder, FakeStates, Few
@@ -119,13 +119,23 @@ def test_a_changed_byte_asks_again(study, monkeypatch):
     assert len(same.model.asked) == 260, "of the prompt: all"
 
 
-def test_test_pictures_choose_nothing(study):
+def test_test_pictures_choose_nothing(study, monkeypatch):
     """Other test labels give another accuracy, never another choice."""
-    found = probe(study, layers=[2], positions=[])
+    learnt = []
 
+    def fit(x, y, valid, valid_y, *, seed):
+        learnt.append((list(y), list(valid_y)))
+        return fit_lbfgs(x, y, valid, valid_y)
+
+    monkeypatch.setitem(SOLVERS, "lbfgs", fit)
+    study = replace(study, model=FakeStates(mean=0.0))
+    found = probe(study, layers=[2], positions=[])
     wrong = probe(replace(study, pictures=Turned()), layers=[2], positions=[])
-    assert wrong.settings["chosen"] == found.settings["chosen"]
     assert shares(wrong)["probe of the last token"] < 0.1 < 0.9 < shares(found)["probe of the last token"]
+    for each in (found, wrong):
+        assert each.notes[0].startswith("the last token decides"), "though its test accuracy is below chance"
+    labels = [[picture.label for picture in part] for part in (study.train(), study.validation())]
+    assert all(list(each) == labels for each in learnt)
 
 
 def test_broken_pictures_are_counted(study):

@@ -153,11 +153,22 @@ def test_a_plain_peft_directory_with_modules_to_save(tiny_llava, tmp_path, sampl
     assert answers(load(ref(tiny_llava, tmp_path / "peft")), samples) == expected
 
 
+def as_peft_writes(checkpoint):
+    """Without what only keepsight writes: the projector among the adapter's tensors, and no manifest."""
+    from safetensors.torch import load_file
+
+    projector = load_file(checkpoint / "projector.safetensors")
+    more = {f"base_model.model.{name}": value for name, value in projector.items()}
+    edit_tensors(checkpoint / "adapter_model.safetensors", lambda tensors: tensors.update(more))
+    (checkpoint / "projector.safetensors").unlink()
+    (checkpoint / "keepsight.json").unlink()
+    return checkpoint
+
+
 def test_tensor_names_from_before_transformers_4_52_find_their_place(
     tiny_llava, checkpoints, copied, samples
 ):
-    old = copied("lora")
-    (old / "keepsight.json").unlink()
+    old = as_peft_writes(copied("lora"))
 
     def rename(tensors):
         for name in list(tensors):
@@ -167,6 +178,7 @@ def test_tensor_names_from_before_transformers_4_52_find_their_place(
             tensors[former] = tensors.pop(name)
 
     edit_tensors(old / "adapter_model.safetensors", rename)
+    load(ref(tiny_llava, old)).require_usable()
     assert answers(load(ref(tiny_llava, old)), samples) == answers(
         load(ref(tiny_llava, checkpoints["lora"])), samples
     )
@@ -188,13 +200,40 @@ def test_shapes_of_another_base_are_named(checkpoints, copied, tmp_path, samples
     from tests.tiny_llava import make_tiny_llava
 
     narrow = make_tiny_llava(tmp_path / "narrow", hidden=16)
-    plain = copied("lora")
-    (plain / "keepsight.json").unlink()
-    with pytest.raises(KeepsightError, match=r"multi_modal_projector\.linear_1\.\w+ has shape"):
-        answers(load(ref(narrow, plain)), samples)
-    (plain / "projector.safetensors").unlink()
+    plain = as_peft_writes(copied("lora"))
+    for ask in (lambda model: model.require_usable(), lambda model: answers(model, samples)):
+        with pytest.raises(KeepsightError, match=r"multi_modal_projector\.linear_1\.\w+ has shape"):
+            ask(load(ref(narrow, plain)))
+    edit_tensors(
+        plain / "adapter_model.safetensors",
+        lambda tensors: [tensors.pop(name) for name in list(tensors) if "projector" in name],
+    )
+    with pytest.raises(KeepsightError, match=r"LoRA of .* does not fit: it has the shape"):
+        load(ref(narrow, plain)).require_usable()
     with pytest.raises(KeepsightError, match=r"lora does not fit|lora_[AB].* has shape|size mismatch"):
         answers(load(ref(narrow, plain)), samples)
+
+
+def test_the_adapter_below_is_named(tiny_llava, checkpoints, samples):
+    stacked = load(ref(tiny_llava, checkpoints["lora"], checkpoints["lora2"]))
+    below = f"hf:{tiny_llava}\\+adapter:{checkpoints['lora']}"
+    with pytest.raises(KeepsightError, match=rf"was trained on hf:{tiny_llava} \(.*, not on {below} \("):
+        stacked.require_usable()
+
+
+@pytest.mark.parametrize(
+    "name", ["projector.safetensors", "mm_projector.safetensors", "non_lora_trainables.safetensors"]
+)
+def test_a_projector_that_nothing_mentions_is_refused(tiny_llava, copied, name):
+    orphan = copied("lora")
+    (orphan / "keepsight.json").unlink()
+    (orphan / "projector.safetensors").rename(orphan / name)
+    with pytest.raises(
+        KeepsightError, match=rf"holds {name} but no keepsight\.json.*bring keepsight\.json back"
+    ):
+        load(ref(tiny_llava, orphan))
+    (orphan / name).unlink()
+    load(ref(tiny_llava, orphan)).require_usable()
 
 
 @pytest.mark.parametrize(
@@ -230,6 +269,61 @@ def test_missing_and_stray_tensors_are_named(
     assert answers(load(ref(tiny_llava)), samples) == base, "a refused checkpoint leaves nothing behind"
     fine = answers(load(ref(tiny_llava, checkpoints[name])), samples)
     assert fine == answers(load(ref(tiny_llava, checkpoints[name])).unshared(), samples)
+
+
+def pop(part):
+    return lambda tensors: [tensors.pop(name) for name in list(tensors) if part in name]
+
+
+def cut(part, dim=0):
+    def change(tensors):
+        for name in list(tensors):
+            if part in name:
+                tensors[name] = tensors[name].narrow(dim, 0, 1).contiguous()
+
+    return change
+
+
+PROJECTOR, ADAPTER = "projector.safetensors", "adapter_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "told"),
+    [
+        ("linear", PROJECTOR, pop("linear_2.bias"), r"lacks model\.multi_modal_projector\.linear_2\.bias"),
+        ("linear", PROJECTOR, pop("projector"), r"lacks model\.multi_modal_projector\.linear_1\.bias"),
+        ("lora", PROJECTOR, pop("linear_1.weight"), r"lacks model\.multi_modal_projector\.linear_1\.weight"),
+        ("lora", PROJECTOR, cut("linear_1.bias"), r"linear_1\.bias has shape \[1\], the base has"),
+        ("lora", ADAPTER, pop("layers.0.self_attn.q_proj.lora_A"), r"lacks .*layers\.0\.self_attn\.q_proj\.lora_A\.weight,"),
+        ("lora", ADAPTER, pop("layers.0.self_attn.q_proj.lora_B"), r"lacks .*layers\.0\.self_attn\.q_proj\.lora_B\.weight,"),
+        ("lora", ADAPTER, pop("layers.0.self_attn.q_proj"), r"lacks .*layers\.0\.self_attn\.q_proj\.lora_A\.weight,"),
+        ("lora", ADAPTER, cut("layers.1.self_attn.q_proj.lora_A"), r"layers\.1\.self_attn\.q_proj .*rank 1, the other"),
+        ("lora", ADAPTER, cut("layers.1.self_attn.q_proj.lora_B"), r"layers\.1\.self_attn\.q_proj .*it has the shape \[1,"),
+        ("lora", ADAPTER, cut("layers.1.self_attn.q_proj.lora_A", 1), r"layers\.1\.self_attn\.q_proj .*it has the shape"),
+    ],
+)  # fmt: skip
+def test_headers_tell_before_the_base_is_loaded(tiny_llava, copied, monkeypatch, name, file, change, told):
+    from transformers import AutoModelForImageTextToText
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", None)
+    damaged = copied(name)
+    edit_tensors(damaged / file, change)
+    with pytest.raises(KeepsightError, match=f"checkpoint {damaged}.*{told}"):
+        load(ref(tiny_llava, damaged)).require_usable()
+
+
+@pytest.mark.parametrize("keep", [4, 100, -1])
+def test_a_file_that_ends_too_early_is_noticed_at_once(tiny_llava, copied, keep):
+    damaged = copied("lora")
+    (damaged / ADAPTER).write_bytes((damaged / ADAPTER).read_bytes()[:keep])
+    with pytest.raises(KeepsightError, match=rf"cannot read {damaged / ADAPTER}.*save it again"):
+        load(ref(tiny_llava, damaged)).require_usable()
+
+
+def test_what_is_whole_is_usable(tiny_llava, checkpoints, copied):
+    for name in ("lora", "lora2", "linear", "full"):
+        load(ref(tiny_llava, checkpoints[name])).require_usable()
+    load(ref(tiny_llava, as_peft_writes(copied("lora")))).require_usable()
 
 
 @pytest.mark.parametrize(

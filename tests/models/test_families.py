@@ -287,6 +287,7 @@ def test_a_tuned_checkpoint_is_complete(family, directory, asked, tmp_path, meth
     assert all(after[key].abs().sum() > 0 for key in lora)
 
     tuned = load(f"{directory}+adapter:{saved}")
+    tuned.require_usable()
     assert same(answers(tuned, asked), answers(own, asked))
     assert answers(base, asked) == plain != answers(tuned, asked)
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keepsight.models import load
-from keepsight.models.identity import file_digest, model_files
+from keepsight.models.identity import _NAMES, file_digest, model_files
 
 pytestmark = pytest.mark.torch  # the fixtures build models; the digests themselves are tested to need none
 
@@ -40,6 +40,31 @@ def test_every_file_and_setting_counts(tiny_llava, tmp_path):
         seen.add(load(str(tiny_llava), **settings).digest)
     assert len(seen) == 1 + len(files) + 1 + 4
     assert load(str(tiny_llava), dtype="float32").digest == load(str(tiny_llava)).digest, "said or meant"
+
+
+# What loaders read, written down a second time, so that none is lost in passing.
+READ = {
+    "config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json",
+    "video_preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "chat_template.json", "keepsight.json", "adapter_config.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(READ | {"chat_template.jinja", "a.model", "a.spm", "b.safetensors"}))
+def test_every_file_that_a_loader_reads_counts_by_its_name(tiny_llava, tmp_path, name):
+    """One that the fixture's model happens to lack, too."""
+    copy = shutil.copytree(tiny_llava, tmp_path / "copy")
+    before = (copy / name).read_bytes() if (copy / name).exists() else b""
+    seen = {load(str(copy)).digest}
+    for blanks in (b"\n", b"\n\n"):
+        (copy / name).write_bytes(before + blanks)
+        seen.add(load(str(copy)).digest)
+    assert len(seen) == 3
+
+
+def test_no_name_counts_without_a_test():
+    assert _NAMES == READ
 
 
 def test_checkpoints_count(tiny_llava, checkpoints, tmp_path):

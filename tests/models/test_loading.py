@@ -222,3 +222,49 @@ def test_the_image_backend_is_part_of_what_a_model_is(tiny_llava):
     before = built.digest
     model.processor.image_processor.resample = 0
     assert built.digest != before
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, {"dtype": "float32", "attn_implementation": "sdpa", "image_backend": "pil"}),
+        (
+            {"dtype": "bfloat16", "attn_implementation": "eager"},
+            {"dtype": "bfloat16", "attn_implementation": "eager", "image_backend": "pil"},
+        ),
+    ],
+)
+def test_a_run_says_how_its_model_computed(tiny_llava, samples, tmp_path, fresh_registry, settings, told):
+    from keepsight.evaluate import evaluate
+    from keepsight.inference import Generate
+    from keepsight.store import Store
+    from tests.fake_vlm import make_task
+
+    model = load(str(tiny_llava), device="cpu", **settings)
+    assert model.about() == {}, "nothing is loaded to be told"
+    task = make_task(samples[:3], infer=Generate(max_new_tokens=2))
+    run = evaluate(model, task, Store(tmp_path))
+    wanted = {"class": "LlavaForConditionalGeneration", "device": "cpu", **told}
+    assert {name: run.manifest["model"][name] for name in wanted} == wanted
+    assert run.manifest["model"]["image_processor"].startswith("CLIPImageProcessor")
+    assert (run.path / "manifest.json").read_text().count('"image_backend"') == 1
+
+
+def test_a_run_that_is_killed_after_its_first_answer_says_it_too(tiny_llava, samples, tmp_path):
+    """And whoever only scores what others answered leaves it as it was."""
+    from keepsight.evaluate import evaluate
+    from keepsight.inference import Generate
+    from keepsight.store import Store
+    from tests.fake_vlm import Exact, make_task
+
+    class Broken(Exact):
+        def __call__(self, samples, outputs):
+            raise KeyboardInterrupt
+
+    model = load(str(tiny_llava), device="cpu")
+    infer = Generate(max_new_tokens=2)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, make_task(samples[:3], infer=infer, score=Broken("exact")), Store(tmp_path))
+    model.generate = None  # nobody is asked again
+    run = evaluate(model, make_task(samples[:3], infer=infer, score=Exact("exact")), Store(tmp_path))
+    assert run.manifest["model"]["dtype"] == "float32" and run.manifest["status"] == "success"

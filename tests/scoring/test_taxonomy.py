@@ -740,7 +740,7 @@ def seconds(text):
 
 @pytest.mark.parametrize("text", LONG, ids=lambda text: text[:12])
 def test_long_answers_take_no_time(text):
-    assert seconds(text) < 0.6  # linear: 0.005 to 0.1 s on an idle core
+    assert seconds(text) < 3  # linear: 0.005 to 0.1 s on an idle core, 0.7 on a crowded one
 
 
 def test_time_grows_in_proportion():

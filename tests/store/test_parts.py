@@ -7,6 +7,7 @@ from keepsight.store import Store, sample_hash
 from keepsight.store.parts import part_files, read_part
 from keepsight.types import KeepsightError, Output
 from tests.fake_vlm import FakeVLM, make_task, samples
+from tests.killing import Fate, in_child
 from tests.store.test_round_trip import identity_of
 
 SAMPLES = samples(6)
@@ -60,6 +61,33 @@ def test_a_journal_that_is_found_again_after_a_kill_is_taken_once(store):
     with opened(store):
         pass
     assert (run / "outputs.jsonl").read_bytes().count(b"\n") == 3
+
+
+def test_killed_wherever_a_merge_touches_the_disk_no_answer_is_lost(quick_disk):
+    def left_by_ranks(name: str) -> Store:
+        store = Store(quick_disk / name)
+        with opened(store) as writer:
+            writer.add_output(0, SAMPLES[0], Output("zero"))
+        answer(store, 1, {1: Output("one"), 2: Output("two")})
+        answer(store, 2, {3: Output("three")})
+        return store
+
+    def merge(store: Store) -> None:
+        with opened(store):
+            pass
+
+    counted = left_by_ranks("merge-counted")
+    points = in_child(lambda: merge(counted), Fate(quick_disk)).passed
+    wanted = answers(counted)
+    assert len(wanted) == 4 and part_files(counted.run_dir(IDENTITY)) == {}
+    for point in range(1, points + 1):
+        store = left_by_ranks(f"merge-{point}")
+        assert in_child(lambda store=store: merge(store), Fate(quick_disk, point)).killed
+        assert answers(store) == wanted, point
+        merge(store)
+        assert answers(store) == wanted and part_files(store.run_dir(IDENTITY)) == {}, point
+        rows = (store.run_dir(IDENTITY) / "outputs.jsonl").read_bytes()
+        assert rows.count(b"\n") == 4, point
 
 
 @pytest.mark.parametrize(

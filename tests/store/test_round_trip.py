@@ -152,8 +152,8 @@ def test_every_file_follows_the_exported_schema(finished):
         assert set(json.loads((finished / name).read_text())) == set(schema[name]["properties"])
     for name in ("outputs.jsonl", "scores.jsonl"):
         assert all(set(line) == set(schema[name]["properties"]) for line in lines(finished / name))
-    files = {"manifest.json", "outputs.jsonl", "scores.jsonl", "results.json", "matrix.json", "judge/*.jsonl"}
-    assert set(schema) == files
+    runs = {"manifest.json", "outputs.jsonl", "scores.jsonl", "results.json"}
+    assert set(schema) == {*runs, "matrix.json", "findings.json", "judge/*.jsonl"}
 
 
 def test_a_picture_is_stored_once(tmp_path):
@@ -216,9 +216,29 @@ def test_the_command_is_recorded_without_keys(argv, command, tmp_path, monkeypat
 
 def test_a_newer_schema_is_refused(finished):
     path = finished / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(KeepsightError, match="newer keepsight"):
         load_run(finished)
+
+
+def test_a_run_of_the_first_schema_is_read_and_gone_on_with(finished):
+    """Its manifest does not say how the model computed."""
+    path, before = finished / "manifest.json", load_run(finished)
+    manifest = json.loads(path.read_text())
+    assert manifest.pop("model", "absent") is None and manifest["schema_version"] == 2
+    path.write_text(json.dumps({**manifest, "schema_version": 1}))
+    old = load_run(finished)
+    assert old.manifest["model"] is None and old.records == before.records and old.metrics == before.metrics
+    identity = identity_of([record.sample for record in old.records])
+    store = Store(finished.parents[2])
+    assert store.find_run(identity).path == finished
+    with store.open_run(identity, old.manifest["scorers"], {}) as writer:
+        assert all(writer.answered(record.sample) for record in old.records)
+        writer.describe_model({"dtype": "float32"})
+    with store.open_run(identity, old.manifest["scorers"], {}):
+        pass
+    manifest = json.loads(path.read_text())
+    assert manifest["model"] == {"dtype": "float32"} and manifest["fingerprint"] == identity.fingerprint
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 from keepsight.data.drawn import SETS
 from keepsight.data.labelled import LabelledImage
 from keepsight.data.published import PUBLISHED
+from keepsight.errors import UsageError
+from keepsight.tasks.classification import closed_world
 from keepsight.tasks.emt import closed_world_prompt, emt, with_foreign_labels
 from keepsight.types import KeepsightError, Output
 from tests.data.test_readers import folder, parquet, rows
@@ -42,6 +44,21 @@ def test_the_first_samples_of_a_folder_are_of_several_classes(tmp_path):
     task = emt(folder(tmp_path / "set", classes=("a", "b", "c", "d"), n=80))
     assert len({s.target for s in task.test()[:12]}) > 2
     assert [s.id for s in task.test()] == [s.id for s in task.test()]
+
+
+def test_a_folder_with_one_class_is_refused_by_name(tmp_path):
+    lonely = folder(tmp_path / "pets", classes=("cat",))
+    told = rf"{lonely} holds one class \('cat'\).*give the folder above"
+    with pytest.raises(KeepsightError, match=told):
+        emt(lonely)
+    with pytest.raises(KeepsightError, match=told):
+        closed_world(lonely)
+
+
+@pytest.mark.parametrize("arguments", [{"n": 0}, {"n": -1}, {"n": "x"}, {"share": 0}, {"share": "x"}])
+def test_parts_of_nothing_are_refused(arguments):
+    with pytest.raises(UsageError, match=rf"set shapes: \w+[= ]{next(iter(arguments.values()))}"):
+        emt("shapes", **arguments).test()
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -70,7 +71,7 @@ def confined(root: Path, relative: str) -> Path:
         raise KeepsightError(f"path {shown!r} contains a NUL")
     path = root / relative
     try:
-        inside, there = path.resolve().is_relative_to(root.resolve()), path.is_file()
+        inside, there = path.resolve().is_relative_to(root.resolve()), _is_file(path)
     except (OSError, ValueError, RuntimeError) as error:  # too long, half a character, links in a circle
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise KeepsightError(f"path {shown!r} cannot be looked up: {reason}") from error
@@ -80,3 +81,11 @@ def confined(root: Path, relative: str) -> Path:
         hint = "; write it with / and relative to that folder" if _WINDOWS.search(relative) else ""
         raise KeepsightError(f"no file {shown!r} in {root}{hint}")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    """As `os.path.isfile`, but a name that no file can have is an OSError that says why."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,12 @@ def corpus_files(path: str | Path) -> list[Path]:
         KeepsightError: nothing there, nothing of a known kind, or an archive.
     """
     path = Path(path)
-    if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.suffix in _SUFFIXES and file.is_file()]
+    if os.path.isdir(path):
+        files = [
+            file for file in sorted(path.rglob("*")) if file.suffix in _SUFFIXES and os.path.isfile(file)
+        ]
     else:
-        files = [path] if path.is_file() else []
+        files = [path] if os.path.isfile(path) else []
     if not files:
         raise KeepsightError(
             f"no corpus at {path}; give a file or a folder of {', '.join(_SUFFIXES)} (LLaVA rows, messages or captions)"

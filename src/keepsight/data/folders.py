@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from keepsight.types import KeepsightError, Media
 
 __all__ = ["read_folder", "read_jsonl"]
 
+MACOS = "__MACOSX"  # what a Mac puts beside the folders of an archive
 _SHOWN = 3  # files named in one note
 
 
@@ -29,8 +30,8 @@ def read_folder(
 
     A class is a folder's name; a file may give readable names (`{"n01532829": "house finch"}`, or ImageNet's own
     `LOC_synset_mapping.txt`). Folders that it gives one name are one class. Pictures may lie deeper inside a class
-    folder. Hidden files are ignored, other files that are no pictures are counted in `notes`. Without a split, a fifth
-    of each class is held out by a digest of the file's path.
+    folder. Hidden files are ignored; folders without pictures are no classes and, like other files that are no
+    pictures, are told in `notes`. Without a split, a fifth of each class is held out by a digest of the file's path.
 
     Args:
         path: the folder.
@@ -43,7 +44,8 @@ def read_folder(
     root = Path(path)
     if not os.path.isdir(root):
         raise KeepsightError(f"no folder {root}; give a folder that holds one folder per class")
-    found = _split_folders(root)
+    empty: list[str] = []
+    found = _split_folders(root, empty)
     folders = [folder.name for _, inside in found for folder in inside]
     names = _class_names(root, classes, folders)
     passed_over: list[str] = []
@@ -52,18 +54,18 @@ def read_folder(
     _require_words(root, list(by_label))
     order = _ordered(labels, list(by_label))
     splits, notes = settle(root.resolve().name, parts)
-    notes += [*_merged(by_label), *_note(passed_over)]
+    notes += [*_merged(by_label), *_notes(empty, passed_over)]
     return LabelledSet(root.resolve().name, order, splits, _noun(order), tuple(notes))
 
 
-def _split_folders(root: Path) -> list[tuple[str, list[Path]]]:
-    """(part, class folders) of each split."""
+def _split_folders(root: Path, empty: list[str]) -> list[tuple[str, list[Path]]]:
+    """(part, class folders) of each split; folders without pictures go to `empty`."""
     found: list[tuple[str, list[Path]]] = []
-    for part, start in _parts(root):
+    for part, start in _parts(root, empty):
         _refuse_escape(root, start)
         if part in dict(found):
             raise KeepsightError(f"folder {root}: two folders hold the {part} split; merge them")
-        found.append((part, _class_folders(start)))
+        found.append((part, _class_folders(start, root, empty)))
     return found
 
 
@@ -156,9 +158,10 @@ def _rows_of(rows: Sequence[_Row]) -> Rows:
     )
 
 
-def _parts(root: Path) -> list[tuple[str, Path]]:
+def _parts(root: Path, empty: list[str]) -> list[tuple[str, Path]]:
     """(part, folder) pairs. `train` is a split only if every folder is one: CIFAR-100 has a class of that name."""
-    folders = _subfolders(root)
+    without: list[str] = []
+    folders = _with_pictures(root, root, without)
     if not folders or not all(f.name.lower() in SPLIT_NAMES for f in folders):
         return [("all", root)]
     flat = [f for f in folders if not _subfolders(f)]
@@ -169,20 +172,46 @@ def _parts(root: Path) -> list[tuple[str, Path]]:
             f"folder {flat[0]} holds no class folders, unlike the split beside it; sort its pictures into one folder "
             "per class"
         )
+    empty += without
     return [(SPLIT_NAMES[f.name.lower()], f) for f in folders]
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if os.path.isdir(f) and not f.name.startswith("."))
 
 
-def _class_folders(start: Path) -> list[Path]:
-    folders = _subfolders(start)
-    if not folders:
+def _class_folders(start: Path, root: Path, empty: list[str]) -> list[Path]:
+    if not _subfolders(start):
         raise KeepsightError(
             f"folder {start} holds no class folders; put each class's pictures into one folder"
         )
-    return folders
+    return _with_pictures(start, root, empty)
+
+
+def _with_pictures(start: Path, root: Path, empty: list[str]) -> list[Path]:
+    """The folders that hold pictures, at any depth; the others go to `empty`. A zip made on a Mac brings `__MACOSX`."""
+    found = []
+    for folder in _subfolders(start):
+        if folder.name != MACOS and _holds_picture(folder):
+            found.append(folder)
+        else:
+            empty.append(folder.relative_to(root).as_posix())
+    return found
+
+
+def _holds_picture(folder: Path) -> bool:
+    return any(
+        not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
+        for _, _, files in _walk(folder)
+        for file in files
+    )
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, in one order everywhere, without what is hidden."""
+    for place, directories, files in os.walk(folder):
+        directories[:] = sorted(d for d in directories if not d.startswith(".") and d != MACOS)
+        yield place, directories, files
 
 
 def _rows(root: Path, folders: list[Path], names: Mapping[str, str], passed_over: list[str]) -> Rows:
@@ -211,8 +240,7 @@ def _text(name: str) -> str:
 def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str]:
     """Paths of one class's pictures relative to the root, sorted; what is no picture goes to `passed_over`."""
     found: list[str] = []
-    for place, directories, files in os.walk(folder):
-        directories[:] = sorted(d for d in directories if not d.startswith("."))
+    for place, directories, files in _walk(folder):
         for name in [*directories, *files]:
             _refuse_escape(root, Path(place, name))
         for name in sorted(f for f in files if not f.startswith(".")):
@@ -222,7 +250,7 @@ def _picture_files(root: Path, folder: Path, passed_over: list[str]) -> list[str
 
 
 def _refuse_escape(root: Path, path: Path) -> None:
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+    if os.path.islink(path) and not path.resolve().is_relative_to(root.resolve()):
         raise KeepsightError(
             f"{path} is a link that leads outside {root}; copy what it points to into the folder"
         )
@@ -231,7 +259,7 @@ def _refuse_escape(root: Path, path: Path) -> None:
 def _class_names(root: Path, classes: str | Path | None, folders: list[str]) -> dict[str, str]:
     if classes is not None:
         return folder_names(Path(classes).expanduser(), folders)
-    beside = next((root / name for name in BESIDE if (root / name).is_file()), None)
+    beside = next((root / name for name in BESIDE if os.path.isfile(root / name)), None)
     return {} if beside is None else folder_names(beside, folders)
 
 
@@ -282,12 +310,13 @@ def _noun(labels: Sequence[str]) -> str:
     return "number" if all(label.isdecimal() for label in labels) else "object"
 
 
-def _note(passed_over: list[str]) -> list[str]:
-    if not passed_over:
-        return []
-    more = ", ..." if len(passed_over) > _SHOWN else ""
-    named = ", ".join(map(_text, passed_over[:_SHOWN]))
-    return [f"{len(passed_over)} files are no pictures: {named}{more}."]
+def _notes(empty: list[str], passed_over: list[str]) -> list[str]:
+    found = [(empty, "folders hold no pictures and are no classes"), (passed_over, "files are no pictures")]
+    return [f"{len(names)} {what}: {_named(names)}." for names, what in found if names]
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(map(_text, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _class_list(path: Path, classes: str | Path | None) -> tuple[str, ...]:

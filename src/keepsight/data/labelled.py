@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from keepsight.errors import UsageError
 from keepsight.types import KeepsightError, Media
 
 __all__ = ["LabelledImage", "LabelledPicture", "LabelledSet", "PictureSet", "Rows", "choose", "label_text"]
@@ -132,7 +133,8 @@ def choose(
     A share is unstratified, as in EMT (appendix D.1: a random 20 % of the training data).
 
     Raises:
-        KeepsightError: an unknown split, a share outside (0, 1], both `n` and `share`, too few pictures.
+        UsageError: an unknown split, `n` below 1, a share outside (0, 1], or both `n` and `share`.
+        KeepsightError: too few pictures.
     """
     _check_choice(pictures.name, split, n, share)
     if split != "all" and share is None:
@@ -148,11 +150,13 @@ def choose(
 
 def _check_choice(name: str, split: str, n: int | None, share: float | None) -> None:
     if split not in ("train", "test", "all"):
-        raise KeepsightError(f"set {name}: there is no split {split!r}; ask for train, test or all")
+        raise UsageError(f"set {name}: there is no split {split!r}; ask for train, test or all")
     if share is not None and n is not None:
-        raise KeepsightError(f"set {name}: both n={n} and share={share} are given; give one")
-    if share is not None and not 0 < share <= 1:
-        raise KeepsightError(f"set {name}: share {share} is not in (0, 1]; 0.2 means 20 %")
+        raise UsageError(f"set {name}: both n={n} and share={share} are given; give one")
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+        raise UsageError(f"set {name}: n={n} is not a number of pictures; ask for 1 or more")
+    if share is not None and (not isinstance(share, (int, float)) or not 0 < share <= 1):
+        raise UsageError(f"set {name}: share {share} is not in (0, 1]; 0.2 means 20 %")
 
 
 def _parts(pictures: PictureSet, split: str) -> list[str]:

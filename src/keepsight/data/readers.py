@@ -51,11 +51,11 @@ def read_set(
             f"; for a data set on the hub write hf:{text}" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else ""
         )
         raise KeepsightError(f"no file or folder {text}{hint or '; check the path'}")
-    if path.is_file():
+    if os.path.isfile(path):
         return _read_file(path, labels, classes, image_root, remote)
     if image_root is not None:
         raise KeepsightError(f"image_root is for JSON lines; {path} is a folder, whose pictures lie in it")
-    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+    if os.path.isfile(path / "dataset_dict.json") or os.path.isfile(path / "dataset_info.json"):
         return read_dataset(path, _known(labels, classes), remote=remote)
     if any(path.rglob("*.parquet")):
         return read_parquet(path, _known(labels, classes), remote=remote)
@@ -68,7 +68,7 @@ def _known(labels: Sequence[str], classes: str | Path | None) -> Sequence[str]:
 
 def is_class_folder(path: Path) -> bool:
     """Whether a directory holds folders, and no table or JSON of rows."""
-    folders = any(child.is_dir() for child in path.iterdir())
+    folders = any(os.path.isdir(child) for child in path.iterdir())
     return folders and not any(path.glob("*.json*")) and not any(path.rglob("*.parquet"))
 
 

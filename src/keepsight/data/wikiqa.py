@@ -11,6 +11,7 @@ Two files are read, told apart row by row: the published one, a row per picture
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,7 +166,7 @@ def _row(question: WikiQuestion, directory: Path) -> dict[str, Any]:
 def _copied(media: Media, directory: Path) -> str:
     """The picture's place below `directory`, by its content; what is there already is not written again."""
     name = f"images/{media.sha256[:24]}{suffix_of(media)}"
-    if not (directory / name).exists():
+    if not os.path.exists(directory / name):
         (directory / name).parent.mkdir(exist_ok=True)
         unfinished = (directory / name).with_suffix(".partial")
         unfinished.write_bytes(media.read())

@@ -48,7 +48,10 @@ from keepsight.types import KeepsightError, MetricValue, Run, Sample, Score, Tas
 __all__ = ["RECIPES", "Recipe", "objective"]
 
 _MAX_NEW_TOKENS = 32
-_FELL = 0.5  # a loss that ends above this share of its start has not been fitted
+_FELL, _KNOWN = (
+    0.5,
+    0.1,
+)  # a loss that ends above this share of its start, and above this, has not been fitted
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ class _Tuned:
     def fitted(self) -> bool:
         """Whether the loss of the last tenth lies well below that of the first."""
         part = max(1, len(self.losses) // 10)
-        return self.run is not None and median(self.losses[-part:]) < _FELL * median(self.losses[:part])
+        bound = max(_KNOWN, _FELL * median(self.losses[:part]))
+        return self.run is not None and median(self.losses[-part:]) < bound
 
 
 @dataclass(frozen=True)

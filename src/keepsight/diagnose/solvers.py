@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from keepsight.diagnose.feature_cache import Array
 from keepsight.types import KeepsightError
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
     "fit_lbfgs",
 ]
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
 # Of the mean loss, in standardised units, from strong to weak: each fit starts where the one before ended.
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 # arXiv:2405.18415, appendix B.4
@@ -45,6 +44,7 @@ ADAM_EPOCHS = 500
 
 _MEMORY = 5  # pairs that L-BFGS remembers
 _MOST_STEPS = 200
+_WORSE = 2  # penalties that did worse than the best; weaker ones are not tried then
 _CHOOSING, _CONVERGED = 3e-2, 1e-3  # of the gradient's norm at zero weights
 
 
@@ -86,12 +86,16 @@ def fit_lbfgs(
     problem = _Problem((features - centre) / spread, target)
     standard = (valid - centre) / spread
     right = np.array([classes.index(label) if label in classes else -1 for label in valid_labels])
-    best, weights, start = (-1.0, PENALTIES[0]), problem.nothing, problem.nothing
+    best, weights, start, worse = (-1.0, PENALTIES[0]), problem.nothing, problem.nothing, 0
     for penalty in PENALTIES:
         start = problem.solve(penalty, start, _CHOOSING)
         share = float(((standard @ start[:, :-1].T + start[:, -1]).argmax(axis=1) == right).mean())
         if share > best[0]:
-            best, weights = (share, penalty), start
+            best, weights, worse = (share, penalty), start, 0
+        else:
+            worse += share < best[0]
+        if best[0] == 1 or worse == _WORSE:
+            break
     weights = problem.solve(best[1], weights, _CONVERGED)
     scaled = (weights[:, :-1] / spread).T
     return LinearHead(classes, scaled, weights[:, -1] - centre @ scaled, f"L2 penalty {best[1]:g}")
@@ -181,7 +185,7 @@ class _Problem:
 
     def _loss(self, weights: Array, penalty: float) -> tuple[float, Array]:
         """Value and gradient [c, d + 1]."""
-        logits = weights @ self._x.T  # [c, n]: sums over few classes run along the long axis
+        logits = np.ascontiguousarray((self._x @ weights.T).T)  # [c, n]: sums over few classes run along it
         logits -= logits.max(axis=0)
         right = logits[self._right]
         np.exp(logits, out=logits)
@@ -202,15 +206,14 @@ class _Problem:
         curvature = 1 / self._classes * (1 - 1 / self._classes)
         ridge = np.diag(penalty * self._penalised + 1e-5 * curvature).astype(start.dtype)
         factor = cho_factor(np.float32(curvature) * self._gram + ridge, check_finite=False)
+        metric = cho_solve(factor, np.eye(len(ridge), dtype=start.dtype), check_finite=False)
         weights = start
         value, gradient = self._loss(weights, penalty)
         pairs: deque[tuple[Array, Array, float]] = deque(maxlen=_MEMORY)
         for _ in range(_MOST_STEPS):
             if float(np.linalg.norm(gradient)) <= tolerance * self._size:
                 break
-            direction = _direction(
-                gradient, pairs, lambda vector: cho_solve(factor, vector.T, check_finite=False).T
-            )
+            direction = _direction(gradient, pairs, metric)
             moved = self._search(weights, value, gradient, direction, penalty)
             if moved is None:  # float32 sees no lower value in this direction
                 break
@@ -235,16 +238,14 @@ class _Problem:
         return None
 
 
-def _direction(
-    gradient: Array, pairs: Sequence[tuple[Array, Array, float]], metric: Callable[[Array], Array]
-) -> Array:
+def _direction(gradient: Array, pairs: Sequence[tuple[Array, Array, float]], metric: Array) -> Array:
     """Minus the inverse Hessian times the gradient: the two loops of L-BFGS (Nocedal 1980) around `metric`."""
     found, alphas = gradient.copy(), []
     for step, change, rho in reversed(pairs):
         alpha = np.float32(rho * float(np.vdot(step, found)))
         alphas.append(alpha)
         found = found - alpha * change
-    found = metric(found)
+    found = found @ metric
     for (step, change, rho), alpha in zip(pairs, reversed(alphas)):
         found = found + (alpha - np.float32(rho * float(np.vdot(change, found)))) * step
     return -found

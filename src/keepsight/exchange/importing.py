@@ -77,7 +77,7 @@ def _logs_of(path: Path, metric: str | None, group: str | None) -> list[ForeignR
     if is_inspect(path):
         return [read_inspect(path, metric, group)]
     found = [read_lm_eval(log, metric, group) for log in find_logs(path)]
-    if not found and path.is_dir():
+    if not found and os.path.isdir(path):
         found = [
             read_inspect(file, metric, group) for file in sorted(path.rglob("*.json")) if is_inspect(file)
         ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ _STOPS = {"eos": "stop", "stop": "stop", "length": "max_tokens"}
 
 def is_inspect(path: Path) -> bool:
     """Whether a file's name is that of a log of Inspect's."""
-    return path.suffix == ".eval" or (path.suffix == ".json" and path.is_file() and _looks_like_one(path))
+    return path.suffix == ".eval" or (
+        path.suffix == ".json" and os.path.isfile(path) and _looks_like_one(path)
+    )
 
 
 def _looks_like_one(path: Path) -> bool:

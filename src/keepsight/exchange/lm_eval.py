@@ -103,7 +103,7 @@ def _log_of(path: Path) -> Log | None:
     ):
         if match := pattern.fullmatch(path.name):
             beside = path.with_name(results.format(date=match["date"]))
-            return Log(path, match["task"], beside if beside.is_file() else None, harness)
+            return Log(path, match["task"], beside if os.path.isfile(beside) else None, harness)
     return None
 
 

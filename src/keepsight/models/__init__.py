@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keepsight.data.json_rows import text_bytes
+from keepsight.errors import UsageError
 from keepsight.models.api import LIMITS, Budget, ServedModel, served_arguments, served_options
 from keepsight.models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from keepsight.models.embedders import embedder_of
@@ -129,9 +131,9 @@ def _base(ref: Ref, options: dict[str, Any]) -> Source:
 
 def _require_model(directory: Path) -> None:
     """Says how a checkpoint is asked that was given as a model of its own."""
-    if (directory / "config.json").exists():
+    if os.path.exists(directory / "config.json"):
         return
-    if (directory / "keepsight.json").exists() or (directory / "adapter_config.json").exists():
+    if os.path.exists(directory / "keepsight.json") or os.path.exists(directory / "adapter_config.json"):
         base = read_checkpoint(directory).base_ref or "BASE"
         raise KeepsightError(
             f"{directory} is a checkpoint, not a model of its own; write {base}+adapter:{directory}"
@@ -160,7 +162,7 @@ def _dtype(name: str | None) -> str | None:
     if name in (None, "auto"):
         return None
     if name not in DTYPES:
-        raise KeepsightError(f"dtype {name} is unknown; give auto or one of {', '.join(DTYPES)}")
+        raise UsageError(f"dtype {name} is unknown; give auto or one of {', '.join(DTYPES)}")
     return name
 
 
@@ -169,7 +171,7 @@ def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     known = {"attn_implementation", "chat_template", "image_backend"}
     if unknown := sorted(set(model_args) - known):
         hint = "; a key belongs in the environment or a key file" if "key" in unknown[0] else ""
-        raise KeepsightError(
+        raise UsageError(
             f"unknown model argument {', '.join(unknown)}; known are {', '.join(sorted(known))}, and for api: "
             f"{', '.join(sorted(served_arguments()))}{hint}"
         )
@@ -177,7 +179,7 @@ def _options(model_args: dict[str, Any]) -> dict[str, Any]:
     if template is None or "{" in template:
         return dict(model_args)
     path = Path(template).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"chat_template {template} is neither a Jinja text nor a file")
     return {**model_args, "chat_template": _template_text(path)}
 

@@ -49,6 +49,20 @@ class Base:
     def module(self) -> Any:
         return self.source.load_module(self.device)
 
+    def about(self) -> dict[str, str]:
+        """How the loaded module computes and its pictures are read, for people; empty before anything is loaded."""
+        if "module" not in self.__dict__:
+            return {}
+        module, pictures = self.module, self.processor.image_processor
+        return {
+            "class": type(module).__name__,
+            "image_processor": type(pictures).__name__,
+            "image_backend": str(getattr(pictures, "backend", "pil")),
+            "dtype": str(module.dtype).removeprefix("torch."),
+            "device": str(computing_device(module)),
+            "attn_implementation": str(module.config.get_text_config()._attn_implementation),
+        }
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.module, self.processor)

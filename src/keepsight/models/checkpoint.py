@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from keepsight.data.json_rows import read_json
 from keepsight.models.anatomy import anatomy_of
+from keepsight.models.headers import Shape, read_shapes
 from keepsight.models.identity import files_digest, model_files
 from keepsight.models.refs import neighbours
 from keepsight.store.files import writing
@@ -55,6 +56,8 @@ _PICKLES = (
     "mm_projector.bin",
     "adapter_model.bin",
 )  # what LLaVA and old peft write
+_PEFT = "base_model.model."  # what peft puts before every name
+_PROJECTOR_NAMES = ("projector", "connector", "merger", "non_lora")  # in the names of files that hold one
 _UNFINISHED = (".partial", ".replaced")  # beside a checkpoint that is being written, or is being replaced
 
 Method = Literal["linear", "lora", "full"]
@@ -96,16 +99,23 @@ class Checkpoint:
     def adapter_config(self) -> dict[str, Any] | None:
         """What adapter_config.json says, or None when there is no LoRA in this checkpoint."""
         path = self.directory / ADAPTER_CONFIG
-        return _json_object(path) if path.is_file() else None
+        return _json_object(path) if os.path.isfile(path) else None
 
     def tensors(self) -> dict[str, Any]:
         """Every tensor of the checkpoint on the CPU, peft's `base_model.model.` prefix taken off."""
         found: dict[str, Any] = {}
         for name in (PROJECTOR, ADAPTER):
-            if (self.directory / name).is_file():
+            if os.path.isfile(self.directory / name):
                 loaded = read_tensors(self.directory / name)
-                found.update({key.removeprefix("base_model.model."): value for key, value in loaded.items()})
+                found.update({key.removeprefix(_PEFT): value for key, value in loaded.items()})
         return found
+
+    def shapes(self) -> dict[str, Shape | None]:
+        """The shapes of `tensors()`, of which none is read. Raises KeepsightError for a damaged file."""
+        files = [
+            self.directory / name for name in (PROJECTOR, ADAPTER) if os.path.isfile(self.directory / name)
+        ]
+        return {key.removeprefix(_PEFT): shape for file in files for key, shape in read_shapes(file).items()}
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
@@ -114,10 +124,10 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     Raises:
         KeepsightError: no such directory, not a checkpoint, an incomplete one, or weights only as pickles.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise KeepsightError(f"checkpoint {directory} is not a directory{neighbours(str(directory))}")
     path = directory / MANIFEST
-    manifest = _manifest(path) if path.is_file() else {}
+    manifest = _manifest(path) if os.path.isfile(path) else {}
     if manifest.get("format", FORMAT) != FORMAT:
         raise KeepsightError(
             f"checkpoint {directory} has format {manifest['format']}, this version reads {FORMAT}; upgrade keepsight"
@@ -159,11 +169,13 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
     for name in _PICKLES:
-        if (directory / name).is_file():
+        if os.path.isfile(directory / name):
             raise KeepsightError(
                 f"checkpoint {directory} keeps weights in {name}, a pickle, which is never opened; "
                 "save them as safetensors and remove it"
             )
+    if not manifest:
+        _refuse_loose_projector(directory)
     needed = {
         "linear": (PROJECTOR,),
         "lora": (PROJECTOR, ADAPTER, ADAPTER_CONFIG),
@@ -173,7 +185,7 @@ def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
     method = manifest.get("method")
     if method not in needed:
         raise KeepsightError(f"checkpoint {directory}: unknown method {method!r} in {MANIFEST}")
-    missing = [name for name in needed[method] if not (directory / name).is_file()]
+    missing = [name for name in needed[method] if not os.path.isfile(directory / name)]
     if missing:
         kind = (
             f"a {method} checkpoint"
@@ -184,6 +196,16 @@ def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
             f"{directory} is not complete as {kind}: {', '.join(missing)} missing; "
             "an answer would come from untrained weights, save the checkpoint again"
         )
+
+
+def _refuse_loose_projector(directory: Path) -> None:
+    """peft's own files never include these, and whoever wrote them meant them to be used."""
+    for path in sorted(directory.glob("*.safetensors")):
+        if path.name != ADAPTER and any(word in path.name for word in _PROJECTOR_NAMES):
+            raise KeepsightError(
+                f"{directory} holds {path.name} but no {MANIFEST}, so nothing says what it belongs to, and peft's files do not "
+                f"mention it; bring {MANIFEST} back, save the projector within {ADAPTER} (modules_to_save), or move {path.name} away"
+            )
 
 
 def save_checkpoint(
@@ -216,7 +238,7 @@ def save_checkpoint(
         KeepsightError: the name is taken by something that is not a checkpoint, or a lora without adapter.
     """
     directory = Path(directory)
-    if directory.exists() and not (directory / MANIFEST).is_file():
+    if os.path.exists(directory) and not os.path.isfile(directory / MANIFEST):
         raise KeepsightError(f"{directory} exists and is not a checkpoint; choose another output directory")
     remove_leftovers(directory)
     partial, replaced = (directory.with_name(directory.name + ending) for ending in _UNFINISHED)
@@ -238,7 +260,8 @@ def save_checkpoint(
     with saving(directory):
         (partial / MANIFEST).write_text(_json(manifest), encoding="utf-8")
         like_neighbour(partial, MANIFEST)
-        if directory.exists():  # out of the way in one step: a kill must not leave half of it under its name
+        if os.path.exists(directory):
+            # out of the way in one step: a kill must not leave half of it under its name
             os.replace(directory, replaced)
         os.replace(partial, directory)
     remove_leftovers(directory)

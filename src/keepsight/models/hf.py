@@ -16,6 +16,7 @@ from typing import Any
 from keepsight.models.bases import Base, on_device, resolve_device, shared_base
 from keepsight.models.batching import in_batches
 from keepsight.models.checkpoint import Checkpoint
+from keepsight.models.completeness import require_trained
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
 from keepsight.models.features import FeaturePart, Place, require_part, require_places, states, vectors
 from keepsight.models.fitting import require_fit
@@ -113,15 +114,23 @@ class HFModel:
         """The Hugging Face processor; available without loading weights."""
         return self.base.processor
 
+    def about(self) -> dict[str, str]:
+        """How it computes, as loaded; empty before it is. See `keepsight.types.Described`."""
+        return self.base.about()
+
     def require_usable(self) -> None:
         """Refuses what every question would fail at, before one is asked; reads files, loads no weights.
 
         Raises:
-            KeepsightError: a device that is not there, or a checkpoint of another base.
+            KeepsightError: a device that is not there, a checkpoint of another base, or one with a tensor missing or
+                misshapen, as far as its files' headers tell.
         """
         if self._device is not None:
             resolve_device(self._device)
         self._require_bases()
+        below = self.source.shapes() if self.checkpoints else {}
+        for checkpoint in self.checkpoints:
+            require_trained(checkpoint, below)
 
     def unshared(self) -> HFModel:
         """The same model with weights of its own, which may be trained without touching anybody else's.
@@ -411,8 +420,9 @@ class HFModel:
     def _require_bases(self) -> None:
         self.source.require_base()
         for at, checkpoint in enumerate(self.checkpoints):
-            below = _stacked(self.source.weights_digest, self.checkpoints[:at])
-            checkpoint.require_base(below, self.source.ref)
+            worn = self.checkpoints[:at]
+            below = "+adapter:".join([self.source.ref, *(str(one.directory) for one in worn)])
+            checkpoint.require_base(_stacked(self.source.weights_digest, worn), below)
 
     def _question(self, samples: Sequence[Sample], texts: dict[int, str], indices: list[int]) -> Question:
         """One batch, made ready; samples whose pictures cannot be decoded are in its failures."""

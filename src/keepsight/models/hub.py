@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import os
 from pathlib import Path
 
 from keepsight.types import KeepsightError
 
 __all__ = ["model_directory"]
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
@@ -23,14 +22,24 @@ def model_directory(location: str, *, code: bool = False) -> Path:
         KeepsightError: no such directory, or a hub id that is neither cached nor reachable.
     """
     path = Path(location).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
-    if path.exists() or not _HUB_ID.fullmatch(location) or location.startswith("."):
+    if os.path.exists(path) or not _can_be_hub_id(location):
         raise KeepsightError(
             f"model directory {location} does not exist; give a directory or a Hugging Face id"
         )
     wanted = [*_WANTED, "*.py"] if code else _WANTED
     return _cached_snapshot(location) or _download(location, wanted)
+
+
+def _can_be_hub_id(location: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(location)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _cached_snapshot(hub_id: str) -> Path | None:
@@ -42,7 +51,7 @@ def _cached_snapshot(hub_id: str) -> Path | None:
         found = Path(snapshot_download(hub_id, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    complete = (found / "config.json").is_file() and any(found.glob("*.safetensors"))
+    complete = os.path.isfile(found / "config.json") and any(found.glob("*.safetensors"))
     return found if complete else None
 
 

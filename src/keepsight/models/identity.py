@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,7 @@ def model_files(directory: Path, *, code: bool = False) -> list[Path]:
     return sorted(
         path
         for path in candidates
-        if path.is_file()
+        if os.path.isfile(path)
         and (path.name in _NAMES or path.suffix in suffixes or path.name.endswith(".safetensors.index.json"))
     )
 

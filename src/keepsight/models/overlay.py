@@ -6,28 +6,19 @@ projector, `modules_to_save`) are copied in, the base's originals kept aside.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from keepsight.models.checkpoint import PROJECTOR, Checkpoint
+from keepsight.models.headers import names_of
 from keepsight.models.sources import shortened
 from keepsight.types import KeepsightError
 
 __all__ = ["Overlay", "Overlays", "offloaded"]
 
 _RESIDENT = 4  # LoRA checkpoints kept in memory per base; an audit goes through them one after the other
-
-# Names that modules had before transformers 4.52 gave language model and tower a common parent, tried in turn.
-_FORMER_NAMES = (
-    (re.compile(r"^language_model\.lm_head"), "lm_head"),
-    (re.compile(r"^language_model\.model\."), "model.language_model."),
-    (re.compile(r"^(vision_tower|multi_modal_projector)\."), r"model.\1."),
-    (re.compile(r"^visual\."), "model.visual."),
-    (re.compile(r"^model\.(layers|embed_tokens|norm)\b"), r"model.language_model.\1"),
-)
 
 
 @dataclass(frozen=True)
@@ -265,8 +256,7 @@ def _carrier(module: Any, name: str) -> bool:
 
 def _current_name(module: Any, name: str) -> str:
     """`name` as this version of transformers calls it; unknown names stay as they are."""
-    renamed = [pattern.sub(now, name) for pattern, now in _FORMER_NAMES]
-    for candidate in (name, *renamed):
+    for candidate in names_of(name):
         if _tensor(module, candidate) is not None or _carrier(module, candidate):
             return candidate
     return name

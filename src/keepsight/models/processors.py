@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ def _processor_class(directory: Path) -> Any:
 
 
 def _entry(path: Path, key: str) -> Any:
-    found = read_json(path) if path.is_file() else {}
+    found = read_json(path) if os.path.isfile(path) else {}
     return found.get(key) if isinstance(found, dict) else None
 
 

@@ -6,6 +6,7 @@ A bare path to an existing directory reads as `hf:`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def parse_ref(text: str) -> Ref:
         raise KeepsightError(f"model {text!r}: '+adapter:' has no directory after it")
     scheme, _, location = base.partition(":")
     if scheme not in _NEEDS_LOCATION:
-        if base and Path(base).expanduser().is_dir():
+        if base and os.path.isdir(Path(base).expanduser()):
             return Ref("hf", base, tuple(adapters))
-        if base and Path(base).expanduser().is_file():
+        if base and os.path.isfile(Path(base).expanduser()):
             raise KeepsightError(
                 f"model {text!r} is a file; give a model's directory, hf:HUB-ID, or replay:{base} for canned answers"
             )
@@ -57,9 +58,9 @@ def parse_ref(text: str) -> Ref:
 def neighbours(location: str) -> str:
     """What lies where a missing directory was looked for, as the end of a sentence; empty if there is no such place."""
     parent = Path(location).expanduser().parent
-    if parent == Path() or not parent.is_dir():
+    if parent == Path() or not os.path.isdir(parent):
         return ""
-    names = sorted(child.name for child in parent.iterdir() if child.is_dir() and child.name[0] != ".")
+    names = sorted(child.name for child in parent.iterdir() if os.path.isdir(child) and child.name[0] != ".")
     return (
         f" ({parent} holds {', '.join(names[:_SHOWN])}{', ...' if names[_SHOWN:] else ''})" if names else ""
     )

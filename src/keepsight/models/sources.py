@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from keepsight.data.json_rows import read_json
 from keepsight.models.checkpoint import Checkpoint
+from keepsight.models.headers import Shape, shapes_below
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.processors import completed, load_processor
 from keepsight.types import KeepsightError, digest_of
@@ -63,6 +65,10 @@ class Source(Protocol):
 
     def require_base(self) -> None:
         """Refuses to lie on a base it was not trained on (KeepsightError); looks at files alone."""
+        ...
+
+    def shapes(self) -> Mapping[str, Shape | None]:
+        """Name -> shape of its tensors as far as that is known without loading them; None where it is packed."""
         ...
 
     def load_processor(self) -> Any: ...
@@ -118,6 +124,9 @@ class DirectorySource:
 
     def require_base(self) -> None:
         """It lies on nothing."""
+
+    def shapes(self) -> Mapping[str, Shape | None]:
+        return shapes_below(self.directory)
 
     def load_processor(self) -> Any:
         return load_processor(
@@ -199,6 +208,10 @@ class BuiltSource:
 
     def require_base(self) -> None:
         """It lies on nothing."""
+
+    def shapes(self) -> Mapping[str, Shape | None]:
+        state = self._module.state_dict()
+        return {name.replace(".base_layer.", "."): tuple(value.shape) for name, value in state.items()}
 
     def load_processor(self) -> Any:
         return self._processor
@@ -289,7 +302,7 @@ def configured_dtype(directory: Path) -> str:
         KeepsightError: the directory has no config.json that can be read.
     """
     path = directory / "config.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"{directory} is not a model directory: it has no config.json")
     config = read_json(path)
     text = config.get("text_config") if isinstance(config, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -47,7 +48,7 @@ def read_findings(path: str | Path) -> Diagnosis:
         KeepsightError: the file is missing, damaged, or of a later version of keepsight.
     """
     path = Path(path)
-    path = path / FINDINGS if path.is_dir() else path
+    path = path / FINDINGS if os.path.isdir(path) else path
     file = read_document(path, FindingsFile)
     if file.schema_version > SCHEMA_VERSION:
         raise KeepsightError(f"{path} has schema_version {file.schema_version}; update keepsight to read it")

@@ -74,7 +74,7 @@ def require_place(directory: Path) -> None:
     place = directory
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
-    if not place.is_dir():
+    if not os.path.isdir(place):
         raise StoreError(f"--output_path {directory}: {place} is no directory; give another --output_path")
     wanted, mode = ("read", os.R_OK) if place == directory else ("written", os.W_OK)
     if not os.access(place, mode | os.X_OK):
@@ -172,7 +172,7 @@ def read_document(path: Path, row: type[Row]) -> Row:
 
 def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
     """Yields the rows of a journal; a last line without its newline was torn by a kill and is skipped."""
-    if not path.exists():
+    if not os.path.exists(path):
         return
     try:
         lines = path.read_bytes().split(b"\n")

@@ -44,7 +44,7 @@ def write_matrix(matrix: ResultMatrix, drops: Sequence[Any], root: str | Path) -
     path = root / "matrix.json"
     data = file.model_dump_json(indent=1).encode() + b"\n"
     if (
-        not path.exists() or path.read_bytes() != data
+        not os.path.exists(path) or path.read_bytes() != data
     ):  # a finished audit can be read again on a read-only disk
         replace_file(path, data)
     return path

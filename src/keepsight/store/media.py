@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _put(root: Path, media: Media, data: bytes) -> str:
         raise KeepsightError(f"{media.kind} {media.path} was changed while it was in use; run again")
     path = root / "media" / f"{media.sha256}.{_ending(data)}"
     # A size that differs is what a power cut leaves of a file whose name was already on the disk.
-    if not path.exists() or path.stat().st_size != len(data):
+    if not os.path.exists(path) or path.stat().st_size != len(data):
         replace_file(path, data, durable=False)
     return path.name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from keepsight.store.files import Journal, read_rows
@@ -21,7 +22,7 @@ class PartWriter:
     """
 
     def __init__(self, root: Path, identity: Identity, path: Path, rank: int) -> None:
-        if not (path / "manifest.json").exists():
+        if not os.path.exists(path / "manifest.json"):
             raise KeepsightError(f"{path} is not there; all ranks need one output path that they share")
         self._root = root
         self._identity = identity

@@ -141,7 +141,7 @@ class Store:
             if all(name in record.scores for record in run.records)
         }
         answered = len(run.records) == manifest.n_samples and manifest.scorer in {*complete, scorer}
-        if run.path is None or not answered or not (run.path / "results.json").exists():
+        if run.path is None or not answered or not os.path.exists(run.path / "results.json"):
             raise KeepsightError(
                 f"run {run.path} is not finished ({manifest.status}); finish it before scoring it"
             )
@@ -240,11 +240,12 @@ class RunWriter:
 
     def _open(self) -> None:
         before = self.path / "manifest.json"
-        if before.exists():
+        if os.path.exists(before):
             known = read_document(before, Manifest)
             if known.fingerprint != self._manifest.fingerprint:
                 raise KeepsightError(f"{self.path} holds another run; remove it or use another --output_path")
-            self._manifest = self._manifest.model_copy(update={"created": known.created})
+            kept = {"created": known.created, "model": known.model}
+            self._manifest = self._manifest.model_copy(update=kept)
         self._outputs = Journal(self.path / "outputs.jsonl")
         self._scores = Journal(self.path / "scores.jsonl")
         self._rows = _last_rows(self.path)
@@ -282,6 +283,12 @@ class RunWriter:
         )
         data = self._manifest.model_dump_json(indent=1).encode() + b"\n"
         replace_file(self.path / "manifest.json", data, durable=status != "started")
+
+    def describe_model(self, about: Mapping[str, str]) -> None:
+        """Keeps how the model computes, before its first answer; a run that is resumed elsewhere keeps the last word."""
+        if dict(about) != self._manifest.model:
+            self._manifest = self._manifest.model_copy(update={"model": dict(about)})
+            self._set_status("started")
 
     @property
     def scorers(self) -> tuple[str, ...]:
@@ -409,7 +416,9 @@ def _several(path: Path, held: Sequence[Path]) -> str:
     more = f" and {len(held) - _MOST_NAMED} more" if len(held) > _MOST_NAMED else ""
     names = " ".join(map(str, held[:_MOST_NAMED]))
     whole = (
-        f", or all: {path.parent}" if path.name == "runs" and (path.parent / "matrix.json").exists() else ""
+        f", or all: {path.parent}"
+        if path.name == "runs" and os.path.exists(path.parent / "matrix.json")
+        else ""
     )
     return f"{path} is no run but holds {len(held)}; give the ones you mean: {names}{more}{whole}"
 

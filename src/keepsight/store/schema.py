@@ -30,7 +30,7 @@ __all__ = [
     "json_schema",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: a manifest says how its model computes (`model`)
 
 
 class _Row(BaseModel):
@@ -137,6 +137,13 @@ class Manifest(_Row):
     ]
     checkpoint: str
     checkpoint_digest: str
+    model: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="how the model computed, for people: class, image_processor, image_backend, dtype, device, "
+            "attn_implementation; null where it does not say, and in schema 1"
+        ),
+    ] = None
     task: str
     task_version: str
     samples_digest: str

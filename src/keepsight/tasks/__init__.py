@@ -16,6 +16,7 @@ from typing import Any
 from keepsight.data.drawn import ALL_SETS
 from keepsight.data.labelled import PictureSet
 from keepsight.data.published import PUBLISHED
+from keepsight.errors import UsageError
 from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.emt import emt
 from keepsight.tasks.picture_sets import names_a_set, picture_set
@@ -72,7 +73,8 @@ def get(name: str, **arguments: Any) -> Task:
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
-        KeepsightError: an unknown name (with the nearest ones) or an argument that the builder does not take.
+        KeepsightError: an unknown name (with the nearest ones).
+        UsageError: an argument that the builder does not take.
     """
     if name in TASKS:
         return _built(name, TASKS[name], (), arguments)
@@ -86,7 +88,7 @@ def get(name: str, **arguments: Any) -> Task:
     for point in _entry_points():
         if point.name == name:
             return _built(name, point.load(), (), arguments)
-    if Path(name).expanduser().exists():
+    if os.path.exists(os.path.expanduser(name)):
         raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")
 
@@ -119,7 +121,7 @@ def _built(
         signature.bind(*given, **arguments)
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[len(given) :]) or "no arguments"
-        raise KeepsightError(f"task {name}: {error}; it takes {takes}") from error
+        raise UsageError(f"task {name}: {error}; it takes {takes}") from error
     task = builder(*given, **arguments)
     if not isinstance(task, Task):
         raise KeepsightError(
@@ -145,9 +147,9 @@ def _known_file(name: str, chosen: str) -> str:
 def _picture_folders(kind: str, location: str) -> list[str]:
     """Folders beside the place that was named, as tasks."""
     parent = Path(location).expanduser().parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         return []
-    return [f"{kind}:{child}" for child in parent.iterdir() if child.is_dir() and child.name[0] != "."]
+    return [f"{kind}:{child}" for child in parent.iterdir() if os.path.isdir(child) and child.name[0] != "."]
 
 
 def _nearest(name: str) -> str:
@@ -166,7 +168,7 @@ def function_of_file(name: str, what: str = "task") -> Callable[..., Any]:
     """
     file, _, function = name.rpartition(":")
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise KeepsightError(f"{what} {name}: no file {file}")
     spec = importlib.util.spec_from_file_location(f"keepsight_{what}_{path.stem}", path)
     assert spec is not None and spec.loader is not None

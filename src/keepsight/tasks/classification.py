@@ -24,7 +24,7 @@ from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_t
 from keepsight.inference import Generate
 from keepsight.scoring.inclusion import Concluding, Inclusion, OneLabel, Strict, WholeWord
 from keepsight.scoring.metrics import accuracy, multiple_labels_share, refused_share, unparsed_share
-from keepsight.tasks.picture_sets import picture_set, sample_id
+from keepsight.tasks.picture_sets import picture_set, require_choice, sample_id
 from keepsight.types import KeepsightError, Sample, Scorer, Task, digest_of
 
 __all__ = ["CHAIN_OF_THOUGHT", "CHOOSE", "PROMPTS", "candidates_of", "closed_world", "open_world"]
@@ -118,6 +118,7 @@ def closed_world(
     chosen = picture_set(pictures, path, classes=classes, image_root=image_root, remote_images=remote_images)
     if order not in ("dataset", "random"):
         raise KeepsightError(f"order is {order!r}; give dataset or random")
+    require_choice(chosen, pictures, path)
     count = len(_labels(chosen))
     if candidates is not None and not 2 <= candidates <= count:
         raise KeepsightError(

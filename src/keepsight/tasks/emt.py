@@ -25,7 +25,7 @@ from keepsight.inference import Generate
 from keepsight.scoring.judges.label_match import LabelMatch
 from keepsight.scoring.metrics import accuracy, refused_share, unparsed_share
 from keepsight.scoring.taxonomy import Taxonomy
-from keepsight.tasks.picture_sets import picture_set, sample_id
+from keepsight.tasks.picture_sets import picture_set, require_choice, sample_id
 from keepsight.types import Sample, Task, digest_of
 
 __all__ = ["PROMPT", "closed_world_prompt", "emt", "with_foreign_labels"]
@@ -65,9 +65,10 @@ def emt(
             other sets of the same family. An audit passes the sets it holds (`with_foreign_labels`).
 
     Raises:
-        KeepsightError: an unknown set, or pictures that cannot be read.
+        KeepsightError: an unknown set, pictures that cannot be read, or a set with a single class.
     """
     chosen = picture_set(pictures, path, classes=classes, image_root=image_root, remote_images=remote_images)
+    require_choice(chosen, pictures, path)
     labels = tuple(label_text(label) for label in chosen.labels)
     prompt = closed_world_prompt(chosen.noun, labels)
 

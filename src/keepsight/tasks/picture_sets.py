@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from keepsight.data.labelled import LabelledPicture, PictureSet
 from keepsight.data.published import PUBLISHED, published_set
 from keepsight.data.readers import read_set
 from keepsight.data.remote import RemotePictures
+from keepsight.types import KeepsightError
 
-__all__ = ["names_a_set", "picture_set", "sample_id"]
+__all__ = ["names_a_set", "picture_set", "require_choice", "sample_id"]
 
 
 def picture_set(
@@ -47,9 +49,28 @@ def picture_set(
     return read_set(name, classes=classes, image_root=image_root, remote=remote)
 
 
+def require_choice(
+    found: PictureSet, pictures: str | Path | PictureSet, path: str | Path | None = None
+) -> None:
+    """Refuses a set whose labels leave nothing to choose from; `pictures` and `path` as they were asked for."""
+    if len(found.labels) > 1:
+        return
+    where = path or (pictures if isinstance(pictures, (str, Path)) else found.name)
+    held = f"one class ({found.labels[0]!r})" if found.labels else "no class"
+    raise KeepsightError(
+        f"{where} holds {held}, and a question with a list of labels needs at least two to choose from; put the pictures "
+        "of each class into a folder of its own and give the folder above them"
+    )
+
+
 def names_a_set(text: str) -> bool:
     """Whether `text` can name a set: a drawn or published one, a place, or a hub id with `hf:` in front."""
-    return text in ALL_SETS or text in PUBLISHED or text.startswith("hf:") or Path(text).expanduser().exists()
+    return (
+        text in ALL_SETS
+        or text in PUBLISHED
+        or text.startswith("hf:")
+        or os.path.exists(Path(text).expanduser())
+    )
 
 
 def sample_id(set_name: str, picture: LabelledPicture) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -256,7 +257,7 @@ class ForgettingCallback(TrainerCallback):
     def _earlier_rows(self, step: int) -> ResultMatrix:
         """The rows of a training that is resumed, up to `step`; none of a training that begins."""
         path = self._store.root / "matrix.json"
-        if not step or not path.exists():
+        if not step or not os.path.exists(path):
             return ResultMatrix((), self.matrix.cols, {})
         before = load_matrix(path)
         steps = before.meta.get("steps", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def usable_samples(
         KeepsightError: too many cannot be used; the first few are named.
     """
     record = directory / LEFT_OUT
-    begun = (directory / "tune.json").exists()
+    begun = os.path.exists(directory / "tune.json")
     faults = _recorded(record) if begun else _unreadable(samples)
     told = [
         *bad_rows,
@@ -83,7 +84,7 @@ def _fault(media: Any) -> str:
 
 
 def _recorded(record: Path) -> dict[int, str]:
-    if not record.is_file():
+    if not os.path.isfile(record):
         return {}
     rows = [row for _, row in rows_of(record)]
     if not all(isinstance(row, Mapping) and type(row.get("sample")) in (int, type(None)) for row in rows):

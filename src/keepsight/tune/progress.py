@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ OnProgress = Callable[[TrainProgress], None]
 def logged_losses(directory: Path) -> list[float]:
     """The losses that a tuning run in this directory has logged, step by step; empty where there is no log."""
     path = directory / "train_log.jsonl"
-    return [float(row["loss"]) for row in _rows(path)] if path.exists() else []
+    return [float(row["loss"]) for row in _rows(path)] if os.path.exists(path) else []
 
 
 class TrainLog:
@@ -48,7 +49,7 @@ class TrainLog:
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         self._path = path
-        kept = [row for row in _rows(path) if row["step"] <= resumed_step] if path.exists() else []
+        kept = [row for row in _rows(path) if row["step"] <= resumed_step] if os.path.exists(path) else []
         replace_file(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def append(self, row: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, nullcontext
@@ -328,7 +329,7 @@ def _require_same(identity: str, ranks: Ranks) -> None:
 def _claim(directory: Path, about: Mapping[str, Any], samples: Sequence[Sample]) -> None:
     """Writes what this run is, or checks that the directory belongs to this very run."""
     path = directory / "tune.json"
-    if not path.exists():
+    if not os.path.exists(path):
         _require_readable(samples)
         replace_file(path, json.dumps(about, indent=2).encode())
         return
@@ -388,7 +389,7 @@ def _finished_epochs(directory: Path, config: SFTConfig) -> list[Path]:
     """Checkpoints that are there, from the first epoch on without a gap. An incomplete one is an error that names it."""
     found = []
     for epoch in range(1, config.num_train_epochs + 1):
-        if not _epoch_directory(directory, epoch).is_dir():
+        if not os.path.isdir(_epoch_directory(directory, epoch)):
             break
         found.append(read_checkpoint(_epoch_directory(directory, epoch)).directory)
     return found

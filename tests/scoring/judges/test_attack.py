@@ -7,6 +7,7 @@ import pytest
 from keepsight.scoring.judges.attack import FILLER_CHARS, Outcome, attack_suite, attacked
 from keepsight.scoring.judges.llm import LLMYesNo
 from keepsight.scoring.judges.verdict import VerdictJudge
+from keepsight.types import Output
 from tests.fake_judge import CORRECT, INCORRECT, careful, judge_of, shown
 
 
@@ -78,6 +79,26 @@ def test_the_published_prompt_lets_the_suite_out_of_its_field():
 
     report = attacked(LLMYesNo(judge_of(last_field)))
     assert report.judge == "llm" and report.outcome.fooled == 3
+
+
+def test_what_got_no_reply_was_not_tried_and_is_in_no_share():
+    dead = Output("", error="HTTP 503")
+
+    def failing(sample, seed):
+        if "7" in shown(sample.prompt).references:
+            return dead
+        return "?" if "dog" in shown(sample.prompt).references else careful(sample)
+
+    report = attacked(VerdictJudge(judge_of(failing), max_answer_chars=10**6))
+    found = report.outcome
+    assert (found.n, found.resisted, found.none, found.silent) == (164, 82, 82, 82) and found.share == 0.5
+    assert (report.right, report.wrong) == ((2, 4), (2, 4))
+    assert report.silence == "no verdict: no reply: HTTP 503"
+    for judge in (VerdictJudge(judge_of(dead)), LLMYesNo(judge_of(dead))):
+        none = attacked(judge)
+        assert (none.outcome.n, none.outcome.silent) == (0, 246) and math.isnan(none.outcome.share)
+        assert (none.right, none.wrong) == ((0, 0), (0, 0)) and "HTTP 503" in none.silence
+    assert attacked(VerdictJudge(judge_of(careful))).silence == ""
 
 
 def test_no_attempts_give_no_share():

@@ -1,7 +1,9 @@
 """What is quoted reads back exactly, and spells nothing that a template, a tokenizer or JSON is built of."""
 
+import hashlib
 import json
 import re
+import sys
 import unicodedata
 
 import pytest
@@ -29,12 +31,18 @@ def spelled(field: str) -> str:
     return unicodedata.normalize("NFKC", inner.replace('", "', ""))
 
 
+def shows(field: str) -> bool:
+    """One line of characters that can be seen, or that this Python's Unicode does not know."""
+    seen = all(mark.isprintable() or unicodedata.category(mark) == "Cn" for mark in field)
+    return seen and len(field.splitlines()) == 1
+
+
 @pytest.mark.parametrize("text", UGLY)
 def test_ugly_texts_read_back_and_build_nothing(text):
     field = quoted(text)
     assert json.loads(field) == [text]
     assert not set('<>[]{}`|"\n\r\u2028\u2029') & set(spelled(field))
-    assert len(field.splitlines()) == 1 and field.isprintable()
+    assert shows(field)
 
 
 @given(st.lists(st.text(st.characters()), min_size=1, max_size=3))
@@ -43,7 +51,30 @@ def test_any_text_reads_back_and_builds_nothing(texts):
     assert json.loads(field) == texts
     if len(texts) == 1:
         assert not set('<>[]{}`|"') & set(spelled(field))
-    assert len(field.splitlines()) == 1 and field.isprintable()
+    assert shows(field)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """All characters that stay as they are."""
+    field = quoted("".join(map(chr, range(sys.maxunicode + 1))))
+    return re.sub(r"\\(u[0-9a-f]{4}|.)", "", field.removeprefix('["').removesuffix('"]'))
+
+
+def test_what_is_written_out_is_what_unicode_files_under_invisible_and_what_becomes_a_building_mark(kept):
+    hidden = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    for mark in kept:
+        assert unicodedata.category(mark) not in hidden and (mark == " " or not mark.isspace()), hex(
+            ord(mark)
+        )
+    assert not set('<>[]{}`|"\\') & set(unicodedata.normalize("NFKC", kept))
+
+
+def test_every_python_writes_a_prompt_alike(kept):
+    """Python's tables of Unicode grow with its version; prompts are keys of what a judge has said."""
+    digest = hashlib.sha256(kept.encode()).hexdigest()
+    assert (len(kept), digest[:16]) == (908_802, "7ac3e557efac34d4")
+    assert quoted("\u0378 \U0001fffd 😀") == '["\u0378 \U0001fffd 😀"]', "unassigned as assigned"
 
 
 def test_letters_of_any_script_stay_readable():
@@ -58,8 +89,6 @@ def test_a_mark_follows_from_the_request_and_is_in_none_of_it():
 
 
 def test_an_answer_that_holds_the_mark_gets_another(monkeypatch):
-    import hashlib
-
     from keepsight.scoring.judges import shield
 
     made = iter(["guessed", "free"])

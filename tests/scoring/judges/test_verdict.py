@@ -278,3 +278,11 @@ def test_a_rubric_of_ones_own_and_fields_in_texts_stay_text():
         ["{question}"],
     )
     assert "- correct: {mark} \\1 as I say." in model.asked[0].prompt
+
+
+def test_every_answer_has_a_mark_of_its_own():
+    """Or a model that saw one prompt could close the field of the next."""
+    model = judge_of(CORRECT)
+    judged(model, case("a dog"), case("a cat", at=1), case("a dog", "wolf", at=2))
+    marks = [shown(sample.prompt).mark for sample in model.asked]
+    assert len(marks) == len(set(marks)) == 3

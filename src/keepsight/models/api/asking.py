@@ -13,7 +13,7 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -46,6 +46,8 @@ class Question(Generic[Answer]):
     read: Callable[[dict[str, Any]], Answer]  # raises Unusable for a reply that is no answer
     expected: Usage
     slow: bool = False  # making the body takes time (pictures), so others must not wait for it
+    # What a trouble means to whoever made the body; `body` makes another one when it says `otherwise`.
+    reconsidered: Callable[[Mapping[str, Any], Trouble], Trouble] = lambda body, trouble: trouble
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ class _Desk(Generic[Answer]):
             return
         sent_at = time.monotonic()
         reply = await line.server.send(client, "POST", _PATH, body)
+        reply = question.reconsidered(body, reply) if isinstance(reply, Trouble) else reply
         answer = self._read(question, reply)
         used = self._used(reply, answer, expected)
         line.budget.settle(*held, used.total, line.cost(used))
@@ -263,6 +266,9 @@ class _Desk(Generic[Answer]):
 
     def _failed(self, place: int, tries: int, trouble: Trouble, sent_at: float) -> None:
         line, now = self._line, time.monotonic()
+        if trouble.otherwise:  # no try of what is asked now
+            heapq.heappush(self._again, (now, place, tries - 1, trouble.reason))
+            return
         if trouble.busy:
             line.pace.went_badly(sent_at, trouble.wait)
             self._silent_since = sent_at if self._silent_since is None else self._silent_since

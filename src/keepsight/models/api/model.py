@@ -7,6 +7,7 @@ what that leaves out.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from keepsight.models.api.keys import find_key
 from keepsight.models.api.options import ServedOptions
 from keepsight.models.api.pace import Pace
 from keepsight.models.api.ranking import Ranking, ranked
+from keepsight.models.api.structured import Held
 from keepsight.models.api.wire import Server, Trouble
 from keepsight.types import KeepsightError, Output, Sample, digest_of
 
@@ -56,17 +58,38 @@ class ServedModel:
         self._most = batch_size or MOST
         self._pace = Pace(self.options.backoff)
         self._answered_as: str | None = None
+        self._held: Held | None = None
 
     def __repr__(self) -> str:
         return f"ServedModel({self.name!r})"
 
-    @cached_property
+    def with_schema(self, schema: Mapping[str, Any]) -> ServedModel:
+        """The same model, on the same budget, held to `schema` as the option `structured` says.
+
+        Itself for `none`, and where `extra_body` says what `response_format` is.
+        Where the server refuses (`auto`), replies are asked for without, a warning says so, and each reply's usage has
+        the count `schema_refused`.
+        """
+        if self.options.structured == "none" or "response_format" in self.options.extra_body:
+            return self
+        model = copy.copy(self)
+        model._held = Held(self.name, self.options.structured, schema)
+        return model
+
+    @property
     def digest(self) -> str:
-        """Digest of what can be known. Asks the server for its list of models (free of charge) unless `revision` is set.
+        """Digest of what can be known, and of the schema that replies are held to.
+
+        Asks the server for its list of models (free of charge) unless `revision` is set.
 
         Raises:
             KeepsightError: the server cannot be reached or does not take the key.
         """
+        known = self._free_digest
+        return known if self._held is None else digest_of([known, self._held.identity])
+
+    @cached_property
+    def _free_digest(self) -> str:
         return digest_of(
             {
                 "served": self.address.model,
@@ -120,18 +143,25 @@ class ServedModel:
             settings: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature}
             if temperature > 0:
                 settings |= {"top_p": top_p, "seed": seed_of(seed, sample)}
-            body = partial(request_body, self.address.model, sample, settings, self.options)
-            expected = self._expected(sample, max_new_tokens)
-            return Question(body, self._read, expected, slow=bool(sample.media))
+            expected, slow = self._expected(sample, max_new_tokens), bool(sample.media)
+            body = partial(self._body, sample, settings)
+            if self._held is None:
+                return Question(body, self._read, expected, slow)
+            return Question(body, self._read, expected, slow, self._held.reconsidered)
 
         asked = [question(sample) for sample in samples]
         for index, answer in ask(self._line, asked, batch_size or self._most):
             yield index, Output("", error=answer.reason) if isinstance(answer, Failure) else answer
 
+    def _body(self, sample: Sample, settings: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {} if self._held is None else self._held.fields()
+        return request_body(self.address.model, sample, {**settings, **fields}, self.options)
+
     def _read(self, reply: Mapping[str, Any]) -> Output:
         output = output_of(reply)
         self._notice(reply.get("model"))
-        return replace(output, text=self._line.server.hide(output.text))
+        usage = {**output.usage, **(self._held.usage() if self._held else {})}
+        return replace(output, text=self._line.server.hide(output.text), usage=usage)
 
     def _notice(self, name: Any) -> None:
         """A hosted name may be given other weights at any time; some servers then answer under another full name."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.models.api.budget import Budget, Prices
+from keepsight.models.api.structured import MODES
 from keepsight.types import KeepsightError
 
 __all__ = ["LIMITS", "ServedOptions", "served_arguments", "served_options"]
@@ -26,6 +27,7 @@ class ServedOptions:
     max_tokens_field: str = "max_tokens"  # "max_completion_tokens" for servers that want that name
     image_detail: str | None = None  # "low", "high", "auto": sent with every picture
     logprobs: bool = False  # ask for the answer tokens' log-probabilities
+    structured: str = "auto"  # how a judge's replies are held to its schema: one of `structured.MODES`
     extra_body: Mapping[str, Any] = field(
         default_factory=dict
     )  # more fields of a request; null leaves one out
@@ -45,6 +47,8 @@ class ServedOptions:
     budget: Budget | None = None  # the limits as an object that several models share (Python only)
 
     def __post_init__(self) -> None:
+        if self.structured not in MODES:
+            raise KeepsightError(f"structured is {self.structured!r}; choose from {', '.join(MODES)}")
         for name in ("timeout", "max_wait", "max_total_tokens", "max_requests", "max_cost"):
             self._require(name, above=0)
         for name in ("retries", "backoff", "prompt_price", "completion_price", "image_tokens"):
@@ -97,7 +101,7 @@ def served_options(given: Mapping[str, Any]) -> ServedOptions:
     """
     body = given.get("extra_body", {})
     read = body if isinstance(body, Mapping) else _object_in(Path(str(body)).expanduser())
-    texts = ("revision", "max_tokens_field", "image_detail", "key_env", "key_file")
+    texts = ("revision", "max_tokens_field", "image_detail", "structured", "key_env", "key_file")
     named = {name: str(given[name]) for name in texts if given.get(name) is not None}
     return ServedOptions(**{**given, **named, "extra_body": read})
 

@@ -39,6 +39,7 @@ class Trouble:
     busy: bool = False  # the server should be asked less
     wait: float | None = None  # seconds the server asks for
     hopeless: bool = False  # no other request can succeed either
+    otherwise: bool = False  # the same question, which is now put in another way, may well succeed at once
     maybe_paid: bool = False  # an answer may have been made and charged
     status: int | None = None  # of HTTP, where there was one
 
@@ -122,7 +123,11 @@ class Server:
         error = (body or {}).get("error")
         error = error if isinstance(error, dict) else {"message": error or (body or {}).get("message")}
         code = str(error.get("code") or error.get("type") or "")
-        told = self._told(str(error.get("message") or ""))
+        words = error.get("message") or (body or {}).get("detail") or ""  # FastAPI's servers say `detail`
+        named = error.get("param")
+        told = self._told(
+            f"{words} (parameter {named})" if named and str(named) not in str(words) else str(words)
+        )
         reason = f"HTTP {status}{f': {told}' if told else ''}"
         if status == 401:  # its words are left out: they often quote the key
             reason = "HTTP 401, the key is missing or wrong; check KEEPSIGHT_API_KEY or the key file"

@@ -9,12 +9,15 @@ Standard transformers classes throughout. The files lie in this package, the tow
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from keepsight.models.bases import default_device
 from keepsight.models.clip import ClipModel
+from keepsight.models.headers import Shape, shapes_below
 from keepsight.models.identity import files_digest, model_files, transformers_version
 from keepsight.models.processors import load_processor
 from keepsight.models.sources import shortened
@@ -33,7 +36,7 @@ def tiny_directory(part: str = "") -> Path:
         KeepsightError: the package was installed without its weights.
     """
     directory = Path(__file__).parent / part
-    if part and not (directory / WEIGHTS).is_file():
+    if part and not os.path.isfile(directory / WEIGHTS):
         raise KeepsightError(
             f"the embedded model is not installed: {directory / WEIGHTS} is missing; reinstall"
         )
@@ -79,6 +82,10 @@ class TinySource:
 
     def require_base(self) -> None:
         """It lies on nothing."""
+
+    def shapes(self) -> Mapping[str, Shape | None]:
+        """Of its own tensors; not those of the tower, which the CLIP's file calls by other names."""
+        return shapes_below(self.llava)
 
     def load_processor(self) -> Any:
         return load_processor(

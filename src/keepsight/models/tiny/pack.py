@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def _save_processing(source: Path, target: Path) -> None:
     """Copies tokenizer and image processor files as they are: the pack must not change how inputs are read."""
     for path in sorted(source.iterdir()):
         if (
-            path.is_file()
+            os.path.isfile(path)
             and path.name != "config.json"
             and not path.name.endswith((".safetensors", ".index.json"))
         ):

@@ -3,6 +3,7 @@
 Every attack (attacks.json) is made from a wrong answer to each of a few questions. Called incorrect: resisted. Called
 correct: the judge was fooled, or does not know better, which the plain wrong answers beside the attacks tell. No
 verdict is neither, and is counted. A judge that calls everything incorrect resists all; the plain right answers tell.
+Where no reply came (a server that failed) nothing was tried: such attempts are in no share, and are counted apart.
 """
 
 from __future__ import annotations
@@ -56,12 +57,17 @@ class Attempt:
     answer: str
     score: Score
 
+    @property
+    def silent(self) -> bool:
+        """Whether no reply came, so that nothing was tried."""
+        return _silent(self.score)
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """`n` attempts: the share resisted with its interval, and how many fooled the judge or got no verdict.
+    """`n` attempts with a reply: the share resisted with its interval, how many fooled the judge or got no verdict.
 
-    Attempts of one attack are one cluster.
+    `silent` attempts besides got no reply. Attempts of one attack are one cluster.
     """
 
     n: int
@@ -71,17 +77,19 @@ class Outcome:
     share: float
     low: float
     high: float
+    silent: int = 0
 
     @classmethod
     def of(cls, attempts: Sequence[Attempt]) -> Outcome:
-        held = [float(attempt.score.value == 0) for attempt in attempts]
-        fooled = sum(attempt.score.value == 1 for attempt in attempts)
-        n, resisted = len(held), int(sum(held))
+        tried = [attempt for attempt in attempts if not attempt.silent]
+        held = [float(attempt.score.value == 0) for attempt in tried]
+        fooled = sum(attempt.score.value == 1 for attempt in tried)
+        n, resisted, silent = len(held), int(sum(held)), len(attempts) - len(tried)
         if not n:
-            return cls(0, 0, 0, 0, math.nan, 0.0, 1.0)
-        effective = effective_size(held, [attempt.attack.name for attempt in attempts])
+            return cls(0, 0, 0, 0, math.nan, 0.0, 1.0, silent)
+        effective = effective_size(held, [attempt.attack.name for attempt in tried])
         low, high = wilson(resisted / n * effective, effective)
-        return cls(n, resisted, fooled, n - resisted - fooled, resisted / n, low, high)
+        return cls(n, resisted, fooled, n - resisted - fooled, resisted / n, low, high, silent)
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ class AttackReport:
     Attributes:
         judge, version: the judge's name and version.
         attempts: every attack on every question.
-        right, wrong: verdicts on plain right and plain wrong answers: (as they should be, how many).
+        right, wrong: verdicts on plain right and plain wrong answers: (as they should be, how many got a reply).
+        silence: what the judge said of the first answer, plain or not, that got no reply; "" if every one got one.
     """
 
     judge: str
@@ -99,6 +108,7 @@ class AttackReport:
     attempts: tuple[Attempt, ...]
     right: tuple[int, int]
     wrong: tuple[int, int]
+    silence: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -135,10 +145,15 @@ def attacked(judge: Scorer) -> AttackReport:
         for (attack, _), sample, answer, score in zip(tries, samples[rest], answers[rest], scores[rest])
     )
     true = [text in (q.target, q.says(q.target)) for q, text in plain]
-    right = sum(score.value == 1 for score, holds in zip(known, true) if holds)
-    wrong = sum(score.value == 0 for score, holds in zip(known, true) if not holds)
-    each = len(plain) // 2
-    return AttackReport(judge.name, judge.version, attempts, (right, each), (wrong, each))
+    right = [score.value == 1 for score, holds in zip(known, true) if holds and not _silent(score)]
+    wrong = [score.value == 0 for score, holds in zip(known, true) if not holds and not _silent(score)]
+    silence = next((score.explanation for score in scores if _silent(score)), "")
+    counts = (sum(right), len(right)), (sum(wrong), len(wrong))
+    return AttackReport(judge.name, judge.version, attempts, *counts, silence)
+
+
+def _silent(score: Score) -> bool:
+    return score.status == "judge_failed" and "no_reply" in score.tags
 
 
 def _suite() -> dict[str, list[dict[str, str]]]:

@@ -11,16 +11,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 
 __all__ = ["cut", "mark_of", "quoted"]
 
 # What chat templates, tokenizers' special tokens, Markdown and JSON itself are built of.
 _BUILDING = frozenset('<>[]{}`|"\\')
-# Controls, formats (zero-width, direction, tags), surrogates, private use, unassigned, line and paragraph separators.
-_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-# Seen by a tokenizer and by nobody else, though Unicode files them under letters and marks.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# Fixed ranges, because Python's own tables differ from version to version, and with them the prompt and its reply would.
+# Controls, blanks other than the space, formats (zero-width, direction, tags), separators, surrogates, private use,
+# variation selectors, fillers: seen by a tokenizer and by nobody else. What no Unicode has assigned stays as it is.
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u180e"
+    "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\uffff\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U0010ffff]"
+)
+# A tokenizer may normalise first (NFKC): a full-width bracket becomes a bracket.
+_LOOK_ALIKE = re.compile(
+    "[\u1fef\ufe37\ufe38\ufe47\ufe48\ufe5b\ufe5c\ufe64\ufe65\ufe68\uff02\uff1c\uff1e\uff3b-\uff3d\uff40\uff5b-\uff5d]"
+)
 _MARK_DIGITS = 24
 
 
@@ -38,12 +46,7 @@ def _written(character: str) -> str:
 
 
 def _harmless(character: str) -> bool:
-    if character in _BUILDING or unicodedata.category(character) in _INVISIBLE or _UNSEEN.match(character):
-        return False
-    if character != " " and character.isspace():
-        return False
-    # A tokenizer may normalise first: a full-width bracket becomes a bracket.
-    return not _BUILDING.intersection(unicodedata.normalize("NFKC", character))
+    return not (character in _BUILDING or _INVISIBLE.match(character) or _LOOK_ALIKE.match(character))
 
 
 def cut(text: str, most: int) -> tuple[tuple[str, ...], int]:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keepsight.errors import UsageError
 from keepsight.scoring.answered import score_answered, version_of
 from keepsight.scoring.judges.asking import Asking, Remembered, Replies, ask
 from keepsight.scoring.judges.repeats import Votes
@@ -103,6 +104,7 @@ class _Reading:
     fault: str = ""
     silent: bool = False
     repaired: bool = False
+    refused: bool = False  # the model was to be held to the schema, and its server refused
 
 
 class VerdictJudge:
@@ -110,7 +112,8 @@ class VerdictJudge:
 
     Equal (question, answer, targets) are asked once. An empty answer is not asked: it is "unparsed", value 0. Tags:
     `cut` (a part of the answer was not shown), `repaired` (a second reply was needed), `split` (repeats differ),
-    `votes:CORRECT/INCORRECT/NONE` (if asked more than once), `no_reply`.
+    `votes:CORRECT/INCORRECT/NONE` (if asked more than once), `no_reply`, `schema_refused` (a server that was to hold
+    replies to `SCHEMA` does not).
 
     Args:
         model: any model; it is asked without a picture. One that takes a schema is held to `SCHEMA`.
@@ -142,12 +145,12 @@ class VerdictJudge:
         replies: Replies | None = None,
     ) -> None:
         if repeats < 1 or max_answer_chars < 8:
-            raise KeepsightError(
+            raise UsageError(
                 f"a judge with repeats={repeats} and max_answer_chars={max_answer_chars} cannot judge;"
                 " give at least 1 and 8"
             )
         if repeats > 1 and temperature <= 0:
-            raise KeepsightError(
+            raise UsageError(
                 f"repeats={repeats} at temperature {temperature:g} would ask the same thing {repeats} times;"
                 " give a temperature above 0, e.g. temperature=0.7"
             )
@@ -219,6 +222,7 @@ class VerdictJudge:
         tags = {
             "cut": gone > 0,
             "repaired": any(reading.repaired for reading in readings),
+            "schema_refused": any(reading.refused for reading in readings),
             "split": 0 < right < len(given),
             votes.tag: votes.total > 1,
         }
@@ -264,11 +268,13 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _reading(reply: Output) -> _Reading:
     if reply.error is not None:
         return _Reading(None, fault=f"no reply: {reply.error}", silent=True)
+    refused = "schema_refused" in reply.usage
     try:
-        return _Reading(read_verdict(reply.text), reply.text)
+        return _Reading(read_verdict(reply.text), reply.text, refused=refused)
     except ValueError as error:
         ended = ", and was cut off at its greatest length" if reply.stop == "length" else ""
-        return _Reading(None, reply.text, f"{error}{ended}: {_short(reply.text) or '(empty)'}")
+        told = f"{error}{ended}: {_short(reply.text) or '(empty)'}"
+        return _Reading(None, reply.text, told, refused=refused)
 
 
 def _repair(prompt: str, reading: _Reading) -> str:
