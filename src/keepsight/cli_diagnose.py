@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -207,7 +208,7 @@ def _named_corpora(corpora: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for given in corpora:
         name, sign, path = given.partition("=")
-        if not (sign and name and path) or Path(given).exists():
+        if not (sign and name and path) or os.path.exists(given):
             name, path = Path(given).stem, given
         if name in named:
             raise typer.BadParameter(f"--corpus: two are called {name!r}; write NAME=PATH")
