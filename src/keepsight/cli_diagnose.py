@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
