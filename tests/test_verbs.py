@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+import keepsight as ks
 from keepsight import verbs
 from keepsight.errors import UsageError
 from keepsight.store import load_matrix
@@ -115,3 +116,16 @@ def test_prompts_are_shown_through_the_chat_template(tiny_llava, folder):
 def test_tuning_needs_something_to_learn(tiny_llava, folder):
     with pytest.raises(KeepsightError, match="no training split"):
         verbs.fine_tune(f"hf:{tiny_llava}", "yesno:scenes", "out")
+
+
+@pytest.mark.parametrize("kind", ["emt", "open", "closed"])
+def test_a_task_on_a_path_can_be_what_was_tuned_on(folder, kind):
+    """By the name that was asked for, which is not the column's."""
+    (folder / "data").mkdir()
+    (folder / "paints").rename(folder / "data" / "paints")
+    base, tuned = (ks.Replay({}, name=name) for name in ("base", "tuned"))
+    asked = f"{kind}:data/paints"
+    matrix = verbs.audit(
+        [base, tuned], [asked], "out", judges=["label"], limit=3, tuned_on=asked, report=False
+    )
+    assert matrix.meta["tuned_on"] == {"tuned": f"{kind}:paints"}

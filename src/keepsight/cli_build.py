@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 build_app = typer.Typer(
-    help="Make what a task asks, with a language model.", rich_markup_mode=None, no_args_is_help=True
+    help="Make what a task asks, with a language model.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 

@@ -207,7 +207,7 @@ def _named_corpora(corpora: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for given in corpora:
         name, sign, path = given.partition("=")
-        if not (sign and name and path) or os.path.exists(Path(given)):
+        if not (sign and name and path) or os.path.exists(given):
             name, path = Path(given).stem, given
         if name in named:
             raise typer.BadParameter(f"--corpus: two are called {name!r}; write NAME=PATH")
