@@ -87,7 +87,8 @@ def test_a_server_that_refuses_is_asked_without_and_it_is_said_and_recorded(stub
     model = served(retries=0)
     with pytest.warns(UserWarning, match="holds no reply to a JSON Schema .*HTTP .*asked without") as told:
         scores = judged(model, *(case(name=f"s{i}", text=f"a dog {i}") for i in range(12)), batch_size=4)
-    assert len(told) == 1
+    # the collector may tell of another test's socket meanwhile
+    assert len([each for each in told if "asked without" in str(each.message)]) == 1
     assert [(score.value, score.tags) for score in scores] == [(1.0, ("schema_refused",))] * 12
     refused = sum(each is not None for each in formats(stub))
     assert 1 <= refused <= 4 and len(stub.requests) == 12 + refused, "no more than were under way"
