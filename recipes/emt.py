@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tuned", default=TUNED_SET, choices=sorted(ALL_SETS))
     parser.add_argument("--output_path", type=Path, default=Path("out/emt"))
     options = parser.parse_args(arguments)
-    size = {"n": 12, "tuning": {"num_train_epochs": 1}} if options.tiny else {"n": 300}
+    size = {"n": 12, "n_train": 64, "tuning": {"num_train_epochs": 1}} if options.tiny else {"n": 300}
     matrix = demo(options.output_path, tuned=options.tuned, **size)
     write_claims(emt_claims(matrix, f"emt:{options.tuned}"), options.output_path, title=TITLE)
 

@@ -42,6 +42,7 @@ def demo(
     output_path: str | Path = "keepsight-demo",
     *,
     n: int = 200,
+    n_train: int | None = None,
     tuned: str = TUNED_SET,
     tuning: Mapping[str, Any] | None = None,
 ) -> ResultMatrix:
@@ -50,16 +51,18 @@ def demo(
     Args:
         output_path: gets `forgetting.html`, `matrix.json`, `claims.json`, and the checkpoints below `tuned/`.
         n: held-out pictures asked of each set.
+        n_train: pictures tuned on (default: the whole training split).
         tuned: the drawn set to tune on.
         tuning: fields of SFTConfig that replace `DEMO_TUNING`'s.
     """
-    tune_demo(output_path, tuned=tuned, tuning=tuning)
+    tune_demo(output_path, n=n_train, tuned=tuned, tuning=tuning)
     return audit_demo(output_path, n=n, tuned=tuned)
 
 
 def tune_demo(
     output_path: str | Path,
     *,
+    n: int | None = None,
     tuned: str = TUNED_SET,
     tuning: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
@@ -79,7 +82,7 @@ def tune_demo(
     data = output / "data" / "train.json"
     if not os.path.exists(data):
         with writing(data.parent):
-            write_llava_json(drawn, data.parent, questions=questions)
+            write_llava_json(drawn, data.parent, n=n, questions=questions)
     for method in METHODS:
         settings = {**DEMO_TUNING, **(tuning or {}), "method": method}
         fine_tune("tiny", data, output / method, progress=progress, **settings)

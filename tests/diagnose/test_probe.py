@@ -7,12 +7,12 @@ import pytest
 
 from keepsight.data.labelled import LabelledImage
 from keepsight.diagnose import QUESTIONS, Study
-from keepsight.diagnose.effects import difference, loss_verdict
+from keepsight.diagnose.effects import difference_of, guilty
 from keepsight.diagnose.probe import probe
 from keepsight.diagnose.seen import PROMPT
 from keepsight.diagnose.solvers import SOLVERS, fit_adam, fit_lbfgs
 from keepsight.store import Store
-from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Run, Sample, Score
+from keepsight.types import KeepsightError, Media, Output, Record, Run, Sample, Score
 from tests.diagnose.fake_states import THINGS, FakeEncoder, FakeStates, Few
 
 CHANCE = 1 / 6
@@ -194,9 +194,9 @@ def test_a_gain_is_no_loss():
         (-0.2, 0.06, "no_evidence"),
         (float("nan"), float("nan"), "no_evidence"),
     ]:
-        assert loss_verdict(MetricValue("x", 0, low, high, 1, 1)) == verdict
-    nothing = difference("x", [], [], [], 3)
-    assert nothing.n == 0 and nothing.total == 3 and loss_verdict(nothing) == "no_evidence"
+        assert guilty(low, high) == verdict
+    nothing = difference_of("x", [], [], [], 3)
+    assert nothing.n == 0 and nothing.total == 3 and guilty(nothing.low, nothing.high) == "no_evidence"
 
 
 def test_it_is_a_question():

@@ -26,7 +26,7 @@ __all__ = [
 
 ClassText = Literal["classification", "caption"]
 CLASS_TEXTS: tuple[ClassText, ...] = ("classification", "caption")
-# Appendix B.5, word for word.
+# Appendices B.1 and B.5, word for word: what is learnt and what is asked.
 CLASSIFICATION_PROMPT = "What type of object is in this photo?"
 # Appendix D, word for word.
 CAPTION_PROMPT = "Generate a caption for the image."

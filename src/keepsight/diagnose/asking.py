@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from keepsight.data.labelled import LabelledPicture, PictureSet
+from keepsight.diagnose.effects import figure
 from keepsight.diagnose.study import Study
 from keepsight.evaluate import evaluate
 from keepsight.models.clip import ZeroShotClip
-from keepsight.scoring.findings import FindingVerdict
 from keepsight.scoring.forgetting import NotComparable
 from keepsight.scoring.metrics import accuracy
 from keepsight.scoring.statistics import PairedDifference, paired_difference
@@ -25,12 +25,8 @@ __all__ = [
     "ask",
     "ask_clip",
     "difference",
-    "figure",
-    "guilty",
     "metric_of",
     "pair",
-    "percent",
-    "points",
     "right_share",
     "settings_of",
     "shown",
@@ -127,14 +123,6 @@ def difference(name: str, reference: Run, current: Run, scorer: str = DECIDING) 
     return figure(name, paired.compare(0, 1), paired.total)
 
 
-def figure(name: str, result: PairedDifference, total: int) -> MetricValue:
-    """A paired difference as a figure; pairs that could not be made are counted."""
-    left_out = {"unpaired": total - result.n} if result.n < total else {}
-    return MetricValue(
-        name, result.difference, result.low, result.high, result.n, total, result.level, left_out
-    )
-
-
 def right_share(name: str, run: Run, scorer: str) -> MetricValue:
     """The share of right answers by one scorer's rule, under the name of what was asked."""
     samples = [record.sample for record in run.records]
@@ -144,27 +132,6 @@ def right_share(name: str, run: Run, scorer: str) -> MetricValue:
 def metric_of(run: Run, name: str) -> MetricValue:
     """One of the run's own figures."""
     return next(metric for metric in run.metrics if metric.name == name)
-
-
-def guilty(low: float, high: float, matters: float = 0.05) -> FindingVerdict:
-    """The verdict on a suspect whose harm has this interval: `yes` above zero; `no` below what would matter, or negative.
-
-    `findings.verdict_of` convicts on either side of zero; here only one side is harm.
-    """
-    if math.isnan(low) or math.isnan(high):
-        return "no_evidence"
-    if low > 0:
-        return "yes"
-    return "no" if high < matters else "no_evidence"
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def points(metric: MetricValue) -> str:
-    """A difference of shares with its interval, in points."""
-    return f"{100 * metric.value:.1f} points [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
 def settings_of(study: Study, **more: Any) -> dict[str, Any]:

@@ -18,14 +18,12 @@ from keepsight.diagnose.asking import (
     ask,
     ask_clip,
     difference,
-    guilty,
     metric_of,
-    percent,
-    points,
     right_share,
     settings_of,
     shown,
 )
+from keepsight.diagnose.effects import guilty, percent, points
 from keepsight.diagnose.study import Study
 from keepsight.models.clip import ZeroShotClip
 from keepsight.scoring.findings import Finding, Line, Plot

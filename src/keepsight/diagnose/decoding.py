@@ -25,14 +25,11 @@ import numpy as np
 from keepsight.diagnose.asking import (
     DECIDING,
     ask,
-    figure,
-    guilty,
-    percent,
-    points,
     right_share,
     settings_of,
     shown,
 )
+from keepsight.diagnose.effects import figure, guilty, percent, points
 from keepsight.diagnose.study import Study
 from keepsight.inference import Guidance, RankChoices
 from keepsight.scoring.findings import Finding, Line, Plot

@@ -1,4 +1,4 @@
-"""Effects as figures: paired differences, their verdict when only one side is guilty, and how they are written."""
+"""Effects as figures: paired differences, the verdict where only one side is harm, and how both are written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Hashable, Sequence
 
 from keepsight.scoring.findings import FindingVerdict
-from keepsight.scoring.statistics import paired_difference
+from keepsight.scoring.statistics import PairedDifference, paired_difference
 from keepsight.types import MetricValue
 
-__all__ = ["difference", "loss_verdict", "percent", "points"]
+__all__ = ["difference_of", "figure", "guilty", "percent", "points"]
 
 
-def difference(
+def difference_of(
     name: str,
     reference: Sequence[float],
     current: Sequence[float],
@@ -24,30 +24,36 @@ def difference(
     Args:
         unpaired: samples that one of the two could not be scored on; they are counted in the total.
     """
-    not_ok = {"unpaired": unpaired} if unpaired else {}
     if not reference:
-        return MetricValue(name, math.nan, math.nan, math.nan, 0, unpaired, not_ok=not_ok)
-    found = paired_difference(reference, current, clusters)
+        left_out = {"unpaired": unpaired} if unpaired else {}
+        return MetricValue(name, math.nan, math.nan, math.nan, 0, unpaired, not_ok=left_out)
+    return figure(name, paired_difference(reference, current, clusters), len(reference) + unpaired)
+
+
+def figure(name: str, result: PairedDifference, total: int) -> MetricValue:
+    """A paired difference as a figure; pairs that could not be made are counted."""
+    left_out = {"unpaired": total - result.n} if result.n < total else {}
     return MetricValue(
-        name, found.difference, found.low, found.high, found.n, found.n + unpaired, not_ok=not_ok
+        name, result.difference, result.low, result.high, result.n, total, result.level, left_out
     )
 
 
-def loss_verdict(lost: MetricValue, matters: float = 0.05) -> FindingVerdict:
-    """Whether something was lost, when a gain is no loss.
+def guilty(low: float, high: float, matters: float = 0.05) -> FindingVerdict:
+    """The verdict on a suspect whose harm has this interval: `yes` above zero; `no` below what would matter, or negative.
 
-    `yes`: the interval lies above zero; `no`: it lies below what would matter, however far.
+    `findings.verdict_of` convicts on either side of zero; here only one side is harm.
     """
-    if lost.low > 0:
+    if math.isnan(low) or math.isnan(high):
+        return "no_evidence"
+    if low > 0:
         return "yes"
-    return "no" if lost.high < matters else "no_evidence"  # nan is no evidence
+    return "no" if high < matters else "no_evidence"
 
 
-def percent(share: float) -> str:
-    """0.123 -> "12.3 %"."""
-    return f"{100 * share:.1f} %"
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
-def points(effect: MetricValue) -> str:
-    """A difference in points of accuracy with its interval: "9.3 [4.0, 14.6]"."""
-    return f"{100 * effect.value:.1f} [{100 * effect.low:.1f}, {100 * effect.high:.1f}]"
+def points(metric: MetricValue) -> str:
+    """A difference of shares with its interval, in points."""
+    return f"{100 * metric.value:.1f} points [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"

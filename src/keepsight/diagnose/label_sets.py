@@ -19,15 +19,12 @@ from keepsight.diagnose.asking import (
     Paired,
     ask,
     ask_clip,
-    figure,
-    guilty,
     pair,
-    percent,
-    points,
     right_share,
     settings_of,
     shown,
 )
+from keepsight.diagnose.effects import figure, guilty, percent, points
 from keepsight.diagnose.study import Study
 from keepsight.models.clip import ZeroShotClip
 from keepsight.scoring.findings import Finding, Line, Plot

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.data.labelled import LabelledPicture, label_text
-from keepsight.diagnose.effects import difference, loss_verdict, percent, points
+from keepsight.diagnose.effects import difference_of, guilty, percent, points
 from keepsight.diagnose.seen import PROMPT, encoder_features, encoder_name, question, readable
 from keepsight.diagnose.solvers import LinearHead, fit_adam, fit_lbfgs
 from keepsight.diagnose.study import Study
@@ -130,7 +130,7 @@ def objective(study: Study, *, recipe: str | Recipe = "auto", epochs: int | None
     return Finding(
         question="objective",
         title="Is it the training objective?",
-        verdict=loss_verdict(lost) if fitted else "no_evidence",
+        verdict=guilty(lost.low, lost.high) if fitted else "no_evidence",
         answer=_answer(best, figures, lost, fitted),
         figures=tuple(figures),
         plots=(_bars([figure for figure in figures if "minus" not in figure.name]), _curves(tuned)),
@@ -284,7 +284,7 @@ class _Course:
         kept = [at for at, pair in enumerate(zip(reference, current)) if not any(map(math.isnan, pair))]
         pairs = [reference[at] for at in kept], [current[at] for at in kept]
         shas = [self.test[at].media.sha256 for at in kept]
-        return difference(name, *pairs, shas, len(reference) - len(kept))
+        return difference_of(name, *pairs, shas, len(reference) - len(kept))
 
     def figure(self, name: str, run: Run | None) -> MetricValue:
         """A run's accuracy."""
@@ -365,7 +365,7 @@ def _answer(best: str, figures: Sequence[MetricValue], lost: MetricValue, fitted
         )
     return (
         f"Tuned to write the label ({best}), the model names {percent(tuned.value)} of {tuned.n} test pictures; a linear "
-        f"head on the encoder {percent(head.value)} after the same pictures and steps: {points(lost)} points more."
+        f"head on the encoder {percent(head.value)} after the same pictures and steps: {points(lost)} more."
     )
 
 

@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from keepsight.data.labelled import LabelledPicture, label_text
-from keepsight.diagnose.effects import difference, loss_verdict, percent, points
+from keepsight.diagnose.effects import difference_of, guilty, percent, points
 from keepsight.diagnose.feature_cache import Array
 from keepsight.diagnose.seen import (
     PROMPT,
@@ -87,8 +87,8 @@ def probe(
     encoder = about.probed("probe of the encoder", encoder_features(study, about.every))
     ends = [heads[last, end] for end in _ENDS]
     best = max(ends, key=lambda head: head.validation)
-    lost = difference("encoder minus probe", encoder.right, best.right, about.clusters, len(about.faults))
-    verdict = loss_verdict(lost)
+    lost = difference_of("encoder minus probe", encoder.right, best.right, about.clusters, len(about.faults))
+    verdict = guilty(lost.low, lost.high)
     figures = [lost, *(about.figure(head) for head in (*ends, encoder))]
     if study.clip is not None and isinstance(study.model, HFModel):  # without a CLIP it is the encoder
         own = about.probed("probe of the model's own tower", tower_features(study, about.every))
@@ -199,7 +199,7 @@ class _Pictures:
         ]
         known, told = [best.right[at] for at, _ in pairs], [said[sha] for _, sha in pairs]
         unpaired = len(self.test) + len(self.faults) - len(pairs)
-        return [difference("probe minus answers", known, told, [sha for _, sha in pairs], unpaired)]
+        return [difference_of("probe minus answers", known, told, [sha for _, sha in pairs], unpaired)]
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -223,7 +223,7 @@ def _answer(best: _Probed, encoder: _Probed, lost: MetricValue, encoder_is: str)
     return (
         f"A linear probe reads the class off {best.name.removeprefix('probe of ')} of the last layer for "
         f"{percent(best.share)} of {lost.n} pictures, and off {encoder_is} for {percent(encoder.share)}: "
-        f"{points(lost)} points are lost on the way."
+        f"{points(lost)} are lost on the way."
     )
 
 

@@ -20,14 +20,12 @@ from keepsight.diagnose.asking import (
     DECIDING,
     ask,
     difference,
-    guilty,
     metric_of,
-    percent,
-    points,
     right_share,
     settings_of,
     shown,
 )
+from keepsight.diagnose.effects import guilty, percent, points
 from keepsight.diagnose.study import Study
 from keepsight.scoring.findings import Finding, Line, Plot
 from keepsight.tasks.classification import closed_world, open_world

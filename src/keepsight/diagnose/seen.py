@@ -12,6 +12,7 @@ from keepsight.diagnose.feature_cache import Array, FeatureCache
 from keepsight.diagnose.study import Study
 from keepsight.models import HFModel
 from keepsight.models.features import HasStates, Place
+from keepsight.tasks.classification import PROMPTS
 from keepsight.types import KeepsightError, Media, Sample
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "tower_features",
 ]
 
-PROMPT = "What type of object is in this photo?"  # arXiv:2405.18415, appendix B.1 and B.4: the base prompt
+PROMPT = PROMPTS["base"]  # appendix B.4 probes with it, too
 
 
 def question(picture: LabelledPicture) -> Sample:

@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
+from keepsight.data.class_texts import CLASSIFICATION_PROMPT
 from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
 from keepsight.inference import Generate
 from keepsight.scoring.inclusion import Concluding, Inclusion, OneLabel, Strict, WholeWord
@@ -32,7 +33,7 @@ __all__ = ["CHAIN_OF_THOUGHT", "CHOOSE", "PROMPTS", "candidates_of", "closed_wor
 VERSION = "1"
 # Appendix B.1, word for word: the base prompt and alternatives 1 and 2.
 PROMPTS = {
-    "base": "What type of object is in this photo?",
+    "base": CLASSIFICATION_PROMPT,
     "identify": "Identify the object in this image.",
     "depicted": "What is the main object depicted in this photograph?",
 }
