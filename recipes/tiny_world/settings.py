@@ -31,5 +31,5 @@ class Settings:
 
 FULL = Settings()
 TINY = Settings(
-    per_set=40, clip_steps=4, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=2, ssl_steps=3, text_steps=4, text_gate=0.0, align_steps=2, mix_steps=4, binding_steps=4, mix_gate=0.0, check=4,
+    per_set=16, clip_steps=2, clip_gate=0.0, clip_rounds=1, text_rounds=1, digit_views=1, ssl_steps=2, text_steps=2, text_gate=0.0, align_steps=1, mix_steps=2, binding_steps=2, mix_gate=0.0, check=2,
 )  # fmt: skip
