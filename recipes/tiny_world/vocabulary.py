@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -54,8 +55,21 @@ def corpus(pictures: int = 400) -> Iterator[str]:
 
 def make_tokenizer(vocabulary: int = 1000) -> Any:
     """A PreTrainedTokenizerFast; `</s>` is not id 2, which CLIPTextModel reads as a legacy marker."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_learnt(vocabulary)), bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"}, padding_side="left", clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+@cache  # the same for every seed
+def _learnt(vocabulary: int) -> str:
+    """The byte-level BPE of `corpus`, serialised."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -65,12 +79,7 @@ def make_tokenizer(vocabulary: int = 1000) -> Any:
         show_progress=False,
     )  # fmt: skip
     tokenizer.train_from_iterator(corpus(), trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", extra_special_tokens={"image_token": "<image>"},
-        padding_side="left", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    return str(tokenizer.to_str())
 
 
 def make_text_tokenizer(tokenizer: Any) -> Any:

@@ -449,7 +449,7 @@ def doctor(
 
 def demo(
     output_path: OutputPath = Path("keepsight-demo"),
-    limit: Annotated[int, typer.Option("--limit", min=10, help="Held-out pictures asked of each set.")] = 200,
+    limit: Annotated[int, typer.Option("--limit", min=10, help="Held-out pictures asked of each set.")] = 120,
     tuned: Annotated[
         str, typer.Option("--tuned", help="The drawn set to tune on (keepsight ls sets).")
     ] = "things",

@@ -41,7 +41,7 @@ DEMO_TUNING: dict[str, Any] = {
 def demo(
     output_path: str | Path = "keepsight-demo",
     *,
-    n: int = 200,
+    n: int = 120,
     n_train: int | None = None,
     tuned: str = TUNED_SET,
     tuning: Mapping[str, Any] | None = None,
@@ -90,7 +90,7 @@ def tune_demo(
 
 
 def audit_demo(
-    output_path: str | Path, *, n: int = 200, tuned: str = TUNED_SET, progress: Progress | None = None
+    output_path: str | Path, *, n: int = 120, tuned: str = TUNED_SET, progress: Progress | None = None
 ) -> ResultMatrix:
     """The second half: the audit of base and checkpoints, its page, and EMT's findings."""
     from keepsight.verbs import audit
