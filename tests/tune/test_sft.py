@@ -12,7 +12,8 @@ import pytest
 
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods import METHODS, Method
-from keepsight.tune.sft import _Ahead, sft
+from keepsight.tune.ahead import Ahead
+from keepsight.tune.sft import sft
 from keepsight.types import KeepsightError
 
 pytestmark = pytest.mark.torch
@@ -183,19 +184,20 @@ def test_hooks_are_called_in_order(model, samples, tmp_path):
         def wrap(self, model):
             self.calls.append("wrap")
 
-        def start_stage(self, model, samples):
+        def start_stage(self, model, stage):
             self.calls.append("start")
 
         def penalty(self, model, batch, outputs):
             self.calls.append("penalty")
-            assert model.model.language_model.training and not model.model.vision_tower.training
+            parts = model.module.model
+            assert parts.language_model.training and not parts.vision_tower.training
             return outputs.logits.sum() * 0.0
 
         def edit_gradients(self, model):
             self.calls.append("edit")
-            assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+            assert all(p.grad is not None for p in model.module.parameters() if p.requires_grad)
 
-        def end_stage(self, model, samples):
+        def end_stage(self, model, stage):
             self.calls.append("end")
 
     spy = Spy()
@@ -273,7 +275,7 @@ def test_batches_come_in_order_and_errors_with_their_step(ahead):
             raise KeepsightError("step 4 is broken")
         return [{"step": step}]
 
-    prepared = _Ahead(prepare, ahead=ahead)
+    prepared = Ahead(prepare, ahead=ahead)
     assert [prepared.take(step, last=False)[0]["step"] for step in (1, 2, 3)] == [1, 2, 3]
     prepared.wait()
     with pytest.raises(KeepsightError, match="step 4"):

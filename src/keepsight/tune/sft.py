@@ -12,41 +12,39 @@ What differs from LLaVA's recipe (arXiv:2304.08485) and from a Hugging Face Trai
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.json_rows import read_json
 from keepsight.data.pictures import decode
 from keepsight.models import HFModel
 from keepsight.models.anatomy import anatomy_of
 from keepsight.models.checkpoint import read_checkpoint, remove_leftovers, save_checkpoint
 from keepsight.models.sources import quiet_loading
 from keepsight.ranks import Ranks, join
-from keepsight.store.files import Lock, replace_file, writing
+from keepsight.store.files import Lock, writing
+from keepsight.tune.ahead import Ahead, Batch
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.connecting import connected
-from keepsight.tune.methods import Method, Sequential
+from keepsight.tune.identity import claim, data_digest, identity_of, is_claimed, require_same
+from keepsight.tune.methods import Method, Sequential, Stage
 from keepsight.tune.plan import Plan, learning_rate_factor
 from keepsight.tune.progress import Clock, OnProgress, TrainLog, TrainProgress
 from keepsight.tune.shards import is_sharded, whole
+from keepsight.tune.starting import Start, write_method_state
 from keepsight.tune.state import StateDirectory
 from keepsight.tune.trainable import choose_trained, seeded, trained_parameters
-from keepsight.types import KeepsightError, Sample, digest_of
+from keepsight.types import KeepsightError, Sample
 
-__all__ = ["Diverged", "SFTConfig", "sft"]
+__all__ = ["Diverged", "SFTConfig", "sft", "tune_stage"]
 
 _IGNORED = -100  # label of a token that is not learnt
 _SHOWN = 3  # broken pictures, or samples of a broken step, named in one error
-# Settings that do not change what is learnt, so a run may be resumed with others.
-_FREE = ("save_steps", "logging_steps")
 
 
 class Diverged(KeepsightError):
@@ -54,7 +52,6 @@ class Diverged(KeepsightError):
 
 
 OnEpoch = Callable[[Path, int], None]
-Batch = Mapping[str, Any]
 
 
 def sft(
@@ -88,16 +85,38 @@ def sft(
         KeepsightError: no samples, unreadable pictures, a directory of another run, or a loss that is not a number
             (names the step); of several processes, one that failed or was given something else.
     """
-    if not samples:
+    method = method or Sequential()
+    (stage,) = method.arrange([Stage("data", samples)])
+    return tune_stage(model, stage, config, output_dir, method=method, on_epoch=on_epoch, progress=progress)
+
+
+def tune_stage(
+    model: HFModel,
+    stage: Stage,
+    config: SFTConfig,
+    output_dir: str | Path,
+    *,
+    method: Method,
+    start: Start | None = None,
+    on_epoch: OnEpoch | None = None,
+    progress: OnProgress | None = None,
+) -> list[Path]:
+    """`sft` of one stage of a sequence, whose method has arranged it.
+
+    Args:
+        start: the checkpoint whose tensors are trained on, and what the method remembers of the stages before; by
+            default those of an untouched base and nothing.
+    """
+    if not stage.samples:
         raise KeepsightError("nothing to tune on: the data holds no samples")
-    directory, method, ranks = Path(output_dir), method or Sequential(), join(cpu=model.device == "cpu")
+    directory, start, ranks = Path(output_dir), start or Start(), join(cpu=model.device == "cpu")
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as closing:
         ranks.first(partial(_lock, directory, closing))
-        about = _about(model, samples, config, method)
-        _require_same(about["identity"], ranks)
-        ranks.first(partial(_claim, directory, about, samples))
+        about = identity_of(model, stage, config, method, start)
+        require_same(about["identity"], ranks)
+        ranks.first(partial(_claim, directory, about, stage.samples))
         done = _finished_epochs(directory, config)
         ranks.wait()  # everyone has seen the same epochs before one is added
         for epoch, checkpoint in enumerate(done, 1):
@@ -111,7 +130,16 @@ def sft(
             return done
         base = model.weights_digest  # before training: a module built by the caller could not tell any more
         run = _Run(
-            model.unshared(), samples, config, directory, about["identity"], base, method, progress, ranks
+            model.unshared(),
+            stage,
+            config,
+            directory,
+            about["identity"],
+            base,
+            method,
+            start,
+            progress,
+            ranks,
         )
         return run.train(on_epoch, told=len(done))
 
@@ -121,38 +149,42 @@ class _Run:
     """One run of the loop: what it works with from the first step to the last."""
 
     model: HFModel
-    samples: Sequence[Sample]
+    stage: Stage
     config: SFTConfig
     directory: Path
     identity: str
     base_digest: str
     method: Method
+    start: Start
     progress: OnProgress | None
     ranks: Ranks
 
     def train(self, on_epoch: OnEpoch | None, told: int) -> list[Path]:
         """The loop, from the newest state to the end. The first `told` epochs were reported already."""
         config, module = self.config, self.model.module
-        text_alone = not all(sample.media for sample in self.samples)
+        text_alone = not all(sample.media for sample in (*self.samples, *self.stage.memory))
         accelerator = connected(module, config, text_alone=text_alone)
         plan = Plan.of(config, len(self.samples), accelerator.num_processes)
         choose_trained(module, config)
-        self.method.wrap(module)
-        self.method.start_stage(module, self.samples)
+        self.start.put_on(module)
+        self.method.load_state_dict(self.start.state)
+        self.method.wrap(self.model)
+        self.method.start_stage(self.model, self.stage)
         wrapped, optimizer = accelerator.prepare(module, _optimizer(module, config))
         trained = trained_parameters(module)  # now: FSDP puts sharded ones in their places
         states = StateDirectory(self.directory / "state", self.identity, self.ranks)
-        start, extra = states.load(trained, _bare(optimizer))
-        self.method.load_state_dict(extra)
+        begun, extra = states.load(trained, _bare(optimizer))
+        if begun:
+            self.method.load_state_dict(extra)
         accelerator.wait_for_everyone()  # everybody has read the state before somebody writes the next
-        log = TrainLog(self.directory / "train_log.jsonl", start) if accelerator.is_main_process else None
-        prepared = _Ahead(
+        log = TrainLog(self.directory / "train_log.jsonl", begun) if accelerator.is_main_process else None
+        prepared = Ahead(
             lambda step: self._batches(plan, step, accelerator.process_index),
             ahead=accelerator.device.type != "cpu",
         )
         clock = Clock()
         _training_mode(module, config)
-        for step in range(start + 1, plan.total_steps + 1):
+        for step in range(begun + 1, plan.total_steps + 1):
             clock.begin()
             batches = prepared.take(step, last=step == plan.total_steps)
             factor = learning_rate_factor(config, step, plan.total_steps)
@@ -161,7 +193,7 @@ class _Run:
             with seeded(accelerator.device, config.seed, step, accelerator.process_index):
                 loss = self._backward(accelerator, wrapped, batches)
             self._require_number(loss, "loss", step, plan)
-            self.method.edit_gradients(module)
+            self.method.edit_gradients(self.model)
             norm = _clip(accelerator, trained, config.max_grad_norm)
             self._require_number(norm, "gradient", step, plan)
             optimizer.step()
@@ -169,21 +201,36 @@ class _Run:
             clock.end(plan.processes * sum(map(len, plan.batches(step))), plan.processes * _tokens(batches))
             if log is not None:
                 self._report(log, plan, step, loss, factor, norm, clock)
+            last = step == plan.total_steps
+            if last:
+                self._end_stage()
             if plan.ends_epoch(step):
                 checkpoint = self._save_checkpoint(plan.epoch_of(step), step)
-            if plan.ends_epoch(step) or (config.save_steps and step % config.save_steps == 0):
+            if not last and (plan.ends_epoch(step) or (config.save_steps and step % config.save_steps == 0)):
                 states.save(step, trained, _bare(optimizer), self.method.state_dict())
             if plan.ends_epoch(step) and plan.epoch_of(step) > told and on_epoch is not None:
                 prepared.wait()  # the callback may use the processor, which serves one thread at a time
                 self.ranks.wait()  # the checkpoint is there
                 on_epoch(checkpoint, plan.epoch_of(step))
                 _training_mode(module, config)
-        self.method.end_stage(module, self.samples)
         module.eval()
         accelerator.wait_for_everyone()
         if log is not None:
             states.clear()
         return _finished_epochs(self.directory, config)
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        return self.stage.samples
+
+    def _end_stage(self) -> None:
+        """Before the last checkpoint appears: once it is there, nothing of this stage is run again."""
+        self.method.end_stage(self.model, self.stage)
+        remembered = {
+            name: whole(value, keep=self.ranks.is_first) for name, value in self.method.state_dict().items()
+        }
+        if self.ranks.is_first:
+            write_method_state(self.directory, remembered)
 
     def _batches(self, plan: Plan, step: int, process: int) -> list[Batch]:
         """The batches of one step as tensors on the CPU."""
@@ -209,7 +256,7 @@ class _Run:
             with nullcontext() if last else accelerator.no_sync(module):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
                     outputs = module(**inputs, use_cache=False)
-                    penalty = self.method.penalty(module, batch, outputs) / len(batches)
+                    penalty = self.method.penalty(self.model, batch, outputs) / len(batches)
                 loss = _answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
                 # Gradients are averaged over processes, so each gives as many times its share.
                 accelerator.backward(loss * accelerator.num_processes + penalty)
@@ -249,7 +296,7 @@ class _Run:
                 epoch=epoch,
                 step=step,
                 config=asdict(self.config),
-                data_digest=_data_digest(self.samples),
+                data_digest=data_digest(self.samples),
                 base_digest=self.base_digest,
             )
 
@@ -276,90 +323,14 @@ class _Run:
             )
 
 
-class _Ahead:
-    """Prepares the next step's batches in a thread while an accelerator computes this one.
-
-    Not on a CPU: there the thread would take a core from the step, whose other threads would wait for it.
-    """
-
-    def __init__(self, prepare: Callable[[int], list[Batch]], *, ahead: bool) -> None:
-        self._prepare = prepare
-        self._ahead = ahead
-        self._pool = ThreadPoolExecutor(max_workers=1)
-        self._next: Future[list[Batch]] | None = None
-
-    def take(self, step: int, *, last: bool) -> list[Batch]:
-        """The batches of `step`, which follows the one taken before; what failed in preparing them is raised here."""
-        ready = self._next.result() if self._next is not None else self._prepare(step)
-        self._next = self._pool.submit(self._prepare, step + 1) if self._ahead and not last else None
-        return ready
-
-    def wait(self) -> None:
-        """Returns when nothing is being prepared."""
-        if self._next is not None:
-            wait([self._next])
-
-
 def _lock(directory: Path, closing: ExitStack) -> None:
     closing.callback(Lock(directory).release)
 
 
-def _about(model: HFModel, samples: Sequence[Sample], config: SFTConfig, method: Method) -> dict[str, Any]:
-    """What this run is, as `tune.json` keeps it."""
-    about = {
-        "model": model.name,
-        "model_digest": model.digest,
-        "data_digest": _data_digest(samples),
-        "samples": len(samples),
-        "continual_method": method.name,
-        "config": asdict(config),
-    }
-    settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
-    return {**about, "identity": digest_of({**about, "model": "", "config": settings})}
-
-
-def _require_same(identity: str, ranks: Ranks) -> None:
-    told = ranks.gather(identity)
-    if different := [rank for rank, other in enumerate(told) if other != told[0]]:
-        raise KeepsightError(
-            f"rank {different[0]} has another model, other data or other settings than rank 0; give all the same"
-        )
-
-
 def _claim(directory: Path, about: Mapping[str, Any], samples: Sequence[Sample]) -> None:
-    """Writes what this run is, or checks that the directory belongs to this very run."""
-    path = directory / "tune.json"
-    if not os.path.exists(path):
+    if not is_claimed(directory):
         _require_readable(samples)
-        replace_file(path, json.dumps(about, indent=2).encode())
-        return
-    before = _earlier(path)
-    if before["identity"] != about["identity"]:
-        changed = ", ".join(_differences(before, about))
-        raise KeepsightError(
-            f"{directory} holds another tuning run ({changed} differ); use another --output_path"
-        )
-
-
-def _earlier(path: Path) -> dict[str, Any]:
-    """What tune.json says. Raises KeepsightError when it is not as it was written."""
-    try:
-        before: dict[str, Any] = read_json(path)
-        settings = {name: value for name, value in before["config"].items() if name not in _FREE}
-        about = {name: value for name, value in before.items() if name != "identity"}
-        if before["identity"] == digest_of({**about, "model": "", "config": settings}):
-            return before
-        fault = "it does not fit its identity"
-    except (LookupError, TypeError, AttributeError) as error:
-        fault = f"{type(error).__name__}: {error}"
-    raise KeepsightError(f"{path} is damaged ({fault}); restore it, or use another --output_path")
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    top = [
-        name for name in ("model_digest", "data_digest", "continual_method") if before.get(name) != now[name]
-    ]
-    return top + [name for name, value in now["config"].items() if before["config"].get(name) != value]
+    claim(directory, about)
 
 
 def _require_readable(samples: Sequence[Sample]) -> None:
@@ -375,10 +346,6 @@ def _require_readable(samples: Sequence[Sample]) -> None:
         raise KeepsightError(
             f"{len(broken)} pictures of the training data: {'; '.join(broken[:_SHOWN])}{more}"
         )
-
-
-def _data_digest(samples: Sequence[Sample]) -> str:
-    return digest_of([sample.digest() for sample in samples])
 
 
 def _epoch_directory(directory: Path, epoch: int) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from keepsight.tune.methods.method import Method
 from keepsight.tune.methods.sequential import Sequential
+from keepsight.tune.methods.stage import Stage
 
-__all__ = ["METHODS", "Method", "Sequential"]
+__all__ = ["METHODS", "Method", "Sequential", "Stage"]
 
 METHODS: dict[str, type[Method]] = {"sequential": Sequential}

@@ -1,36 +1,53 @@
-"""The five hooks and the state through which a continual-learning method takes part in the training loop."""
+"""The hooks and the state through which a continual-learning method takes part in a sequence and in the training loop."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
 
-from keepsight.types import Sample
+from keepsight.tune.methods.stage import Stage
+
+if TYPE_CHECKING:
+    from keepsight.models import HFModel
 
 __all__ = ["Method"]
 
 
 class Method:
-    """Does nothing at any hook. A method overrides those it needs; `sft` calls each of them in plain sight."""
+    """Does nothing at any hook. A method overrides those it needs; `sequence` and `sft` call each of them in plain sight.
+
+    `model` is the model that is trained: its torch module is `model.module`, a batch of it `model.training_batch(samples)`.
+    """
 
     name = "method"
+    continues = True  # a stage starts from the checkpoint of the one before; False: from the base
 
-    def wrap(self, model: Any) -> None:
-        """Once, after the trained tensors are chosen: add modules of the method's own (LoRA experts, ...) to `model`,
-        the torch module."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What besides the name decides what is learnt; plain JSON. The fields, if the method is a dataclass."""
+        return asdict(self) if is_dataclass(self) else {}
 
-    def start_stage(self, model: Any, samples: Sequence[Sample]) -> None:
-        """Before the optimiser is built: remember weights, estimate importances, mix in replayed samples."""
+    def arrange(self, stages: Sequence[Stage]) -> list[Stage]:
+        """Before anything is learnt: mix earlier samples in, set `memory` aside, make one stage of several."""
+        return list(stages)
 
-    def penalty(self, model: Any, batch: Mapping[str, Any], outputs: Any) -> Any:
+    def wrap(self, model: HFModel) -> None:
+        """Once per stage, after the trained tensors are chosen and hold their start values: add modules of the method's
+        own to `model.module`."""
+
+    def start_stage(self, model: HFModel, stage: Stage) -> None:
+        """Before the optimiser is built: remember weights, prepare memories."""
+
+    def penalty(self, model: HFModel, batch: Mapping[str, Any], outputs: Any) -> Any:
         """A scalar added to the loss of a batch; 0.0 adds nothing. Called in every forward pass, so keep it cheap."""
         return 0.0
 
-    def edit_gradients(self, model: Any) -> None:
+    def edit_gradients(self, model: HFModel) -> None:
         """After the backward passes of a step, before clipping: project or mask `parameter.grad` in place."""
 
-    def end_stage(self, model: Any, samples: Sequence[Sample]) -> None:
-        """After the last step: merge weights, store importances for the next stage."""
+    def end_stage(self, model: HFModel, stage: Stage) -> None:
+        """After the last step and before the stage's last checkpoint is written: merge weights, store importances."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors that a later stage or a resumed run needs, by name."""
