@@ -27,7 +27,13 @@ def settings(**changes):
     from keepsight.tune.config import SFTConfig
 
     quick = SFTConfig(
-        num_train_epochs=1, learning_rate=1e-2, save_steps=3, lora_r=4, lora_dropout=0.0, method="lora"
+        num_train_epochs=1,
+        learning_rate=1e-2,
+        save_steps=3,
+        lora_r=4,
+        lora_dropout=0.0,
+        method="lora",
+        num_experts=2,
     )
     return replace(quick, **changes)
 
@@ -139,8 +145,8 @@ def under_fsdp(base, out):
     refused = message_of(lambda: sft(load(base, device="cpu"), rows(), settings(), out / "on-cpu"))
     AcceleratorState._reset_state()
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-    config = settings(per_device_train_batch_size=1, gradient_accumulation_steps=2)
-    tuned_and_resumed(base, out, "fsdp-lora", config)
+    config = settings(method="moelora", per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    tuned_and_resumed(base, out, "fsdp-moelora", config)
     AcceleratorState._reset_state()
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     config = settings(method="full", per_device_train_batch_size=2, learning_rate=1e-3)
@@ -150,6 +156,9 @@ def under_fsdp(base, out):
 
 def main(base, out):
     import torch
+
+    from keepsight.models import load
+    from keepsight.tune.sft import sft
 
     os.environ.pop(
         "ACCELERATE_USE_FSDP"
@@ -162,8 +171,6 @@ def main(base, out):
     seen["printed"] = commands(out)
 
     def audit_epoch(checkpoint, epoch):
-        from keepsight.models import load
-
         steps = []
         matrix = audit(
             [base, str(checkpoint)],
@@ -179,6 +186,8 @@ def main(base, out):
 
     config = settings(per_device_train_batch_size=1, gradient_accumulation_steps=2)
     tuned_and_resumed(base, out, "ddp", config, audit_epoch)
+    config = settings(method="moelora", per_device_train_batch_size=2)
+    sft(load(base, device="cpu"), rows(), config, out / "ddp-moelora")
     seen["fsdp_on_cpu"] = under_fsdp(base, out)
     everyone = ranks.gather(seen)
     if ranks.is_first:

@@ -20,6 +20,7 @@ from benchmarks import (
     judge_refill,
     label_scoring,
     label_scoring_kv,
+    moelora_step,
     probe_solver,
 )
 from keepsight.data.drawn import SETS
@@ -107,3 +108,13 @@ def test_two_ways_to_train_a_probe(tiny_llava, monkeypatch):
         monkeypatch.setattr(probe_solver, name, value)
     record = probe_solver.measure(f"hf:{tiny_llava}")
     assert record.n == 2 and record.ratio > 0 and "for 40 pictures" in record.detail
+
+
+@pytest.mark.torch
+def test_steps_with_experts_and_without(monkeypatch):
+    """The mixture and the loop over its experts give the same logits, or the benchmark itself stops."""
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    for name, value in {"SIZES": small, "BATCH": (2, 5), "RANK": 16, "REPEATS": 2, "LOOPED": 1}.items():
+        monkeypatch.setattr(moelora_step, name, value)
+    record = moelora_step.measure()
+    assert record.n == 2 and record.ratio > 0 and "a loop over them" in record.detail

@@ -263,10 +263,15 @@ def test_ranks_with_other_samples_and_too_many_errors_in_all_are_refused_by_all(
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("shared", "method", "rate"),
-    [("ddp", "lora", 1e-2), ("fsdp-lora", "lora", 1e-2), ("fsdp-full", "full", 1e-3)],
+    [
+        ("ddp", "lora", 1e-2),
+        ("ddp-moelora", "moelora", 1e-2),
+        ("fsdp-moelora", "moelora", 1e-2),
+        ("fsdp-full", "full", 1e-3),
+    ],
 )
 def test_two_processes_learn_what_one_does_with_twice_the_batch(two, tmp_path, shared, method, rate):
-    """DDP and FSDP2; two samples per process and step, by accumulation where it is LoRA."""
+    """DDP and FSDP2; two samples per process and step, by accumulation or in one pass."""
     from keepsight.models import load
     from keepsight.tune.sft import sft
 
@@ -283,7 +288,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(two, tmp_path, s
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["ddp", "fsdp-lora"])
+@pytest.mark.parametrize("name", ["ddp", "fsdp-moelora"])
 def test_a_stopped_run_of_two_goes_on_to_the_same_bits(two, name):
     whole, resumed = two.out / name, two.out / f"{name}-resumed"
     assert_close(whole / "epoch-1", resumed / "epoch-1", 0.0)

@@ -19,7 +19,12 @@ from keepsight.types import KeepsightError
 pytestmark = pytest.mark.torch
 
 QUICK = SFTConfig(
-    num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4, num_experts=2
+    num_train_epochs=2,
+    per_device_train_batch_size=4,
+    learning_rate=1e-2,
+    save_steps=3,
+    lora_r=4,
+    num_experts=2,
 )
 ROOT = Path(__file__).parents[2]
 KILLED = """
