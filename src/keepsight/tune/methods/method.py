@@ -22,6 +22,7 @@ class Method:
 
     name = "method"
     continues = True  # a stage starts from the checkpoint of the one before; False: from the base
+    keeps_stages = False  # the checkpoints of all stages are needed after the last one
 
     @property
     def settings(self) -> dict[str, Any]:
