@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods.stage import Stage
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """What besides the name decides what is learnt; plain JSON. The fields, if the method is a dataclass."""
         return asdict(self) if is_dataclass(self) else {}
+
+    def configure(self, config: SFTConfig) -> SFTConfig:
+        """The settings of every stage, changed where the method needs others."""
+        return config
 
     def arrange(self, stages: Sequence[Stage]) -> list[Stage]:
         """Before anything is learnt: mix earlier samples in, set `memory` aside, make one stage of several."""
