@@ -54,11 +54,9 @@ class Router:
         between = np.average(
             (centres - np.average(centres, axis=0, weights=counts)) ** 2, axis=0, weights=counts
         )
-        variance = within + _FLOOR * (within + between)  # [d]
-        variance[variance == 0] = 1.0
-        share = np.where(np.arange(len(variance)) < width, width, len(variance) - width)
+        unit = _unit(within + _FLOOR * (within + between), width)
         owners = np.repeat(np.arange(len(experts)), [len(expert.counts) for expert in experts])
-        return cls(centres, owners, np.sqrt(variance * share))
+        return cls(centres, owners, unit)
 
     def nearest(self, features: Any) -> Any:
         """The expert of each vector: [n, d] -> int [n]; of two equally near ones the first."""
@@ -70,18 +68,24 @@ class Router:
         )
 
 
-def cluster(features: Any, k: int, seed: int) -> Prototypes:
-    """At most k prototypes of vectors [n, d] by k-means in standardised space, the same for the same seed."""
+def cluster(features: Any, k: int, seed: int, width: int) -> Prototypes:
+    """At most k prototypes of vectors [n, d] by k-means, the same for the same seed; `width` as for `Router.of`."""
     import numpy as np
 
-    features = np.asarray(features, float)
-    spread = features.std(axis=0)
-    points = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    points = np.asarray(features, float) / _unit(np.var(features, axis=0), width)
     own = _k_means(points, min(k, len(points)), np.random.default_rng(seed))  # [n]
     used, own = np.unique(own, return_inverse=True)
     centres = np.stack([features[own == at].mean(axis=0) for at in range(len(used))])
     within = ((features - centres[own]) ** 2).mean(axis=0)
     return Prototypes(centres, np.bincount(own).astype(float), within)
+
+
+def _unit(variance: Any, width: int) -> Any:
+    """In what units numbers [d] are compared: each by its spread, and the two parts of a vector by their lengths."""
+    import numpy as np
+
+    lengths = np.where(np.arange(len(variance)) < width, width, len(variance) - width)
+    return np.sqrt(np.where(variance > 0, variance, 1.0) * lengths)
 
 
 def _k_means(points: Any, k: int, random: Any) -> Any:

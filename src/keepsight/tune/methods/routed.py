@@ -75,7 +75,7 @@ class Routed(Method):
         self._features, self._width = routing_features(model, stage.samples[::step])
 
     def end_stage(self, model: HFModel, stage: Stage) -> None:
-        self._stages[stage.name] = cluster(self._features, self.prototypes, self.seed)
+        self._stages[stage.name] = cluster(self._features, self.prototypes, self.seed, self._width)
         homes = self._router().nearest(self._features)
         self.routing_accuracy = float((homes == len(self._stages) - 1).mean())
 
