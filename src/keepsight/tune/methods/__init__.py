@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from keepsight.tune.methods.dare import Dare
 from keepsight.tune.methods.low_alpha import LowAlpha
 from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.olora import OLoRA
+from keepsight.tune.methods.routed import Routed
 from keepsight.tune.methods.sequential import Sequential
 from keepsight.tune.methods.stage import Stage
+from keepsight.tune.methods.ties import Ties
+from keepsight.tune.methods.wise_ft import WiseFT
 
 __all__ = ["METHODS", "Method", "Sequential", "Stage"]
 
 METHODS: dict[str, type[Method]] = {
-    "low_alpha": LowAlpha,
     "sequential": Sequential,
+    "dare": Dare,
+    "low_alpha": LowAlpha,
+    "olora": OLoRA,
+    "routed": Routed,
+    "ties": Ties,
+    "wise_ft": WiseFT,
 }
