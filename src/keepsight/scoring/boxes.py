@@ -88,7 +88,7 @@ def read_box(text: str, unit: Unit = "share", size: Sequence[int] | None = None)
 
 def box_text(box: Sequence[float], decimals: int = _PRECISION) -> str:
     """`[0.12, 0.3, 0.564, 0.781]`: the form in which CoIN's rows write a box."""
-    return f"[{', '.join(repr(round(float(number), decimals)) for number in box)}]"
+    return f"[{', '.join(repr(round(float(number), decimals) + 0.0) for number in box)}]"  # no -0.0
 
 
 def intersection_over_union(one: Sequence[float], other: Sequence[float]) -> float:

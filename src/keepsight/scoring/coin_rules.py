@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from keepsight.scoring.answered import score_each
 from keepsight.scoring.boxes import box_text
-from keepsight.scoring.vqa import annotators, contractions, vote_share
+from keepsight.scoring.vqa import DIGITS, annotators, contractions, vote_share
 from keepsight.types import KeepsightError, Output, Sample, Score
 
 __all__ = [
@@ -118,14 +118,10 @@ def coded_answer(text: str) -> str:
         beside_blank = f"{mark} " in before or f" {mark}" in before
         plain = plain.replace(mark, "" if beside_blank else " ")
     plain = re.sub(r"\.(?!\d)", "", plain, count=32)
-    words = [_CODED_NUMBERS.get(word, word) for word in plain.split()]
+    words = [DIGITS.get(word, word) for word in plain.split()]
     return " ".join(_CODED_CONTRACTIONS.get(word, word) for word in words if word not in ("a", "an", "the"))
 
 
-_CODED_NUMBERS = {"none": "0"} | {
-    word: str(value)
-    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
-}
 # Of "I" the published table has capitals, which a text in lower case never shows.
 _CODED_CONTRACTIONS = {
     short: whole for short, whole in contractions().items() if short not in ("id've", "i'dve", "somebodyd")

@@ -23,9 +23,11 @@ from typing import Literal
 
 from keepsight.scoring.answered import score_each
 from keepsight.scoring.refusal import declines
+from keepsight.scoring.words import number_words
 from keepsight.types import KeepsightError, Output, Sample, Score
 
 __all__ = [
+    "DIGITS",
     "LEAST_VOTERS",
     "Contains",
     "Exact",
@@ -39,10 +41,8 @@ __all__ = [
 
 LEAST_VOTERS = 4  # with fewer, even an answer that all of them gave would not score 1
 
-_NUMBERS = {
-    word: str(value)
-    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
-} | {"none": "0"}
+# VQA's list: up to ten, and "none".
+DIGITS = {words[0]: str(value) for words, value in number_words().items() if value <= 10} | {"none": "0"}
 _ARTICLES = frozenset(("a", "an", "the"))
 # What becomes a blank. Apostrophes and colons stay (girl's, 2:50 pm), and so do signs that have a meaning ($, %, #, &).
 _BLANKED = re.compile(r"[;/\[\]\"{}()=+\\_\-><@`,?!]")
@@ -57,9 +57,9 @@ def normal_answer(text: str) -> str:
     becomes a blank; number words up to ten become digits ("none" is 0); articles go; a contraction without its
     apostrophe gets it. A text of which nothing would be left ("the", "?") stays as it is, in lower case.
     """
-    lower = " ".join(text.lower().split())
+    lower = " ".join(text.lower().replace("’", "'").split())
     plain = _FULL_STOP.sub("", _BLANKED.sub(" ", _COMMA_IN_NUMBER.sub("", lower)))
-    words = [_NUMBERS.get(word, word) for word in plain.split()]
+    words = [DIGITS.get(word, word) for word in plain.split()]
     kept = [contractions().get(word, word) for word in words if word not in _ARTICLES]
     return " ".join(kept) or lower
 
