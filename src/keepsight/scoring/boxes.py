@@ -46,7 +46,8 @@ _PRECISION = 3  # decimals printed: a thousandth of the picture is below any ann
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _NAME = re.compile(r"(?i)\b(?:[xy](?:[012]|_?(?:min|max|start|end))?|left|top|right|bottom|bbox(?:_2d)?)\b")
 _WORD = re.compile(r"[^\W\d_]\w*")
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
+_WITH_EXPONENT = re.compile(r"(?<![\d.])(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d{1,3}(?!\w)")
 _BETWEEN = re.compile(r"[\s,;:=<>{}|/\"'%()\[\]]+\Z")
 _BRACKET = re.compile(r"[()\[\]]")
 _GOES_ON = re.compile(r"\.\d|_")  # "0.1.2" is no number
@@ -186,14 +187,7 @@ def _boxes(text: str) -> list[Box]:
 
 def _exponents_kept(text: str) -> str:
     """`1e-3` written out, because what begins with a letter is taken for a word."""
-    return re.sub(r"\d[\d.]*[eE][-+]?\d{1,3}(?!\w)", lambda found: _written_out(found[0]), text)
-
-
-def _written_out(number: str) -> str:
-    try:
-        return f"{float(number):.12f}"
-    except ValueError:
-        return number
+    return _WITH_EXPONENT.sub(lambda found: f"{float(found[0]):.12f}", text)
 
 
 def _runs(text: str) -> list[list[list[float]]]:

@@ -43,7 +43,7 @@ from keepsight.scoring.coin_rules import (
 )
 from keepsight.scoring.metrics import accuracy, mean_value, refused_share, unparsed_share
 from keepsight.scoring.vqa import Contains, Exact, VqaVote
-from keepsight.types import KeepsightError, Metric, MetricValue, Sample, Score, Scorer, Task, digest_of
+from keepsight.types import KeepsightError, Media, Metric, MetricValue, Sample, Score, Scorer, Task, digest_of
 
 __all__ = ["ORDER", "TITLES", "coin", "exact_accuracy", "volume_of", "vote_accuracy"]
 
@@ -112,7 +112,7 @@ def coin(
             f"coin:{name}: the data set's own files have no instruction; give type1 or type2"
         )
     wording = _Wording(name, instruction, box_frame)
-    score, *judges = _scorers(opened, metric)
+    score, *judges = _scorers(opened, metric, split)
     return Task(
         name=_name(name, instruction, split, metric, ocr, box_frame),
         version=VERSION,
@@ -177,32 +177,34 @@ class _Wording:
     instruction: str
     frame: Literal["padded", "picture"]
 
-    def sample(self, item: Item) -> Sample:
+    def sample(self, item: Item, media: Media | None) -> Sample:
         """The sample of one row. Raises KeepsightError when its picture must be read for its size and cannot be."""
         prompt = asked(self.task, item, self.instruction)
-        meta = {"set": f"coin:{self.task}", "question": item.question if item.box is None else prompt}
+        meta = {"set": f"coin:{self.task}", "question": item.question}
         sample = Sample(
             id=f"{self.task}/{item.id}",
             prompt=prompt,
-            media=() if item.media is None else (item.media,),
+            media=() if media is None else (media,),
             target=(item.answer,),
             choices=item.choices,
             group=f"{self.task}/{item.picture}" if item.picture else None,
             meta=meta | ({"answers": list(item.answers)} if item.answers else {}),
         )
-        return sample if item.box is None else self._boxed(sample, item)
+        return self._boxed(sample, item)
 
     def _boxed(self, sample: Sample, item: Item) -> Sample:
-        assert item.box is not None
-        media, box = item.media, item.box
-        if media is None:
+        """The sample with its box in the frame that is shown."""
+        if item.box is None:
+            return sample
+        if not sample.media:
             raise KeepsightError(f"sample {sample.id} has no picture to find something in")
+        (media,) = sample.media
+        box = item.box
         if self.frame != item.frame and not isinstance(media, Unreadable):
-            move: Callable[..., tuple[float, float, float, float]]
             move = to_padded if self.frame == "padded" else to_picture
             box = move(box, item.size or size_of(media))
         shown = padded(media) if self.frame == "padded" else media
-        meta = {**sample.meta, "box": list(box), "frame": self.frame}
+        meta = {**sample.meta, "question": sample.prompt, "box": list(box), "frame": self.frame}
         return replace(sample, media=(shown,), target=(box_text(box),), meta=meta)
 
 
@@ -212,11 +214,13 @@ def _asked(opened: CoinSource, wording: _Wording, split: str, n: int | None, see
         raise KeepsightError(f"coin:{opened.task}: {n} rows asked, there are {len(items)}; ask for fewer")
     chosen = items if n is None else [items[at] for at in smallest([item.id for item in items], n, seed)]
     # Mixed, because a limit takes the first: rows come picture by picture, or class by class.
-    return sorted(map(wording.sample, chosen), key=lambda sample: digest_of(sample.id))
+    samples = [wording.sample(item, opened.pictures.of(item)) for item in chosen]
+    return sorted(samples, key=lambda sample: digest_of(sample.id))
 
 
 def _learnt(opened: CoinSource, wording: _Wording, volume: float, seed: int) -> list[Sample]:
-    chosen = [wording.sample(item) for item in volume_of(opened.items("train"), volume, seed)]
+    items = volume_of(opened.items("train"), volume, seed)
+    chosen = [wording.sample(item, opened.pictures.of(item)) for item in items]
     missing = [medium.fault for one in chosen for medium in one.media if isinstance(medium, Unreadable)]
     if missing:
         raise KeepsightError(
@@ -225,16 +229,16 @@ def _learnt(opened: CoinSource, wording: _Wording, volume: float, seed: int) -> 
     return chosen
 
 
-def _scorers(opened: CoinSource, metric: Rule) -> list[Scorer]:
+def _scorers(opened: CoinSource, metric: Rule, split: str) -> list[Scorer]:
     """The headline scorer and those beside it."""
     right: dict[str, list[Scorer]] = {
         "ScienceQA": [LetterOnly(), ChoiceLetter()],
         "REC": [BoxAccuracy(), BoxOverlap()],
     }
-    own = right.get(opened.task, [VqaVote() if opened.votes else Exact(), Contains()])
+    own = right.get(opened.task, [VqaVote() if split in opened.votes else Exact(), Contains()])
     if metric == "right":
         return own
-    if opened.task == "TextVQA" and not opened.votes:
+    if opened.task == "TextVQA" and split not in opened.votes:
         raise KeepsightError(
             "coin:TextVQA: CoIN's rule needs all annotators' answers; put TextVQA_0.5.1_val.json beside the rows"
         )

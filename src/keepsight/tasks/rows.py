@@ -47,7 +47,7 @@ def rows(
     box_unit: Unit = "share",
     n: int | None = None,
     seed: int = 0,
-    name: str | None = None,
+    task_name: str | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     remote_images: bool = False,
 ) -> Task:
@@ -64,7 +64,7 @@ def rows(
         box_unit: what the rows' and the answers' boxes count: "share" (0..1), "percent", "thousand".
         n: ask so many of these rows, drawn with `seed`; `n` + 1 rows hold them (default: all).
         seed: of `n`, and of nothing else.
-        name: of the task, `rows:NAME` (default: the file's name without its suffix).
+        task_name: the task is called `rows:TASK_NAME` (default: the file's name without its suffix).
         max_new_tokens: where an answer is cut.
         remote_images: fetch pictures that rows give as http(s) addresses, under the rules of `data.remote`.
 
@@ -89,7 +89,7 @@ def rows(
 
     marks = [*[metric] * (metric != "exact"), *[split] * (split != "test")]
     return Task(
-        name="-".join([f"rows:{name or file.stem}", *marks]),
+        name="-".join([f"rows:{task_name or file.stem}", *marks]),
         version=VERSION,
         test=test,
         infer=Generate(max_new_tokens=max_new_tokens),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.coin.item import Item, Pictures, items_of, text_of
+from keepsight.data.coin.item import Item, items_of, text_of
 from keepsight.data.json_rows import read_json
 from keepsight.types import KeepsightError
 
@@ -33,7 +33,7 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     return {}
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """The balanced questions of a split. Raises KeepsightError, naming bad ones."""
     (path,) = found
     data = read_json(path)
@@ -48,8 +48,8 @@ def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
             id=place.partition(" ")[2],
             question=text_of(row, "question"),
             answer=text_of(row, "answer"),
-            media=pictures.at(picture, f"images/{picture}", f"GQA/images/{picture}"),
             picture=picture,
+            places=(picture, f"images/{picture}", f"GQA/images/{picture}"),
         )
 
     return items_of(path, ((f"question {name}", row) for name, row in data.items()), make)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keepsight.data.coin.item import OBJECT_QUESTION, Item, Pictures
+from keepsight.data.coin.item import OBJECT_QUESTION, Item
 from keepsight.data.labelled import LabelledSet
 from keepsight.data.readers import read_set
 from keepsight.data.splits import SPLIT_NAMES
@@ -27,7 +27,7 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     )
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """A question per picture; the answer is its class as text.
 
     Raises:
@@ -37,4 +37,4 @@ def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
     if not isinstance(shown, LabelledSet) or not shown.count("train" if split == "train" else "test"):
         raise KeepsightError(f"{found[0]} has no {split} pictures; give folders train and val")
     chosen = shown.train() if split == "train" else shown.test()
-    return [Item(p.id, OBJECT_QUESTION, p.label, p.media, p.id) for p in chosen]
+    return [Item(p.id, OBJECT_QUESTION, p.label, p.id, media=p.media) for p in chosen]

@@ -6,6 +6,7 @@ Source: Chen et al., "CoIN: A Benchmark of Continual Instruction Tuning for Mult
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,14 +63,16 @@ class Item:
     """One row: the question without its instruction, and what is known of the answer.
 
     `box` holds shares of the frame that `frame` names: the picture's own, or the square it is padded to. `aside` is a line
-    between question and instruction (TextVQA's OCR tokens). `instruction` is the line that the file itself has.
+    between question and instruction (TextVQA's OCR tokens). `instruction` is the line that the file itself has. Where the
+    picture lies is looked up when it is asked for (`Pictures.of`), at the first of `places` that is there.
     """
 
     id: str
     question: str
     answer: str = ""
-    media: Media | None = None
     picture: str = ""  # the picture's name in the file: rows on one picture are one cluster
+    places: tuple[str, ...] = ()  # where it may lie, below the image folder
+    media: Media | None = None  # where the file itself holds it
     answers: tuple[str, ...] = ()  # of all annotators, where the file has them
     choices: tuple[str, ...] = ()
     box: tuple[float, float, float, float] | None = None
@@ -85,16 +88,18 @@ class Pictures:
 
     root: Path
 
-    def at(self, *places: str) -> Media:
+    def of(self, item: Item) -> Media | None:
+        """The item's picture, if it has one."""
+        return self.at(*item.places) if item.places else item.media
+
+    def at(self, first: str, *others: str) -> Media:
         """The picture at the first of these places that is there; else one that says so when it is read."""
-        faults = []
-        for place in places:
-            try:
-                return Media(path=confined(self.root, place))
-            except KeepsightError as error:
-                faults.append(str(error))
-        more = f" (nor {', '.join(map(repr, places[1:]))})" if len(places) > 1 else ""
-        return Unreadable(path=self.root / "missing", fault=f"{faults[0]}{more}; give image_folder=")
+        there = next((place for place in (first, *others) if os.path.isfile(self.root / place)), first)
+        try:
+            return Media(path=confined(self.root, there))
+        except KeepsightError as error:
+            more = f" (nor {', '.join(map(repr, others))})" if others else ""
+            return Unreadable(path=self.root / "missing", fault=f"{error}{more}; give image_folder=")
 
 
 def asked(task: str, item: Item, instruction: str) -> str:

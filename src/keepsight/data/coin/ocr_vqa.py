@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from keepsight.data.coin.item import Item, Pictures, items_of
+from keepsight.data.coin.item import Item, items_of
 from keepsight.data.json_rows import read_json
 from keepsight.types import KeepsightError
 
@@ -28,7 +28,7 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     return dict.fromkeys(_NUMBERS, (path,)) if os.path.isfile(path) else {}
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """The questions of a split, several per book. Raises KeepsightError, naming bad books."""
     (path,) = found
     data = read_json(path)
@@ -36,7 +36,7 @@ def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
         raise KeepsightError(f"{path} is no object of books by id; give OCR-VQA's file")
 
     def make(row: Mapping[str, Any], place: str) -> Iterator[Item]:
-        return _items(row, place.partition(" ")[2], pictures) if _part(row) == _NUMBERS[split] else iter(())
+        return _items(row, place.partition(" ")[2]) if _part(row) == _NUMBERS[split] else iter(())
 
     return items_of(path, ((f"book {name}", row) for name, row in data.items()), make)
 
@@ -48,7 +48,7 @@ def _part(row: Mapping[str, Any]) -> int:
     return part
 
 
-def _items(row: Mapping[str, Any], name: str, pictures: Pictures) -> Iterator[Item]:
+def _items(row: Mapping[str, Any], name: str) -> Iterator[Item]:
     questions, answers = row.get("questions"), row.get("answers")
     if not isinstance(questions, list) or not isinstance(answers, list) or len(questions) != len(answers):
         raise KeepsightError('"questions" and "answers" are no lists of one length')
@@ -57,6 +57,6 @@ def _items(row: Mapping[str, Any], name: str, pictures: Pictures) -> Iterator[It
     address = row.get("imageURL")
     suffix = PurePosixPath(urlsplit(address).path).suffix if isinstance(address, str) else ""
     picture = f"{name}{suffix or '.jpg'}"
-    media = pictures.at(picture, f"images/{picture}", f"OCR-VQA/images/{picture}")
+    places = (picture, f"images/{picture}", f"OCR-VQA/images/{picture}")
     for number, (question, answer) in enumerate(zip(questions, answers)):
-        yield Item(f"{name}/{number}", question.strip(), answer.strip(), media, picture)
+        yield Item(f"{name}/{number}", question.strip(), answer.strip(), picture, places)

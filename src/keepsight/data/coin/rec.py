@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,12 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     return dict.fromkeys(_PARTS, tuple(pairs)) if pairs else {}
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """The sentences of a split, of all sets. Raises KeepsightError, naming bad references."""
     return [
         item
         for instances, references in zip(found[::2], found[1::2])
-        for item in _of_set(instances, references, split, pictures)
+        for item in _of_set(instances, references, split)
     ]
 
 
@@ -65,7 +66,7 @@ def _set_folders(folder: Path) -> list[Path]:
     return there or ([folder] if os.path.isfile(folder / "instances.json") else [])
 
 
-def _of_set(instances: Path, references: Path, split: str, pictures: Pictures) -> list[Item]:
+def _of_set(instances: Path, references: Path, split: str) -> list[Item]:
     data = read_json(instances)
     if not isinstance(data, dict):
         raise KeepsightError(f"{instances} is no object of images and annotations; give COCO's file")
@@ -77,16 +78,13 @@ def _of_set(instances: Path, references: Path, split: str, pictures: Pictures) -
             return
         image = _found(images, text_of(row, "image_id"), "picture", instances)
         box = _found(boxes, text_of(row, "ann_id"), "annotation", instances)
-        size = _size(image)
-        picture = text_of(image, "file_name")
-        media = pictures.at(*coco_places(picture))
+        shown = _Shown(_size(image), text_of(image, "file_name"))
         for number, sentence in enumerate(_list(row, "sentences")):
             told = sentence.get("sent") if isinstance(sentence, dict) else sentence
             identity = f"{name}/{text_of(row, 'ref_id')}/{number}"
-            yield _item(identity, told, media, picture, box.get("bbox"), size)
+            yield _item(identity, told, shown, box.get("bbox"))
 
-    rows = list(rows_of(references))
-    return items_of(references, rows, make)
+    return items_of(references, rows_of(references), make)
 
 
 def is_rows(path: Path) -> bool:
@@ -99,32 +97,43 @@ def read_rows(path: Path, pictures: Pictures) -> list[Item]:
     rows: Iterable[tuple[str, Any]] = parquet_rows(path) if path.suffix == ".parquet" else rows_of(path)
 
     def make(row: Mapping[str, Any], place: str) -> Iterator[Item]:
-        media, picture = _media(row.get("image"), place, pictures)
-        size = _size(row) if "width" in row else size_of(media)
+        shown = _shown(row, place, pictures)
         for number, told in enumerate(_list(row, "answer")):
             identity = f"{text_of(row, 'question_id')}/{number}"
-            yield _item(identity, told, media, picture, row.get("bbox"), size)
+            yield _item(identity, told, shown, row.get("bbox"))
 
     return items_of(path, rows, make)
 
 
-def _item(identity: str, told: Any, media: Media, picture: str, box: Any, size: tuple[int, int]) -> Item:
+@dataclass(frozen=True)
+class _Shown:
+    """The picture of a reference: its width and height, its name, and itself where the row holds it."""
+
+    size: tuple[int, int]
+    picture: str
+    media: Media | None = None
+
+
+def _item(identity: str, told: Any, shown: _Shown, box: Any) -> Item:
     if not isinstance(told, str) or not told.strip():
         raise KeepsightError("a sentence is empty or no text")
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
         raise KeepsightError(f"the box {box!r:.60} is not [x, y, width, height]")
     x, y, width, height = box
-    shares = true_box([x, y, x + width, y + height], size)
-    return Item(identity, told.strip(), media=media, picture=picture, box=shares, size=size)
+    shares = true_box([x, y, x + width, y + height], shown.size)
+    places = coco_places(shown.picture) if shown.media is None else ()
+    return Item(identity, told.strip(), "", shown.picture, places, shown.media, box=shares, size=shown.size)
 
 
-def _media(cell: Any, place: str, pictures: Pictures) -> tuple[Media, str]:
-    if isinstance(cell, str) and cell:
-        return pictures.at(*coco_places(cell)), cell
-    data = cell.get("bytes") if isinstance(cell, dict) else None
-    if not isinstance(data, bytes) or not data:
+def _shown(row: Mapping[str, Any], place: str, pictures: Pictures) -> _Shown:
+    cell = row.get("image")
+    media, name = None, cell
+    if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes) and cell["bytes"]:
+        media, name = Media(data=cell["bytes"]), str(cell.get("path") or place)
+    if not isinstance(name, str) or not name:
         raise KeepsightError('"image" is neither a path nor a file\'s bytes')
-    return Media(data=data), str(cell.get("path") or place)
+    size = _size(row) if "width" in row else size_of(media or pictures.at(*coco_places(name)))
+    return _Shown(size, name, media)
 
 
 def _by_id(path: Path, rows: Any, name: str) -> dict[str, Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.coin.item import DESCRIBE, INSTRUCTIONS, LETTERS, Item, Pictures, items_of, text_of
+from keepsight.data.coin.item import DESCRIBE, INSTRUCTIONS, LETTERS, Item, items_of, text_of
 from keepsight.data.json_rows import parsed, rows_of
 from keepsight.data.llava import exchanges_of, prompt_without_edge_mark
 from keepsight.types import KeepsightError
@@ -38,7 +38,7 @@ def is_coin_row(row: Any) -> bool:
     return isinstance(row, Mapping) and ("conversations" in row or "text" in row)
 
 
-def read_coin_rows(task: str, path: Path, pictures: Pictures, *, as_written: bool = False) -> list[Item]:
+def read_coin_rows(task: str, path: Path, *, as_written: bool = False) -> list[Item]:
     """The rows of one of CoIN's files.
 
     Training rows that share an id get `#2`, `#3`, ... behind it: there, the id is often the picture's.
@@ -53,7 +53,7 @@ def read_coin_rows(task: str, path: Path, pictures: Pictures, *, as_written: boo
     seen: Counter[str] = Counter()
 
     def make(row: Mapping[str, Any], place: str) -> Iterator[Item]:
-        item = coin_item(task, row, place, pictures, as_written=as_written)
+        item = coin_item(task, row, place, as_written=as_written)
         seen[item.id] += 1
         again = "conversations" in row and seen[item.id] > 1
         yield replace(item, id=f"{item.id}#{seen[item.id]}") if again else item
@@ -61,9 +61,7 @@ def read_coin_rows(task: str, path: Path, pictures: Pictures, *, as_written: boo
     return items_of(path, rows_of(path), make)
 
 
-def coin_item(
-    task: str, row: Mapping[str, Any], place: str, pictures: Pictures, *, as_written: bool = False
-) -> Item:
+def coin_item(task: str, row: Mapping[str, Any], place: str, *, as_written: bool = False) -> Item:
     """The item of one row. Raises KeepsightError with what is wrong with it."""
     if not is_coin_row(row):
         raise KeepsightError('neither "conversations" nor "text"; give CoIN\'s rows')
@@ -73,8 +71,8 @@ def coin_item(
         id=str(row.get("question_id", row.get("id", place))),
         question="",
         answer=answer,
-        media=pictures.at(picture) if picture else None,
         picture=picture,
+        places=(picture,) if picture else (),
         size=_size(row.get("size")),
     )
     if task == "REC":

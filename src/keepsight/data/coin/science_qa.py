@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.coin.item import LETTERS, Item, Pictures, items_of, options_text, text_of
+from keepsight.data.coin.item import LETTERS, Item, items_of, options_text, text_of
 from keepsight.data.json_rows import read_json
 from keepsight.types import KeepsightError
 
@@ -29,17 +29,17 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     return {}
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """The problems of a split, in its order; those without a picture have none. Raises KeepsightError, naming bad ones."""
     problems, splits = read_json(found[0]), read_json(found[1])
     chosen = splits.get(split) if isinstance(splits, dict) else None
     if not isinstance(problems, dict) or not isinstance(chosen, list):
         raise KeepsightError(f"{found[1]} has no list {split!r} of problems, or {found[0]} holds no problems")
     rows = ((f"problem {name}", problems.get(str(name))) for name in chosen)
-    return items_of(found[0], rows, lambda row, place: _item(row, place.partition(" ")[2], split, pictures))
+    return items_of(found[0], rows, lambda row, place: _item(row, place.partition(" ")[2], split))
 
 
-def _item(row: Mapping[str, Any], name: str, split: str, pictures: Pictures) -> Iterator[Item]:
+def _item(row: Mapping[str, Any], name: str, split: str) -> Iterator[Item]:
     choices, answer = row.get("choices"), row.get("answer")
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
         raise KeepsightError(f'"choices" is no list of 2 to {len(LETTERS)}')
@@ -51,7 +51,7 @@ def _item(row: Mapping[str, Any], name: str, split: str, pictures: Pictures) -> 
         id=name,
         question=options_text(text_of(row, "question"), texts, str(row.get("hint") or "").strip()),
         answer=LETTERS[answer],
-        media=pictures.at(picture, f"images/{picture}") if picture else None,
         picture=picture,
+        places=(picture, f"images/{picture}") if picture else (),
         choices=texts,
     )

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,12 +69,13 @@ _ORIGINALS: Mapping[str, _Original] = {
 
 @dataclass(frozen=True)
 class CoinSource:
-    """The files of one task. `votes` says whether all annotators' answers to the asked questions are known."""
+    """The files of one task. `votes` names the splits of which all annotators' answers are known."""
 
     task: str
     kind: Literal["coin", "original"]
     files: Files
-    votes: bool
+    pictures: Pictures
+    votes: tuple[str, ...]
     reader: Callable[[tuple[Path, ...], str], list[Item]]
 
     def items(self, split: str) -> list[Item]:
@@ -147,18 +147,25 @@ class _Opened:
     ocr: bool | None
 
     def file(self) -> CoinSource:
-        """The source of one file of rows."""
-        first = _first_row(self.path)
-        if is_coin_row(first) or (first is None and not rec.is_rows(self.path)):
-            return self._coin(self._one(), self.path.parent)
-        if self.task == "REC" and rec.is_rows(self.path):
+        """The source of one file of rows, or of the data set's own files that this is one of."""
+        first, beside = _first_row(self.path), _ORIGINALS[self.task].files(self.path.parent)
+        if not is_coin_row(first) and self.path in [file for files in beside.values() for file in files]:
+            return self._original(beside, self.path.parent)
+        if self.task == "REC" and rec.is_rows(self.path) and not is_coin_row(first):
             pictures = Pictures(self.images or self.path.parent)
             return CoinSource(
-                self.task, "original", self._one(), False, lambda found, _: rec.read_rows(found[0], pictures)
+                self.task,
+                "original",
+                self._one(),
+                pictures,
+                (),
+                lambda found, _: rec.read_rows(found[0], pictures),
             )
-        raise KeepsightError(
-            f"coin:{self.task}: {self.path} holds no rows of CoIN's form; give the folder with the data set's own files"
-        )
+        if first is not None and not is_coin_row(first):
+            raise KeepsightError(
+                f"coin:{self.task}: {self.path} holds no rows of CoIN's form; give the folder with the data set's own files"
+            )
+        return self._coin(self._one(), self.path.parent)
 
     def coin(self) -> CoinSource | None:
         """CoIN's own files; one that is no JSON counts as CoIN's, so that reading it says what is wrong."""
@@ -175,14 +182,8 @@ class _Opened:
 
     def original(self) -> CoinSource | None:
         """The data set's own files."""
-        about = _ORIGINALS[self.task]
-        for folder in self._folders():
-            if files := about.files(folder):
-                pictures = Pictures(self.images or folder)
-                extra = {"ocr": bool(self.ocr)} if about.ocr else {}
-                read = partial(_read_original, about, pictures, extra)
-                return CoinSource(self.task, "original", files, about.votes, read)
-        return None
+        found = ((_ORIGINALS[self.task].files(folder), folder) for folder in self._folders())
+        return next((self._original(files, folder) for files, folder in found if files), None)
 
     def missing(self, source: str) -> str:
         """What was looked for and not found."""
@@ -203,19 +204,28 @@ class _Opened:
         ]
         return [folder for folder in places if os.path.isdir(folder)]
 
+    def _original(self, files: Files, folder: Path) -> CoinSource:
+        about, pictures = _ORIGINALS[self.task], Pictures(self.images or folder)
+        extra = {"ocr": bool(self.ocr)} if about.ocr else {}
+
+        def read(found: tuple[Path, ...], split: str) -> list[Item]:
+            return about.read(found, split, **extra)
+
+        return CoinSource(self.task, "original", files, pictures, tuple(files) if about.votes else (), read)
+
     def _coin(self, files: Files, folder: Path) -> CoinSource:
         about, annotations = _ORIGINALS[self.task], self._annotations(files, folder)
         pictures = Pictures(self.images or (self.path if os.path.isdir(self.path) else folder))
 
         def read(found: tuple[Path, ...], split: str) -> list[Item]:
-            items = read_coin_rows(self.task, found[0], pictures, as_written=self.instruction == "file")
+            items = read_coin_rows(self.task, found[0], as_written=self.instruction == "file")
             if self.ocr is not None and about.ocr:
                 items = [_with_ocr(item, self.ocr, found[0]) for item in items]
             if split not in annotations or about.annotators is None:
                 return items
             return with_annotators(items, about.annotators(annotations[split]), annotations[split])
 
-        return CoinSource(self.task, "coin", files, "test" in annotations, read)
+        return CoinSource(self.task, "coin", files, pictures, tuple(annotations), read)
 
     def _annotations(self, files: Files, folder: Path) -> dict[str, Path]:
         """The original annotations that lie beside CoIN's rows of a split, where they hold answers by question id."""
@@ -226,12 +236,6 @@ class _Opened:
             filter(None, (about.files(place) for place in dict.fromkeys((folder, *self._folders())))), {}
         )
         return {split: paths[-1] for split, paths in beside.items() if split in files and split != "train"}
-
-
-def _read_original(
-    about: _Original, pictures: Pictures, extra: Mapping[str, Any], found: Sequence[Path], split: str
-) -> list[Item]:
-    return about.read(found, split, pictures, **extra)
 
 
 def _with_ocr(item: Item, ocr: bool, path: Path) -> Item:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.coin.item import Item, Pictures, items_of, majority, text_of
+from keepsight.data.coin.item import Item, items_of, majority, text_of
 from keepsight.data.coin.rows import OCR_LINE
 from keepsight.data.coin.voters import ten_answers
 from keepsight.data.json_rows import read_json
@@ -34,7 +34,7 @@ def ocr_file(questions: Path) -> Path:
     return questions.with_name(_OCR.format(split="train" if questions.name == FILES[0] else "val"))
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures, *, ocr: bool = False) -> list[Item]:
+def read(found: Sequence[Path], split: str, *, ocr: bool = False) -> list[Item]:
     """The questions of a split.
 
     Args:
@@ -53,8 +53,8 @@ def read(found: Sequence[Path], split: str, pictures: Pictures, *, ocr: bool = F
             question=text_of(row, "question"),
             answer=majority(answers),
             answers=answers,
-            media=pictures.at(*(f"{place}{picture}.jpg" for place in ("", "train_images/", "test_images/"))),
             picture=picture,
+            places=tuple(f"{folder}{picture}.jpg" for folder in ("", "train_images/", "test_images/")),
             aside=tokens.get(picture, ""),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.coin.item import Item, Pictures, items_of, majority, text_of
+from keepsight.data.coin.item import Item, items_of, majority, text_of
 from keepsight.data.coin.voters import ten_answers
 from keepsight.data.json_rows import rows_of
 
@@ -32,7 +32,7 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     return {}
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """The questions of a split. Raises KeepsightError, naming bad rows."""
     (path,) = found
 
@@ -43,8 +43,8 @@ def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
             question=text_of(row, "question"),
             answer=majority(answers),
             answers=answers,
-            media=pictures.at(picture, f"{path.stem}/{picture}", f"images/{picture}"),
             picture=picture,
+            places=(picture, f"{path.stem}/{picture}", f"images/{picture}"),
         )
 
     return items_of(path, rows_of(path), make)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepsight.data.coin.item import Item, Pictures, items_of, majority, text_of
+from keepsight.data.coin.item import Item, items_of, majority, text_of
 from keepsight.data.coin.voters import ten_answers
 from keepsight.data.json_rows import read_json
 from keepsight.types import KeepsightError
@@ -34,7 +34,7 @@ def files(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     return {split: pair for split, pair in both.items() if all(os.path.isfile(file) for file in pair)}
 
 
-def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
+def read(found: Sequence[Path], split: str) -> list[Item]:
     """The questions of a split; the answer to learn is the annotators' most frequent. Raises KeepsightError."""
     questions, annotations = found
     answers = annotators(annotations)
@@ -49,8 +49,8 @@ def read(found: Sequence[Path], split: str, pictures: Pictures) -> list[Item]:
             question=text_of(row, "question"),
             answer=majority(answers[name]),
             answers=answers[name],
-            media=pictures.at(*coco_places(picture)),
             picture=picture,
+            places=coco_places(picture),
         )
 
     return items_of(questions, _rows(questions, "questions"), make)
