@@ -24,7 +24,7 @@ from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
 from keepsight.tasks.wikiqa import quiz_task, wikiqa
 from keepsight.types import KeepsightError, Task
 
-__all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get", "set_of"]
+__all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get", "set_of", "takes"]
 
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
@@ -76,18 +76,34 @@ def get(name: str, **arguments: Any) -> Task:
         KeepsightError: an unknown name (with the nearest ones).
         UsageError: an argument that the builder does not take.
     """
+    builder, given = _builder_of(name)
+    return _built(name, builder, given, arguments)
+
+
+def takes(name: str, argument: str) -> bool:
+    """Whether the task of this name has a setting of this name.
+
+    Raises:
+        KeepsightError: an unknown task.
+    """
+    builder, given = _builder_of(name)
+    return argument in list(inspect.signature(builder).parameters)[len(given) :]
+
+
+def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
+    """What makes the task of this name, and the arguments that the name gives it."""
     if name in TASKS:
-        return _built(name, TASKS[name], (), arguments)
+        return TASKS[name], ()
     kind, _, rest = name.partition(":")
     if kind in OF_A_SET:
-        return _built(name, OF_A_SET[kind], (_known_set(name, rest),), arguments)
+        return OF_A_SET[kind], (_known_set(name, rest),)
     if kind == "wikiqa":
-        return _built(name, wikiqa, (_known_file(name, rest),), arguments)
+        return wikiqa, (_known_file(name, rest),)
     if ".py:" in name:
-        return _built(name, function_of_file(name), (), arguments)
+        return function_of_file(name), ()
     for point in _entry_points():
         if point.name == name:
-            return _built(name, point.load(), (), arguments)
+            return point.load(), ()
     if os.path.exists(os.path.expanduser(name)):
         raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")

@@ -87,7 +87,15 @@ def sft(
     """
     method = method or Sequential()
     (stage,) = method.arrange([Stage("data", samples)])
-    return tune_stage(model, stage, config, output_dir, method=method, on_epoch=on_epoch, progress=progress)
+    return tune_stage(
+        model,
+        stage,
+        method.configure(config),
+        output_dir,
+        method=method,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
 
 
 def tune_stage(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods.stage import Stage
 
 if TYPE_CHECKING:
@@ -22,11 +23,16 @@ class Method:
 
     name = "method"
     continues = True  # a stage starts from the checkpoint of the one before; False: from the base
+    keeps_stages = False  # the checkpoints of all stages are needed after the last one
 
     @property
     def settings(self) -> dict[str, Any]:
         """What besides the name decides what is learnt; plain JSON. The fields, if the method is a dataclass."""
         return asdict(self) if is_dataclass(self) else {}
+
+    def configure(self, config: SFTConfig) -> SFTConfig:
+        """The settings of every stage, changed where the method needs others."""
+        return config
 
     def arrange(self, stages: Sequence[Stage]) -> list[Stage]:
         """Before anything is learnt: mix earlier samples in, set `memory` aside, make one stage of several."""
