@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from keepsight.scoring.sequences import Array, TaskSequence, read_sequences, resampled
+from keepsight.scoring.sequences import Array, TaskSequence, read_row, read_sequences, resampled
 from keepsight.scoring.statistics import percentiles
 from keepsight.types import KeepsightError, MetricValue, ResultMatrix
 
@@ -32,6 +32,7 @@ __all__ = [
     "ContinualMetrics",
     "Convention",
     "average_accuracy",
+    "average_of_row",
     "backward_transfer",
     "continual_difference",
     "continual_metrics",
@@ -309,6 +310,27 @@ def continual_metrics(
     return _metrics_of(sequence, sequence.means(), figures, why_not)
 
 
+def average_of_row(
+    matrix: ResultMatrix,
+    row: str,
+    tasks: Sequence[str],
+    *,
+    scorer: str | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 10_000,
+) -> MetricValue:
+    """Plain mean over tasks of one checkpoint: zero-shot and multi-task, whose column "MCC" in CoIN's Tables 2 and 3 is this.
+
+    Raises:
+        KeepsightError: a task without a result, or without a scored answer.
+    """
+    cells = read_row(matrix, row, tasks, scorer)
+    (draws,) = resampled([cells], n_resamples, seed)
+    value, every = float(cells.means().mean()), np.ones((1, len(tasks)), dtype=bool)
+    return _metric("average_accuracy", [(cells, every)], value, draws.mean(axis=(1, 2)), level)
+
+
 def continual_difference(
     first: ResultMatrix,
     second: ResultMatrix,
@@ -390,28 +412,34 @@ def figure_of(
         draws: the same value of the samples drawn anew, [n_resamples].
         reads: the figures that it is made of (default: the one called `name`).
     """
+    names = reads or (name,)
+    read = [
+        (each, np.any([_FIGURES[part].reads(each.stages, len(each.columns)) for part in names], axis=0))
+        for each in sequences
+    ]
+    return _metric(name, read, value, draws, level)
+
+
+def _metric(
+    name: str, read: Sequence[tuple[TaskSequence, Array]], value: float, draws: Array, level: float
+) -> MetricValue:
+    """`read`: sequences and which of their cells [rows, C] the value rests on."""
     scored, total, not_ok = 0, 0, Counter[str]()
-    read = [_reads(reads or (name,), sequence) for sequence in sequences]
-    for column in sequences[0].columns:
+    for name_of_task in (column.name for column in read[0][0].columns):
         rows = [
-            (sequence.column(column.name), row)
-            for sequence, cells in zip(sequences, read)
-            for row in cells.get(column.name, ())
+            (column, row)
+            for sequence, mask in read
+            for place, column in enumerate(sequence.columns)
+            if column.name == name_of_task
+            for row in np.flatnonzero(mask[:, place])
         ]
         if rows:
-            total += len(column.ids)
-            scored += int(np.all([~np.isnan(each.values[row]) for each, row in rows], axis=0).sum())
-            for each, row in rows:
-                not_ok.update(each.not_ok[row])
+            total += len(rows[0][0].ids)
+            scored += int(np.all([~np.isnan(column.values[row]) for column, row in rows], axis=0).sum())
+            for column, row in rows:
+                not_ok.update(column.not_ok[row])
     low, high = interval_of(value, draws, level)
     return MetricValue(name, value, low, high, scored, total, level, dict(sorted(not_ok.items())))
-
-
-def _reads(names: Sequence[str], sequence: TaskSequence) -> dict[str, list[int]]:
-    """Column -> the rows that any of the figures reads."""
-    size, cols = sequence.stages, len(sequence.columns)
-    mask = np.any([_FIGURES[name].reads(size, cols) for name in names], axis=0)
-    return {column.name: np.flatnonzero(mask[:, at]).tolist() for at, column in enumerate(sequence.columns)}
 
 
 def interval_of(value: float, draws: Array, level: float) -> tuple[float, float]:

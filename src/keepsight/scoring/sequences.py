@@ -17,7 +17,7 @@ from keepsight.scoring.forgetting import pair_runs
 from keepsight.scoring.metrics import not_ok_counts
 from keepsight.types import KeepsightError, ResultMatrix, Run, Score
 
-__all__ = ["Array", "Column", "TaskSequence", "read_sequences", "resampled"]
+__all__ = ["Array", "Column", "TaskSequence", "read_row", "read_sequences", "resampled"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -89,6 +89,19 @@ def read_sequences(matrices: Sequence[ResultMatrix], scorer: str | None = None) 
     return [first, *(_aligned(other, first) for other in others)]
 
 
+def read_row(matrix: ResultMatrix, row: str, tasks: Sequence[str], scorer: str | None = None) -> TaskSequence:
+    """One row alone on some tasks: [1, C] cells, no stages.
+
+    Raises:
+        KeepsightError: a task without a result or without a scored answer.
+    """
+    missing = next((task for task in tasks if (row, task) not in matrix.runs), None)
+    if missing is not None:
+        raise KeepsightError(f"there is no result of {row} on {missing}; run the audit again")
+    alone = ResultMatrix((row,), tuple(tasks), {(row, task): matrix[row, task] for task in tasks})
+    return _require_scored(TaskSequence((row,), tuple(_column(alone, task, scorer) for task in tasks), 0))
+
+
 def resampled(sequences: Sequence[TaskSequence], n_resamples: int, seed: int) -> list[Array]:
     """Cells of every sequence when the samples are drawn anew, [n_resamples, 1 + T, C] each.
 
@@ -118,10 +131,14 @@ def _read(matrix: ResultMatrix, scorer: str | None) -> TaskSequence:
     unseen = [col for col in matrix.cols if col not in tasks]
     _require_cells(matrix, tasks, unseen)
     columns = tuple(_column(matrix, col, scorer) for col in [*tasks, *unseen])
-    sequence = TaskSequence(matrix.rows, columns, len(tasks))
+    return _require_scored(TaskSequence(matrix.rows, columns, len(tasks)))
+
+
+def _require_scored(sequence: TaskSequence) -> TaskSequence:
     for row, col in np.argwhere(sequence.there & np.isnan(sequence.means())):
         raise KeepsightError(
-            f"no answer of {matrix.rows[row]} on {columns[col].name} was scored; score the run again or leave the task out"
+            f"no answer of {sequence.rows[row]} on {sequence.columns[col].name} was scored; score the run again or "
+            "leave the task out"
         )
     return sequence
 
