@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from keepsight.scoring.continual import (
     METRICS,
     average_accuracy,
+    average_of_row,
     backward_transfer,
     continual_difference,
     continual_metrics,
     forward_transfer,
+    interval_of,
     learning_accuracy,
     maximal_forgetting,
     mean_average_accuracy,
@@ -241,23 +243,51 @@ def test_an_interval_holds_its_figure(shares, seed):
     assert found["maximal_forgetting"].value >= -found["backward_transfer"].value - 1e-12
 
 
+def test_an_interval_is_widened_to_a_figure_that_noise_flatters():
+    draws = np.linspace(0.6, 0.7, 1001)  # every draw's best of several is better than the best of all
+    assert interval_of(0.5, draws, 0.95) == (0.5, pytest.approx(0.6975, abs=1e-3))
+    assert interval_of(0.8, draws, 0.95) == (pytest.approx(0.6025, abs=1e-3), 0.8)
+    unknown = np.where(np.arange(1001) < 30, np.nan, draws)
+    assert all(math.isnan(end) for end in interval_of(0.65, unknown, 0.95))
+    assert interval_of(0.65, np.where(np.arange(1001) < 20, np.nan, draws), 0.95)[0] > 0.6
+
+
+def backwards(matrix):
+    """The same matrix, its samples and cells in the other order."""
+    runs = {
+        cell: make_run(
+            [record.scores["label"].value for record in reversed(run.records)],
+            ids=[record.sample.id for record in reversed(run.records)],
+        )
+        for cell, run in reversed(list(matrix.runs.items()))
+    }
+    return type(matrix)(matrix.rows, matrix.cols[::-1], runs, matrix.meta)
+
+
 def test_nothing_depends_on_names_or_on_the_order_of_samples():
     matrix = sequence(FORGETS, unseen=1)
-    renamed = sequence(FORGETS, unseen=1, names="task {}")
-    shuffled = make_matrix(
-        {
-            cell: make_run(
-                [record.scores["label"].value for record in reversed(run.records)],
-                ids=[record.sample.id for record in reversed(run.records)],
-            )
-            for cell, run in reversed(list(matrix.runs.items()))
-        },
-        matrix.meta,
-    )
-    shuffled = type(matrix)(matrix.rows, matrix.cols[::-1], shuffled.runs, matrix.meta)
-    figures = [continual_metrics(each, n_resamples=300).figures for each in (matrix, renamed, shuffled)]
+    same = [matrix, sequence(FORGETS, unseen=1, names="task {}"), backwards(matrix)]
+    figures = [continual_metrics(each, n_resamples=300).figures for each in same]
     assert figures[0] == figures[1] == figures[2]
     assert continual_metrics(matrix, n_resamples=300, seed=1).figures != figures[0]
+    paired = continual_difference(matrix, backwards(matrix), n_resamples=300)
+    assert {(f.low, f.value, f.high) for f in paired.figures.values()} == {(0, 0, 0)}
+
+
+def test_columns_are_drawn_apart():
+    """Two tasks with the same scores tell more than one."""
+    runs = sequence([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]], n=100).runs
+    both = make_matrix(
+        {
+            (row, col): make_run([r.scores["label"].value for r in runs[row, "t0"].records])
+            for row, col in runs
+        },
+        {"tuned_on": {"stage-1": "t0", "stage-2": "t1"}},
+    )
+    found = continual_metrics(both, n_resamples=1000)["average_accuracy"]
+    alone = average_of_row(both, "base", ["t0"], n_resamples=1000)
+    assert found.value == alone.value and (alone.n, alone.total) == (100, 100)
+    assert (found.high - found.low) / (alone.high - alone.low) == pytest.approx(2**-0.5, abs=0.1)
 
 
 def test_no_change_is_no_change_in_every_draw():
@@ -356,6 +386,16 @@ def test_cells_of_tasks_to_come_may_be_missing():
     assert found.why_not == {} and math.isnan(found.means[1][2]) and math.isnan(found.means[0][0])
     found = continual_metrics(sequence(FORGETS, unseen=1, skip={("stage-1", "t1")}), n_resamples=50)
     assert found.why_not == {"forward_transfer": "there is no result of stage-1 on t1"}
+
+
+def test_one_row_alone():
+    matrix = sequence(FORGETS, unseen=1)
+    zero_shot = average_of_row(matrix, "base", ["t0", "t1", "t2"], n_resamples=200)
+    means = continual_metrics(matrix, n_resamples=50).means[0]
+    assert zero_shot.value == pytest.approx(np.mean(means[:3]))
+    assert zero_shot.low < zero_shot.value < zero_shot.high and zero_shot.n == 120
+    with pytest.raises(KeepsightError, match="no result of base on t9"):
+        average_of_row(matrix, "base", ["t0", "t9"])
 
 
 def test_what_cannot_be_said_has_its_reason():
