@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
 from keepsight.errors import UsageError
-from keepsight.evaluate import Limit, Progress, evaluate_all
+from keepsight.evaluate import Limit, Progress, evaluate_all, select
 from keepsight.judging import Judges
 from keepsight.ranks import Ranks, join
 from keepsight.refs import on_base, row_names
@@ -33,6 +33,8 @@ __all__ = ["SEQUENCES", "TunedSequence", "sequence_of", "tune_sequence"]
 
 # Sequences that need no file: the tasks' names, in the order of CoIN's section 5.1.
 SEQUENCES: dict[str, tuple[str, ...]] = {}
+
+_GATES_OF = 32  # samples of each task whose gates are counted
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,19 @@ def tune_sequence(
     chosen = _tasks_of(spec, task_args or {})
     stages, left_out = _stages(spec, chosen, Path(output_path), fail_on_error)
     store, asked = Store(output_path), Judges(judges, llm_judge, embedder, judge_args)
+    asked_tasks = prepared_tasks([*chosen, *spec.tasks, *tasks], None, None, asked, store)
+    names = [task.name for task in asked_tasks]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise KeepsightError(
+            f"two tasks are named {twice[0]!r}; a stage can ask what another one asks only once"
+        )
     audit = _Audit(
         ref,
         device,
         dtype,
         store,
         join(cpu=device == "cpu"),
-        prepared_tasks([*chosen, *spec.tasks, *tasks], None, None, asked, store),
+        asked_tasks,
         {"stages": [stage.name for stage in spec.stages], "method": continual.name, "trained": part},
         limit,
         batch_size,
@@ -173,7 +181,9 @@ def _task_of(stage: StageSpec, shared: Mapping[str, Any]) -> Task:
     }
     if stage.image_folder is not None and tasks.takes(stage.task, "image_folder"):
         given.setdefault("image_folder", stage.image_folder)
-    return tasks.get(stage.task, **given)
+    task = tasks.get(stage.task, **given)
+    # One's own files are often called alike: train.json of this folder and of that one.
+    return replace(task, name=f"rows:{stage.name}") if stage.task.startswith("rows:") else task
 
 
 def _stages(
@@ -223,6 +233,7 @@ class _Audit:
     runs: dict[tuple[str, str], Run] = field(default_factory=dict)
     tuned_on: dict[str, str] = field(default_factory=dict)
     failed: list[Mapping[str, str]] = field(default_factory=list)
+    gates: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, done: FinishedStage) -> float:
         """Asks the stage's checkpoint (and before the first one the base); the mean score on what was learnt so far."""
@@ -232,9 +243,11 @@ class _Audit:
         if done.stage.task is not None:
             self.tuned_on[row] = done.stage.task
         if os.path.isdir(done.checkpoint):
-            self._ask(row, on_base(self.base, done.checkpoint))
+            self._ask(row, on_base(self.base, done.ref))
         else:
             self._remember(row)
+        if self.sequence["trained"] == "moelora":
+            self.gates[row] = self.ranks.first(lambda: self._gates(done))
         matrix = self.matrix()
         self.ranks.first(lambda: self._write(matrix))
         seen = [matrix[row, col].headline.value for col in self.tuned_on.values() if (row, col) in self.runs]
@@ -244,8 +257,9 @@ class _Audit:
         """What is known so far."""
         cols = tuple(task.name for task in self.tasks)
         meta = {"tuned_on": dict(self.tuned_on), "sequence": dict(self.sequence)}
-        failed = {"failed": list(self.failed)} if self.failed else {}
-        return ResultMatrix(tuple(self.rows), cols, dict(self.runs), {**meta, **failed})
+        further = {"gates": dict(self.gates), "failed": list(self.failed)}
+        meta |= {name: value for name, value in further.items() if value}
+        return ResultMatrix(tuple(self.rows), cols, dict(self.runs), meta)
 
     def _ask(self, row: str, ref: Any) -> None:
         models = load_models([ref], self.device, self.dtype, None)
@@ -262,6 +276,28 @@ class _Audit:
         self.rows.append(row)
         self.runs.update(asked.runs)
         self.failed += asked.meta.get("failed", [])
+
+    def _gates(self, done: FinishedStage) -> dict[str, Any]:
+        """Task -> which experts its prompts were given to, counted once per stage."""
+        from keepsight.models.gates import GATES_FILE, read_gates, write_gates
+
+        path = done.directory / GATES_FILE
+        uses = {use.task: use for use in read_gates(path)} if os.path.exists(path) else {}
+        missing = [task for task in self.tasks if task.name not in uses]
+        if missing and os.path.isdir(done.checkpoint):
+            model: Any = load_models([on_base(self.base, done.checkpoint)], self.device, self.dtype, None)[0]
+            for task in missing:
+                looked_at = select(task.test(), self.limit)[:_GATES_OF]
+                uses[task.name] = model.gates(looked_at, task=task.name, batch_size=self.batch_size)
+            write_gates(path, list(uses.values()))
+        return {
+            task: {
+                "layers": list(use.layers),
+                "mean": [list(row) for row in use.mean_gate],
+                "entropy": list(use.entropy),
+            }
+            for task, use in uses.items()
+        }
 
     def _remember(self, row: str) -> None:
         """The runs of a stage whose checkpoint is gone, as the matrix on the disk has them."""

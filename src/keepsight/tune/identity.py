@@ -104,4 +104,6 @@ def _earlier(path: Path) -> dict[str, Any]:
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     top = [name for name in _NAMED if before.get(name) != now.get(name)]
-    return top + [name for name, value in _deciding(now["config"]).items() if before["config"].get(name) != value]
+    return top + [
+        name for name, value in _deciding(now["config"]).items() if before["config"].get(name) != value
+    ]

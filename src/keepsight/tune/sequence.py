@@ -51,6 +51,7 @@ class FinishedStage:
     stage: Stage
     directory: Path
     checkpoint: Path
+    ref: str | Path  # what is asked: the checkpoint, unless the method makes a model of another kind
     identity: str  # of everything that was learnt up to its end
     score: float | None = None
 
@@ -103,7 +104,10 @@ def run_sequence(
             done = _learn(model, stage, settings, directory, method, finished, progress)
             if ranks.is_first:
                 _write_record(directory, identity, *done)
-        now = FinishedStage(stage, directory, directory / done[0], identity, done[1])
+        checkpoint = directory / done[0]
+        made = [*(before.checkpoint for before in finished), checkpoint]
+        ref = ranks.first(lambda: str(method.checkpoint_ref(made, model.name)))  # noqa: B023
+        now = FinishedStage(stage, directory, checkpoint, ref, identity, done[1])
         if on_stage is not None and (score := on_stage(now)) is not None:
             now = replace(now, score=score)
             if ranks.is_first:
