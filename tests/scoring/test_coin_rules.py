@@ -161,7 +161,7 @@ def rec_boxes(n):
         yield (x, y, x + width, y + height)
 
 
-def test_perfect_boxes_of_two_decimals_score_91_percent_by_the_published_rule():
+def test_perfect_boxes_of_two_decimals_score_about_90_percent_by_the_published_rule():
     """Measured elsewhere on the published script: 90.6 %. A last corner of one decimal, "0.8", is read as 0."""
     texts = [box_text(box, 2) for box in rec_boxes(3000)]
     samples = [Sample(f"{i}", "?", target=(text,)) for i, text in enumerate(texts)]
