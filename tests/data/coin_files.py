@@ -21,7 +21,7 @@ LINES = {
     "OCR-VQA": (SHORT, "Condense your answer into a single word or concise phrase."),
 }
 DESCRIBES = "Please provide the bounding box coordinate of the region this sentence describes: "
-VOTES = ["red", "red", "Red", "red", "dark red", "red", "red", "blue", "red", "maroon"]
+VOTES = ["dark red", "red", "Red", "red", "red", "red", "red", "blue", "red", "maroon"]
 
 # (id, question without instruction, answer, picture below the image folder), two to a split.
 ASKED = {

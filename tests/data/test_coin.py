@@ -243,6 +243,9 @@ def test_the_three_sets_of_references_together(tmp_path):
     changed(
         tmp_path / "refcocog" / "refs(unc).json", lambda refs: [ref.update(split="test") for ref in refs[2:]]
     )
+    changed(
+        tmp_path / "refcoco+" / "refs(unc).json", lambda refs: [ref.update(split="testB") for ref in refs[2:]]
+    )
     items = open_source("REC", tmp_path).items("test")
     assert len(items) == 9 and len({item.id for item in items}) == 9
     assert len(open_source("REC", folder, tmp_path).items("test")) == 3, "one set alone"

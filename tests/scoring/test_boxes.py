@@ -203,6 +203,8 @@ def test_the_padded_frame_is_coins():
     shares = (8 / 80, 6 / 60, 32 / 80, 36 / 60)
     assert to_padded(shares, (80, 60)) == pytest.approx((8 / 80, 16 / 80, 32 / 80, 46 / 80))
     assert to_padded(shares, (60, 60)) == shares
+    turned = (6 / 60, 8 / 80, 36 / 60, 32 / 80)
+    assert to_padded(turned, (60, 80)) == pytest.approx((16 / 80, 8 / 80, 46 / 80, 32 / 80))
 
 
 def test_half_is_not_above_a_half():

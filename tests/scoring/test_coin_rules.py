@@ -141,6 +141,7 @@ def test_a_sample_without_what_the_rule_compares_with(rule):
         (" [0.12, 0.34, 0.56, 0.78]", [0.12, 0.34, 0.56, 0.7]),
         ("[0.12, 0.34, 0.56, 0.8]", [0.12, 0.34, 0.56, 0.0]),
         ("[1.0, 0.34, 0.56, 1.0]", [0.0, 0.34, 0.56, 1.0]),
+        ("  [1.0, 0.34, 0.56, 0.78]", [1.0, 0.34, 0.56, 0.7]),
         ("[0.1, 0.2, 0.3, 0.444].", [0.1, 0.2, 0.3, 0.444]),
         ("0.1, 0.2, 0.3", None),
         ("<box>0.1, 0.2, 0.3, 0.4</box>", None),
@@ -160,7 +161,7 @@ def rec_boxes(n):
         yield (x, y, x + width, y + height)
 
 
-def test_perfect_boxes_of_two_decimals_score_91_percent_by_the_published_rule():
+def test_perfect_boxes_of_two_decimals_score_about_90_percent_by_the_published_rule():
     """Measured elsewhere on the published script: 90.6 %. A last corner of one decimal, "0.8", is read as 0."""
     texts = [box_text(box, 2) for box in rec_boxes(3000)]
     samples = [Sample(f"{i}", "?", target=(text,)) for i, text in enumerate(texts)]

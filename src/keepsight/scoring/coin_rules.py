@@ -175,7 +175,7 @@ class CoinOcr(_Rule):
 class CoinBox(_Rule):
     """REC. IoU above a half with the target, of the box as `coin_box` reads it.
 
-    Quirks: see `coin_box`. Perfect boxes of two decimals score about 91 %. No clipping: a box of swapped corners has a
+    Quirks: see `coin_box`. Perfect boxes of two decimals score about 90 %. No clipping: a box of swapped corners has a
     negative area, and its overlap is what the formula then gives.
     """
 

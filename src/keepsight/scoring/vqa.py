@@ -148,7 +148,7 @@ def _against_targets(right: Callable[[str, str], bool]) -> Callable[[Sample, str
         answer = normal_answer(text)
         truths = [target for target in sample.target if target.strip()]
         found = next((truth for truth in truths if right(answer, normal_answer(truth))), None)
-        if text.strip() and found is not None:
+        if found is not None:
             return Score(1.0, answer, explanation=f"is {found}")
         unread = silent_or_refused(text)
         return Score(0.0, answer, explanation=f"is not {truths[0]}") if unread is None else unread
