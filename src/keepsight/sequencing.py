@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keepsight.data.coin import ORDER
 from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
 from keepsight.errors import UsageError
 from keepsight.evaluate import Limit, Progress, evaluate_all, select
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SEQUENCES", "TunedSequence", "sequence_of", "tune_sequence"]
 
 # Sequences that need no file: the tasks' names, in the order of CoIN's section 5.1.
-SEQUENCES: dict[str, tuple[str, ...]] = {}
+SEQUENCES: dict[str, tuple[str, ...]] = {"coin": tuple(f"coin:{name}" for name in ORDER)}
 
 _GATES_OF = 32  # samples of each task whose gates are counted
 
@@ -181,9 +182,12 @@ def _task_of(stage: StageSpec, shared: Mapping[str, Any]) -> Task:
     }
     if stage.image_folder is not None and tasks.takes(stage.task, "image_folder"):
         given.setdefault("image_folder", stage.image_folder)
+    own = stage.task.startswith("rows:")
+    if own and stage.data is not None:
+        given.setdefault("split", "all")  # a file of its own holds nothing that is learnt
     task = tasks.get(stage.task, **given)
     # One's own files are often called alike: train.json of this folder and of that one.
-    return replace(task, name=f"rows:{stage.name}") if stage.task.startswith("rows:") else task
+    return replace(task, name=f"rows:{stage.name}") if own else task
 
 
 def _stages(

@@ -61,7 +61,7 @@ def test_a_letter_out_of_range_is_wrong():
     assert [s.status for s in scores] == ["ok", "unparsed", "unparsed"]
 
 
-# Measured on the published processor, which was run beside ours on 200,000 random strings without a difference.
+# Measured against a rewrite of the published processor's steps with the same table of contractions: no difference in 200,000 random strings.
 CODED = {
     "T-shirt - red": "tshirt red",
     "t-shirt": "t shirt",
