@@ -37,7 +37,7 @@ def printed(value: float) -> str:
     return str(Decimal(repr(round(value, 9))).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
-# The two last digits of 84 that do not follow, (matrix, figure) -> what is printed.
+# The only last digits that do not follow, (matrix, figure) -> what is printed.
 OTHERWISE = {
     ("7", "BWT"): "-32.62",  # exactly -32.625: this half goes to the even digit
     ("19", "BWT"): "-19.89",  # -19.89625: cut off instead of rounded
