@@ -24,6 +24,7 @@ from keepsight.scoring.continual import (
     maximal_forgetting,
     mean_average_accuracy,
 )
+from keepsight.scoring.statistics import tango, wilson
 from keepsight.types import KeepsightError, Score
 from tests.scoring.conftest import make_matrix, make_run
 
@@ -36,7 +37,7 @@ def printed(value: float) -> str:
     return str(Decimal(repr(round(value, 9))).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
-# The two last digits of 84 that do not follow, (matrix, figure) -> what is printed.
+# The only last digits that do not follow, (matrix, figure) -> what is printed.
 OTHERWISE = {
     ("7", "BWT"): "-32.62",  # exactly -32.625: this half goes to the even digit
     ("19", "BWT"): "-19.89",  # -19.89625: cut off instead of rounded
@@ -271,7 +272,7 @@ def test_nothing_depends_on_names_or_on_the_order_of_samples():
     assert figures[0] == figures[1] == figures[2]
     assert continual_metrics(matrix, n_resamples=300, seed=1).figures != figures[0]
     paired = continual_difference(matrix, backwards(matrix), n_resamples=300)
-    assert {(f.low, f.value, f.high) for f in paired.figures.values()} == {(0, 0, 0)}
+    assert all(unchanged(figure) for figure in paired.figures.values())
 
 
 def test_columns_are_drawn_apart():
@@ -290,13 +291,21 @@ def test_columns_are_drawn_apart():
     assert (found.high - found.low) / (alone.high - alone.low) == pytest.approx(2**-0.5, abs=0.1)
 
 
-def test_no_change_is_no_change_in_every_draw():
+def test_no_change_in_any_draw_leaves_what_so_few_samples_cannot_exclude():
     matrix = sequence([[0.1, 0.1, 0.5], [0.7, 0.1, 0.5], [0.7, 0.6, 0.5]], unseen=1)
     found = continual_metrics(matrix, n_resamples=500)
     for name in ("backward_transfer", "maximal_forgetting", "unseen"):
-        assert (found[name].low, found[name].value, found[name].high) == (0, 0, 0)
+        assert found[name].n == 40 and unchanged(found[name])
     same = continual_difference(matrix, matrix, n_resamples=500)
-    assert {(f.low, f.value, f.high) for f in same.figures.values()} == {(0, 0, 0)}
+    assert all(unchanged(figure) for figure in same.figures.values())
+    right = continual_metrics(sequence([[0, 0], [1, 0], [1, 1]]), n_resamples=100)
+    for name in ("average_accuracy", "mean_average_accuracy", "learning_accuracy"):
+        assert (right[name].low, right[name].high) == pytest.approx(wilson(80, 80))
+
+
+def unchanged(figure):
+    """No draw changes anything: the interval is that of as many pairs without a change."""
+    return figure.value == 0 and (figure.low, figure.high) == pytest.approx(tango(0, 0, figure.n))
 
 
 def test_a_paired_difference_is_narrower_than_two_figures():
@@ -454,15 +463,17 @@ def test_runs_that_cannot_be_compared_are_refused():
         continual_metrics(type(matrix)(matrix.rows, matrix.cols, silent, matrix.meta))
 
 
-def test_intervals_cover():
-    """150 sequences drawn from known shares: about 95 % of the intervals hold the truth."""
-    truth = backward_transfer([[0.9], [0.5, 0.8], [0.3, 0.6, 0.9]])
-    shares = [[0.1, 0.1, 0.1], [0.9, 0.1, 0.1], [0.5, 0.8, 0.1], [0.3, 0.6, 0.9]]
+@pytest.mark.parametrize("shares", [[0.9, 0.5, 0.8, 0.3, 0.6, 0.9], [0.99, 0.97, 0.99, 0.96, 0.98, 0.98]])
+def test_intervals_cover(shares):
+    """60 sequences drawn from known shares, in the middle and near the edge: 95 % of the intervals hold the truth."""
+    a11, a21, a22, a31, a32, a33 = shares
+    truth = backward_transfer([[a11], [a21, a22], [a31, a32, a33]])
+    cells = [[0.1, 0.1, 0.1], [a11, 0.1, 0.1], [a21, a22, 0.1], [a31, a32, a33]]
     held = 0
-    for seed in range(150):
-        figure = continual_metrics(sequence(shares, seed=seed), n_resamples=200)["backward_transfer"]
+    for seed in range(60):
+        figure = continual_metrics(sequence(cells, seed=seed), n_resamples=200)["backward_transfer"]
         held += figure.low <= truth <= figure.high
-    assert 0.9 <= held / 150 <= 0.99
+    assert held >= 52
 
 
 def test_ten_thousand_draws_of_a_benchmark_take_well_under_a_second():
@@ -470,4 +481,4 @@ def test_ten_thousand_draws_of_a_benchmark_take_well_under_a_second():
     matrix = sequence(shares, n=200, unseen=1)
     start = time.process_time()
     continual_metrics(matrix)
-    assert time.process_time() - start < 1.5, "measured 0.5 s; room for a slow machine"
+    assert time.process_time() - start < 1.0, "measured 0.25 s; room for a slow machine"

@@ -135,7 +135,8 @@ class SequenceFigures:
         method = f" by {self.method}" if self.method else ""
         if not self.by_scorer:
             return wrap(f"No figures of the sequence{method}: {self.why_not}.", width)
-        lines = wrap(f"{self.done}{method}, 95 % intervals:", width)
+        level = self.by_scorer[0].metrics["average_accuracy"].level
+        lines = wrap(f"{self.done}{method}, {100 * level:.3g} % intervals:", width)
         for scored in self.by_scorer:
             if len(self.by_scorer) > 1:
                 lines += wrap(f"{scored.title}:", width)

@@ -1,16 +1,14 @@
 """How a model fared through a sequence of tasks: averages, transfer and forgetting, each with its interval.
 
-The formulas take a lower-triangular matrix of scores: row i holds the scores after stage i, column j is the j-th task in order of
-training. What stands above the diagonal (tasks still to come) may be missing or nan; only forward transfer reads it. Scores keep
-their unit: per cent in, per cent out.
+The formulas (`scoring.continual_formulas`) take plain triangles of scores; `continual_metrics` computes all of them for a result
+matrix, `continual_difference` those of one method minus another's. All figures of a call come from the same draws of whole
+clusters of samples (`scoring.sequences`). `n` counts the samples that were scored in every cell a figure reads, `total` all
+samples of these columns, `not_ok` the scores by status.
 
-`continual_metrics` computes them for a result matrix: all figures of a call come from the same draws of whole clusters of
-samples (`scoring.sequences`), percentile intervals, widened to the figure itself where a maximum is flattered by noise. `n` counts
-the samples that were scored in every cell a figure reads, `total` all samples of these columns, `not_ok` the scores by status.
-
-Sources: CoIN, section 4.1.3 "Performance Evaluation", metrics (1) to (3), for ACC, BWT and MAA; Lopez-Paz & Ranzato 2017 (Gradient
-Episodic Memory), equations 2 to 4, for ACC, BWT and forward transfer; Chaudhry et al. 2018 (Riemannian Walk) for the forgetting
-measure; Riemer et al. 2019 (Meta-Experience Replay) for learning accuracy.
+Intervals are percentiles of the draws, widened twice. What no sample shows is not impossible: each end is moved outwards, in
+quadrature, by z^2 / (N + z^2) of the scores' range, the change that N clusters without a change cannot exclude; so, where nothing
+moved, the interval is Tango's, and of an average where all is right it is Wilson's. And each holds its figure, also where the
+maximum of several noisy scores is flattered in every draw.
 """
 
 from __future__ import annotations
@@ -19,13 +17,27 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from keepsight.scoring.sequences import Array, TaskSequence, read_row, read_sequences, resampled
-from keepsight.scoring.statistics import percentiles
-from keepsight.types import KeepsightError, MetricValue, ResultMatrix
+from keepsight.scoring.continual_formulas import (
+    Convention,
+    average_accuracy,
+    average_accuracy_of,
+    backward_transfer,
+    backward_transfer_of,
+    forward_transfer,
+    forward_transfer_of,
+    learning_accuracy,
+    learning_accuracy_of,
+    maximal_forgetting,
+    maximal_forgetting_of,
+    mean_average_accuracy,
+    mean_average_accuracy_of,
+)
+from keepsight.scoring.sequences import Array, Column, TaskSequence, read_row, read_sequences, resampled
+from keepsight.scoring.statistics import percentiles, tango
+from keepsight.types import MetricValue, ResultMatrix
 
 __all__ = [
     "METRICS",
@@ -46,136 +58,6 @@ __all__ = [
     "values_of",
 ]
 
-Convention = Literal["formula", "coin_tables"]
-Scores = Sequence[Sequence[float]]  # lower-triangular, rows of 1, 2, ... T numbers or all of T
-
-
-# ---- formulas -----------------------------------------------------------------------------------------------------
-
-
-def average_accuracy(scores: Scores) -> float:
-    """ACC = 1/T sum_i A[T, i]: mean over all tasks after the last stage. CoIN section 4.1.3 (1)."""
-    return float(_average_accuracy(_square(scores)))
-
-
-def backward_transfer(scores: Scores, convention: Convention = "formula") -> float:
-    """BWT = 1/(T-1) sum_{i<T} (A[T, i] - A[i, i]): what became of each task since it was learnt. Negative is forgotten.
-
-    CoIN section 4.1.3 (2). nan for a single task.
-
-    Args:
-        convention: "formula" divides by T - 1, as published; "coin_tables" by T, which counts the last task's 0 and is what
-            CoIN's Tables 2 to 6 print.
-    """
-    if convention not in ("formula", "coin_tables"):
-        raise KeepsightError(f'convention {convention!r} is unknown; choose "formula" or "coin_tables"')
-    return float(_backward_transfer(_square(scores), convention))
-
-
-def mean_average_accuracy(scores: Scores) -> float:
-    """MAA = 1/T sum_j (1/j sum_{i<=j} A[j, i]): mean over stages of the mean over the tasks met so far.
-
-    CoIN section 4.1.3 (3); the column "MCC" of its Tables 2 to 6.
-    """
-    return float(_mean_average_accuracy(_square(scores)))
-
-
-def forward_transfer(scores: Scores, base: Sequence[float]) -> float:
-    """FWT = 1/(T-1) sum_{i>1} (A[i-1, i] - base[i]): what earlier stages did for a task that is not yet learnt.
-
-    Lopez-Paz & Ranzato 2017, equation 4. nan for a single task.
-
-    Args:
-        scores: with the cells just above the diagonal.
-        base: the untrained model's score on every task, in order of training.
-    """
-    cells = _square(scores)
-    if len(base) != len(cells):
-        raise KeepsightError(f"{len(cells)} tasks need as many scores of the base, not {len(base)}")
-    value = float(_forward_transfer(np.vstack([np.asarray(base, dtype=float), cells])))
-    if math.isnan(value) and len(cells) > 1:
-        raise KeepsightError(
-            "forward transfer needs every task's score just before it is learnt, and the base's"
-        )
-    return value
-
-
-def maximal_forgetting(scores: Scores) -> float:
-    """1/(T-1) sum_{j<T} (max_{j<=l<T} A[l, j] - A[T, j]): the best a task ever was, minus what is left. Positive is forgotten.
-
-    Chaudhry et al. 2018, over the stages since the task was learnt. At least -BWT. nan for a single task.
-    """
-    return float(_maximal_forgetting(_square(scores)))
-
-
-def learning_accuracy(scores: Scores) -> float:
-    """1/T sum_i A[i, i]: the score on each task just after it was learnt. Riemer et al. 2019."""
-    return float(_learning_accuracy(_square(scores)))
-
-
-def _square(scores: Scores) -> Array:
-    """[T, T], nan above the diagonal where nothing was given."""
-    size = len(scores)
-    if not size or any(not place < len(row) <= size for place, row in enumerate(scores)):
-        raise KeepsightError(
-            "a sequence of T tasks needs T rows of scores, the i-th with at least i and at most T numbers"
-        )
-    cells = np.full((size, size), np.nan)
-    for place, row in enumerate(scores):
-        cells[place, : len(row)] = row
-    if not np.all(np.isfinite(cells[np.tril_indices(size)])):
-        place = np.argwhere(~np.isfinite(np.where(np.tri(size, dtype=bool), cells, 0.0)))[0]
-        raise KeepsightError(f"the score after stage {place[0] + 1} on task {place[1] + 1} is missing")
-    return cells
-
-
-# Cells are [..., T, T] here, so that thousands of draws are one call.
-
-
-def _average_accuracy(cells: Array) -> Array:
-    return np.asarray(cells[..., -1, :].mean(axis=-1))
-
-
-def _backward_transfer(cells: Array, convention: Convention) -> Array:
-    size = cells.shape[-1]
-    since_learnt = cells[..., -1, :-1] - _diagonal(cells)[..., :-1]  # [..., T - 1]
-    if size == 1:
-        return np.full(cells.shape[:-2], np.nan)
-    return np.asarray(since_learnt.sum(axis=-1) / (size - 1 if convention == "formula" else size))
-
-
-def _mean_average_accuracy(cells: Array) -> Array:
-    seen = [cells[..., stage, : stage + 1].mean(axis=-1) for stage in range(cells.shape[-1])]
-    return np.asarray(np.mean(seen, axis=0))
-
-
-def _forward_transfer(cells: Array) -> Array:
-    """Of cells with the base in front, [..., 1 + T, T]."""
-    size = cells.shape[-1]
-    if size == 1:
-        return np.full(cells.shape[:-2], np.nan)
-    task = np.arange(1, size)
-    return np.asarray((cells[..., task, task] - cells[..., 0, 1:]).mean(axis=-1))
-
-
-def _maximal_forgetting(cells: Array) -> Array:
-    size = cells.shape[-1]
-    if size == 1:
-        return np.full(cells.shape[:-2], np.nan)
-    lost = [cells[..., task:-1, task].max(axis=-1) - cells[..., -1, task] for task in range(size - 1)]
-    return np.asarray(np.mean(lost, axis=0))
-
-
-def _learning_accuracy(cells: Array) -> Array:
-    return np.asarray(_diagonal(cells).mean(axis=-1))
-
-
-def _diagonal(cells: Array) -> Array:
-    return np.diagonal(cells, axis1=-2, axis2=-1)
-
-
-# ---- figures of a result matrix -----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class _Figure:
@@ -184,6 +66,7 @@ class _Figure:
     compute: Callable[[Array, int], Array]  # cells, T -> [...]
     reads: Callable[[int, int], Array]  # T, C -> [1 + T, C], true where it reads
     none: str = ""  # why it reads no cell
+    score: bool = False  # it lies between the lowest score and the highest; else it is a change
 
 
 def _stages(cells: Array, size: int) -> Array:
@@ -226,29 +109,33 @@ def _unseen(size: int, cols: int) -> Array:
 
 _ONE_STAGE = "there is a single stage: nothing comes before or after it"
 _FIGURES: dict[str, _Figure] = {
-    "average_accuracy": _Figure(lambda cells, size: _average_accuracy(_stages(cells, size)), _at_end),
+    "average_accuracy": _Figure(
+        lambda cells, size: average_accuracy_of(_stages(cells, size)), _at_end, score=True
+    ),
     "backward_transfer": _Figure(
-        lambda cells, size: _backward_transfer(_stages(cells, size), "formula"),
+        lambda cells, size: backward_transfer_of(_stages(cells, size), "formula"),
         lambda size, cols: _earlier(_at_end(size, cols) | _when_learnt(size, cols), size),
         _ONE_STAGE,
     ),
     "backward_transfer_coin_tables": _Figure(
-        lambda cells, size: _backward_transfer(_stages(cells, size), "coin_tables"),
+        lambda cells, size: backward_transfer_of(_stages(cells, size), "coin_tables"),
         lambda size, cols: _earlier(_at_end(size, cols) | _when_learnt(size, cols), size),
         _ONE_STAGE,
     ),
     "mean_average_accuracy": _Figure(
-        lambda cells, size: _mean_average_accuracy(_stages(cells, size)), _since_learnt
+        lambda cells, size: mean_average_accuracy_of(_stages(cells, size)), _since_learnt, score=True
     ),
     "forward_transfer": _Figure(
-        lambda cells, size: _forward_transfer(cells[..., :size]), _before_learnt, _ONE_STAGE
+        lambda cells, size: forward_transfer_of(cells[..., :size]), _before_learnt, _ONE_STAGE
     ),
     "maximal_forgetting": _Figure(
-        lambda cells, size: _maximal_forgetting(_stages(cells, size)),
+        lambda cells, size: maximal_forgetting_of(_stages(cells, size)),
         lambda size, cols: _earlier(_since_learnt(size, cols), size),
         _ONE_STAGE,
     ),
-    "learning_accuracy": _Figure(lambda cells, size: _learning_accuracy(_stages(cells, size)), _when_learnt),
+    "learning_accuracy": _Figure(
+        lambda cells, size: learning_accuracy_of(_stages(cells, size)), _when_learnt, score=True
+    ),
     "unseen": _Figure(
         lambda cells, size: np.asarray((cells[..., -1, size:] - cells[..., 0, size:]).mean(axis=-1)),
         _unseen,
@@ -303,6 +190,7 @@ def continual_metrics(
             float(values_of(name, sequence, sequence.means())),
             values_of(name, sequence, cells),
             level,
+            score=_FIGURES[name].score,
         )
         for name in METRICS
         if name not in why_not
@@ -328,7 +216,7 @@ def average_of_row(
     cells = read_row(matrix, row, tasks, scorer)
     (draws,) = resampled([cells], n_resamples, seed)
     value, every = float(cells.means().mean()), np.ones((1, len(tasks)), dtype=bool)
-    return _metric("average_accuracy", [(cells, every)], value, draws.mean(axis=(1, 2)), level)
+    return _metric("average_accuracy", [(cells, every)], value, draws.mean(axis=(1, 2)), level, score=True)
 
 
 def continual_difference(
@@ -405,40 +293,53 @@ def figure_of(
     draws: Array,
     level: float,
     reads: Sequence[str] = (),
+    *,
+    score: bool = False,
 ) -> MetricValue:
     """A value with its interval, and with the samples that it rests on in all of the sequences.
 
     Args:
         draws: the same value of the samples drawn anew, [n_resamples].
         reads: the figures that it is made of (default: the one called `name`).
+        score: whether it is a mean of scores, and lies between the lowest and the highest; else it is a change.
     """
     names = reads or (name,)
     read = [
         (each, np.any([_FIGURES[part].reads(each.stages, len(each.columns)) for part in names], axis=0))
         for each in sequences
     ]
-    return _metric(name, read, value, draws, level)
+    return _metric(name, read, value, draws, level, score=score)
 
 
 def _metric(
-    name: str, read: Sequence[tuple[TaskSequence, Array]], value: float, draws: Array, level: float
+    name: str,
+    read: Sequence[tuple[TaskSequence, Array]],
+    value: float,
+    draws: Array,
+    level: float,
+    *,
+    score: bool,
 ) -> MetricValue:
     """`read`: sequences and which of their cells [rows, C] the value rests on."""
-    scored, total, not_ok = 0, 0, Counter[str]()
-    for name_of_task in (column.name for column in read[0][0].columns):
-        rows = [
+    cells = [
+        [
             (column, row)
             for sequence, mask in read
             for place, column in enumerate(sequence.columns)
-            if column.name == name_of_task
-            for row in np.flatnonzero(mask[:, place])
+            if column.name == task
+            for row in np.flatnonzero(mask[:, place]).tolist()
         ]
-        if rows:
-            total += len(rows[0][0].ids)
-            scored += int(np.all([~np.isnan(column.values[row]) for column, row in rows], axis=0).sum())
-            for column, row in rows:
-                not_ok.update(column.not_ok[row])
-    low, high = interval_of(value, draws, level)
+        for task in (column.name for column in read[0][0].columns)
+    ]
+    cells = [rows for rows in cells if rows]
+    scored = sum(
+        int(np.all([~np.isnan(column.values[row]) for column, row in rows], axis=0).sum()) for rows in cells
+    )
+    not_ok: Counter[str] = Counter()
+    for column, row in (cell for rows in cells for cell in rows):
+        not_ok.update(column.not_ok[row])
+    low, high = _widened(value, interval_of(value, draws, level), cells, level, score=score)
+    total = sum(len(rows[0][0].ids) for rows in cells)
     return MetricValue(name, value, low, high, scored, total, level, dict(sorted(not_ok.items())))
 
 
@@ -448,3 +349,24 @@ def interval_of(value: float, draws: Array, level: float) -> tuple[float, float]
         return math.nan, math.nan
     _, low, high = percentiles(draws, level)
     return min(low, value), max(high, value)
+
+
+def _widened(
+    value: float,
+    ends: tuple[float, float],
+    cells: Sequence[Sequence[tuple[Column, int]]],
+    level: float,
+    *,
+    score: bool,
+) -> tuple[float, float]:
+    """The ends moved outwards by what so few clusters cannot exclude. `cells`: per task the rows that are read."""
+    values = np.array([end for rows in cells for column, row in rows for end in _range(column.values[row])])
+    lowest, highest = min(0.0, values.min()), max(1.0, values.max())
+    clusters = sum(int(rows[0][0].clusters.max()) + 1 for rows in cells)
+    least = (highest - lowest) * tango(0, 0, clusters, level)[1]
+    low, high = value - math.hypot(value - ends[0], least), value + math.hypot(ends[1] - value, least)
+    return (max(low, lowest), min(high, highest)) if score else (low, high)
+
+
+def _range(values: Array) -> tuple[float, float]:
+    return float(np.nanmin(values)), float(np.nanmax(values))
