@@ -187,7 +187,7 @@ def test_missing_parts_are_named(tuned, tmp_path):
 def test_a_whole_model_is_no_expert(base, tmp_path):
     model = load(str(base), device="cpu")
     with pytest.raises(
-        KeepsightError, match="routed keeps an expert per stage beside one base, and .* is tuned; tune"
+        KeepsightError, match=r"routed keeps an expert per stage beside one base, and .* is tuned; tune"
     ):
         run_stages(model, Routed(), {"one": rows("shapes", 2)}, replace(QUICK, method="full"), tmp_path)
 
