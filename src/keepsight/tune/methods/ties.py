@@ -45,7 +45,7 @@ def trimmed(vector: Any, density: float) -> Any:
 
 
 def agreeing_mean(vectors: Any) -> Any:
-    """Per entry, the mean of those that have the sign of their sum and are not zero: [t, ...] -> [...]."""
+    """Per entry, the mean of those that have the sign of their sum: [t, ...] -> [...]."""
     elected = vectors.sum(dim=0).sign()  # [...]
-    agreeing = (vectors.sign() == elected) & (vectors != 0)  # [t, ...]
+    agreeing = vectors.sign() == elected  # [t, ...]: zeros only where the sum is zero
     return (vectors * agreeing).sum(dim=0) / agreeing.sum(dim=0).clamp(min=1)
