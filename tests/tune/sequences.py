@@ -12,6 +12,7 @@ QUICK = SFTConfig(
     num_train_epochs=1,
     per_device_train_batch_size=4,
     learning_rate=1e-2,
+    lr_scheduler_type="constant",  # a stage of one step learns, too
     lora_r=4,
     lora_alpha=8,
     lora_dropout=0.0,

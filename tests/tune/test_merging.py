@@ -1,12 +1,12 @@
 """Merging: products are cut back to their rank as well as can be, averages and task vectors are what they claim."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 
-from keepsight.tune.methods import METHODS, Dare, Sequential, Ties, WiseFT
-from keepsight.tune.methods import low_rank
+from keepsight.tune.methods import METHODS, Dare, Sequential, Ties, WiseFT, low_rank
 from keepsight.tune.methods.dare import dropped
 from keepsight.tune.methods.low_rank import (
     Cut,
@@ -283,6 +283,19 @@ def test_without_dropping_it_is_arithmetic_of_task_vectors(tuned, model, combine
     assert set(read_method_state(one.parent)) < set(state)
 
 
+def test_with_room_for_all_ranks_a_sum_is_exact(tuned):
+    """Two LoRAs of rank 4 add up in one of rank 8."""
+    import torch
+
+    (_, two) = tuned(Dare(density=1.0, combine="sum", rank=8))
+    state, config = read_method_state(two.parent), json.loads((two / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (8, 16) and float(state["recompression_error"]) < 1e-6
+    for name, value in changes(two).items():
+        if "projector" not in name:
+            vectors = [state[f"{n}/{name}.lora_B"] @ state[f"{n}/{name}.lora_A"] for n in (1, 2)]
+            torch.testing.assert_close(value, sum(vectors), rtol=1e-4, atol=1e-6)
+
+
 def test_each_stage_is_tuned_from_the_base(tuned):
     """Its task vector does not depend on how those before were merged."""
     states = [read_method_state(tuned(method)[1].parent) for method in (Ties(), Dare(combine="ties"))]
@@ -324,6 +337,7 @@ def test_gated_adapters_are_refused_before_anything_is_learnt(lora, name):
         ("ties", {"density": 1.1}),
         ("dare", {"density": 0.0}),
         ("dare", {"combine": "svd"}),
+        ("dare", {"rank": -1}),
         ("olora", {"strength": -1.0}),
         ("routed", {"prototypes": 0}),
         ("routed", {"looked_at": 0}),

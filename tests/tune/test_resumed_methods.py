@@ -18,8 +18,8 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("name", ["dare", "olora", "routed", "ties", "wise_ft"])
 def test_stopped_in_the_second_stage(base, samples, tmp_path, name):
-    data = {"one": samples[:4], "two": samples[4:12]}
-    config = replace(QUICK, num_train_epochs=2, save_steps=1, lora_dropout=0.1)
+    data = {"one": samples[:2], "two": samples[4:8]}
+    config = replace(QUICK, per_device_train_batch_size=2, num_train_epochs=2, save_steps=1, lora_dropout=0.1)
     steps = []
 
     def stop(now):

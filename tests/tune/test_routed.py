@@ -9,7 +9,7 @@ import pytest
 from keepsight.data.drawn import SETS
 from keepsight.data.llava import instruction_samples
 from keepsight.models import load
-from keepsight.models.routing import Router, cluster
+from keepsight.models.routing import Router, cluster, routing_features
 from keepsight.tune.methods import Routed
 from keepsight.tune.starting import read_method_state
 from keepsight.types import VLM, Described, KeepsightError, Media, RanksChoices, Sample
@@ -187,9 +187,37 @@ def test_missing_parts_are_named(tuned, tmp_path):
 def test_a_whole_model_is_no_expert(base, tmp_path):
     model = load(str(base), device="cpu")
     with pytest.raises(
-        KeepsightError, match="routed keeps an expert per stage beside one base, and .* is tuned; tune"
+        KeepsightError, match=r"routed keeps an expert per stage beside one base, and .* is tuned; tune"
     ):
         run_stages(model, Routed(), {"one": rows("shapes", 2)}, replace(QUICK, method="full"), tmp_path)
+
+
+def plain_picture(colour, tone):
+    from io import BytesIO
+
+    from PIL import Image
+
+    data = BytesIO()
+    Image.new("RGB", (32, 32), tuple(tone if c == colour else 20 for c in "rgb")).save(data, "PNG")
+    return Media(data=data.getvalue())
+
+
+def test_one_question_is_told_apart_by_its_pictures(base):
+    model = load(str(base), device="cpu")
+    asked = {
+        c: [Sample(f"{c}{t}", "What is it?", (plain_picture(c, t),)) for t in range(150, 250, 9)]
+        for c in "rb"
+    }
+    seen = {colour: routing_features(model, samples) for colour, samples in asked.items()}
+    width = seen["r"][1]
+    router = Router.of([cluster(features[::2], 2, 0, width) for features, _ in seen.values()], width)
+    assert [set(router.nearest(features[1::2]).tolist()) for features, _ in seen.values()] == [{0}, {1}]
+    (bare,), _ = routing_features(model, [replace(asked["r"][0], media=())])
+    first = seen["r"][0][0]
+    assert not bare[:width].any() and (bare[width:] == first[width:]).all()
+    two = replace(asked["r"][0], prompt="", media=asked["r"][0].media + asked["b"][0].media)
+    (mean,), _ = routing_features(model, [two])
+    assert mean[:width] == pytest.approx((first + seen["b"][0][0])[:width] / 2) and not mean[width:].any()
 
 
 def points(n, at, seed):

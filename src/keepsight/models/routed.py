@@ -231,7 +231,7 @@ def _tensors(router: Router) -> dict[str, Any]:
 def _link(source: Path, target: Path) -> None:
     """A second name for every file of a checkpoint, or a copy where there are no such links."""
     target.mkdir(parents=True)
-    for file in sorted(path for path in source.iterdir() if path.is_file()):
+    for file in sorted(path for path in source.iterdir() if os.path.isfile(path)):
         try:
             os.link(file, target / file.name)
         except OSError:

@@ -18,13 +18,13 @@ _COMBINATIONS = ("mean", "sum", "ties")
 @dataclass
 class Dare(TaskVectors):
     """`base + weight * merger` of the dropped-and-rescaled task vectors after each stage, each tuned from the base
-    (arXiv:2311.03099, section 3.2).
+    (arXiv:2311.03099).
 
     An entry falls or stays by the seed, the stage's number and the tensor's name: a stage's vector is dropped alike in
     every merger. `combine="sum"` is the paper's task arithmetic, and with `density=1` plain task arithmetic.
 
     What differs from the paper: the default is the mean of the vectors, because a sum outgrows any fixed `weight` as
-    stages come; a LoRA's merger is cut back to its rank, and `recompression_error` says what that costs.
+    stages come; a LoRA's merger is cut back to `rank`, and `recompression_error` says what that costs.
     """
 
     density: float = 0.5
@@ -35,13 +35,13 @@ class Dare(TaskVectors):
     """How the vectors become one: mean, sum, or ties (mean of those that agree with the elected sign)."""
     seed: int = 0
     """Decides which entries stay."""
+    rank: int = 0
+    """Rank of the merged LoRA; 0 is that of the tuned ones. A sum of them has all their ranks together."""
 
     name = "dare"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.density <= 1:
-            raise KeepsightError(f"density must be above 0 and at most 1, not {self.density}")
         if self.combine not in _COMBINATIONS:
             raise KeepsightError(f"combine {self.combine!r} is none of {', '.join(_COMBINATIONS)}")
 

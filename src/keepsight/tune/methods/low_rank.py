@@ -7,6 +7,8 @@ not averaging their products, so products are put together first and cut back to
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ __all__ = [
     "plain_parameters",
     "put",
     "put_factors",
+    "saved_as",
     "truncated",
     "truncated_sum",
 ]
@@ -98,6 +101,34 @@ def put_factors(layer: Any, cut: Cut) -> None:
     put(layer.lora_A[LORA_NAME].weight, cut.a)
 
 
+@contextmanager
+def saved_as(module: Any, matrices: Mapping[str, tuple[Any, Any]]) -> Iterator[None]:
+    """The trained LoRA with other matrices, of any one rank, for as long as a checkpoint is written.
+
+    Args:
+        matrices: B [out, n] and A [n, in] of every layer that carries the LoRA; its scaling stays.
+    """
+    import torch
+
+    config = module.peft_config[LORA_NAME]
+    rank, alpha = config.r, config.lora_alpha
+    layers = {name: module.get_submodule(name) for name in matrices}
+    own = {
+        name: (layer.lora_B[LORA_NAME].weight, layer.lora_A[LORA_NAME].weight)
+        for name, layer in layers.items()
+    }
+    try:
+        for name, (b, a) in matrices.items():
+            layers[name].lora_B[LORA_NAME].weight = torch.nn.Parameter(b)
+            layers[name].lora_A[LORA_NAME].weight = torch.nn.Parameter(a)
+            config.r, config.lora_alpha = len(a), _whole_number(alpha * len(a) / rank)
+        yield
+    finally:
+        config.r, config.lora_alpha = rank, alpha
+        for name, layer in layers.items():
+            layer.lora_B[LORA_NAME].weight, layer.lora_A[LORA_NAME].weight = own[name]
+
+
 def truncated_sum(b: Any, a: Any, rank: int, size: float) -> Cut:
     """The best approximation of `b @ a` by factors of a rank, by the SVD of two small triangles: no [out, in] is formed.
 
@@ -153,3 +184,8 @@ def _factors(u: Any, s: Any, v: Any, rank: int, size: float) -> tuple[Any, Any]:
     b, a = u[:, :rank] * (s[:rank] / c), c * v[:, :rank].T
     missing = rank - len(a)
     return (pad(b, (0, missing)), pad(a, (0, 0, 0, missing))) if missing > 0 else (b, a)
+
+
+def _whole_number(value: float) -> float:
+    """A whole number as an int, as peft writes it."""
+    return int(value) if value == int(value) else value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keepsight.tune.methods.low_rank import factors, is_lora, lora_layers
+from keepsight.tune.methods.low_rank import factors, is_lora, lora_layers, saved_as
 from keepsight.tune.methods.method import Method
 from keepsight.tune.methods.stage import Stage
 from keepsight.tune.shards import is_sharded
@@ -27,7 +27,7 @@ _A, _B, _SCALING = "lora_A", "lora_B", "scaling"
 
 @dataclass
 class OLoRA(Method):
-    """Adds `strength * sum over layers of |A_earlier A^T|` to the loss (arXiv:2310.14152, section 3.2; the sum of the
+    """Adds `strength * sum over layers of |A_earlier A^T|` to the loss (arXiv:2310.14152, section 3; the sum of the
     entries' sizes, as in the released code).
 
     The checkpoint after stage k is one plain LoRA of the base with rank k r: the A's of all stages below each other, the
@@ -50,13 +50,14 @@ class OLoRA(Method):
             raise KeepsightError(f"strength must not be negative, it is {self.strength}")
         self._stack: dict[str, Any] = {}  # layer/lora_A, layer/lora_B of the stages before; and their scaling
         self._layers: dict[str, Any] = {}
+        self._earlier: dict[str, Any] = {}  # layer -> A of the stages before, where the model is
 
     def carries_on(self, name: str) -> bool:
         return not is_lora(name)
 
     def wrap(self, model: HFModel) -> None:
         module = model.module
-        self._layers = lora_layers(module, self.name)
+        self._layers, self._earlier = lora_layers(module, self.name), {}
         if not self._layers:
             raise KeepsightError("olora keeps a LoRA per stage, and none is trained here; tune lora")
         if not self._stack:
@@ -86,7 +87,7 @@ class OLoRA(Method):
             for part in (_A, _B):
                 value = self._stack[f"{name}/{part}"].to(layer.lora_A[LORA_NAME].weight)
                 getattr(layer, part)[_EARLIER].weight = torch.nn.Parameter(value, requires_grad=False)
-            layer.scaling[_EARLIER] = scaling
+            layer.scaling[_EARLIER], self._earlier[name] = scaling, layer.lora_A[_EARLIER].weight.detach()
             layer.set_adapter([*active[name], _EARLIER])
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in trained)
@@ -94,15 +95,15 @@ class OLoRA(Method):
     def penalty(self, model: HFModel, batch: Mapping[str, Any], outputs: Any) -> Any:
         import torch
 
-        if not self._stack or not self.strength:
+        if not self._earlier or not self.strength:
             return 0.0
+        total: Any = 0.0
         with torch.autocast(model.module.device.type, enabled=False):
-            overlaps = [
-                (layer.lora_A[_EARLIER].weight @ layer.lora_A[LORA_NAME].weight.T).abs().sum()  # [(k-1)r, r]
-                for layer in self._layers.values()
-            ]
-            total = self.strength * sum(overlaps)
-        return total.full_tensor() if is_sharded(total) else total
+            for name, layer in self._layers.items():
+                own = layer.lora_A[LORA_NAME].weight
+                own = own.full_tensor() if is_sharded(own) else own  # its gradient is sharded again
+                total = total + (self._earlier[name] @ own.T).abs().sum()  # [(k-1)r, r]
+        return self.strength * total
 
     def end_stage(self, model: HFModel, stage: Stage) -> None:
         import torch
@@ -113,29 +114,9 @@ class OLoRA(Method):
             b, a = _stacked(layer)
             self._stack |= {f"{name}/{_A}": a.to("cpu", copy=True), f"{name}/{_B}": b.to("cpu", copy=True)}
 
-    @contextmanager
-    def as_saved(self, model: HFModel) -> Iterator[None]:
+    def as_saved(self, model: HFModel) -> AbstractContextManager[None]:
         """The trained LoRA as the stack of all, for as long as it is written."""
-        import torch
-
-        config = model.module.peft_config[LORA_NAME]
-        own = config.r, config.lora_alpha
-        weights = {
-            name: (layer.lora_B[LORA_NAME].weight, layer.lora_A[LORA_NAME].weight)
-            for name, layer in self._layers.items()
-        }
-        stacks = {name: _stacked(layer) for name, layer in self._layers.items()}
-        try:
-            for name, layer in self._layers.items():
-                b, a = stacks[name]
-                layer.lora_B[LORA_NAME].weight = torch.nn.Parameter(b)
-                layer.lora_A[LORA_NAME].weight = torch.nn.Parameter(a)
-                config.r, config.lora_alpha = len(a), _plain(own[1] * len(a) / own[0])
-            yield
-        finally:
-            config.r, config.lora_alpha = own
-            for name, layer in self._layers.items():
-                layer.lora_B[LORA_NAME].weight, layer.lora_A[LORA_NAME].weight = weights[name]
+        return saved_as(model.module, {name: _stacked(layer) for name, layer in self._layers.items()})
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self._stack)
@@ -162,8 +143,3 @@ def _shuffle_columns(weight: Any, name: str, stages: int) -> None:
 
     with torch.no_grad(), seeded(torch.device("cpu"), name, stages):
         weight.copy_(weight[:, torch.randperm(weight.shape[1]).to(weight.device)])
-
-
-def _plain(number: float) -> float:
-    """A whole number as an int, as peft writes it."""
-    return int(number) if number == int(number) else number

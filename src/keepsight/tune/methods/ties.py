@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from keepsight.tune.methods.task_vectors import TaskVectors
-from keepsight.types import KeepsightError
 
 __all__ = ["Ties", "agreeing_mean", "trimmed"]
 
@@ -17,20 +16,17 @@ class Ties(TaskVectors):
 
     What differs from the paper: the share that is kept counts within each tensor, not over the whole model at once, so
     that a model of any size is merged one layer at a time (peft's `ties_svd` does the same); a LoRA's merger is cut
-    back to its rank, and `recompression_error` says what that costs.
+    back to `rank`, and `recompression_error` says what that costs.
     """
 
     density: float = 0.2
     """Share of each task vector that is kept: its largest entries."""
     weight: float = 1.0
     """Factor of the merged task vector (the paper's lambda)."""
+    rank: int = 0
+    """Rank of the merged LoRA; 0 is that of the tuned ones. A sum of them has all their ranks together."""
 
     name = "ties"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.density <= 1:
-            raise KeepsightError(f"density must be above 0 and at most 1, not {self.density}")
 
     def merged(self, name: str, vectors: Any) -> Any:
         import torch
@@ -49,7 +45,7 @@ def trimmed(vector: Any, density: float) -> Any:
 
 
 def agreeing_mean(vectors: Any) -> Any:
-    """Per entry, the mean of those that have the sign of their sum and are not zero: [t, ...] -> [...]."""
+    """Per entry, the mean of those that have the sign of their sum: [t, ...] -> [...]."""
     elected = vectors.sum(dim=0).sign()  # [...]
-    agreeing = (vectors.sign() == elected) & (vectors != 0)  # [t, ...]
+    agreeing = vectors.sign() == elected  # [t, ...]: zeros only where the sum is zero
     return (vectors * agreeing).sum(dim=0) / agreeing.sum(dim=0).clamp(min=1)
