@@ -261,7 +261,7 @@ class _Audit:
         """What is known so far."""
         cols = tuple(task.name for task in self.tasks)
         meta = {"tuned_on": dict(self.tuned_on), "sequence": dict(self.sequence)}
-        further = {"gates": dict(self.gates), "failed": list(self.failed)}
+        further: dict[str, Any] = {"gates": dict(self.gates), "failed": list(self.failed)}
         meta |= {name: value for name, value in further.items() if value}
         return ResultMatrix(tuple(self.rows), cols, dict(self.runs), meta)
 
