@@ -57,7 +57,7 @@ def test_a_sequence_of_own_files(place, tmp_path, monkeypatch):
         assert all(sum(row) == pytest.approx(1) and len(row) == 2 for row in task["mean"])
     assert "moelora" in (tmp_path / "forgetting.html").read_text()
     learnt = {sample.media[0] for stage in found.stages for sample in stage.stage.samples}
-    asked = {record.sample.media[0] for run in matrix.runs.values() for record in run.records}
+    asked = {record.sample.media[0] for cell in matrix.runs.values() for record in cell.records}
     assert len(learnt) + len(asked) == 80 and not learnt & asked
 
     def refuse(*_, **__):
@@ -77,8 +77,8 @@ def test_what_was_asked_of_a_checkpoint_that_is_gone_stays(place, tmp_path):
     for _ in range(2):
         kept = tuned(place, tmp_path / "last", keep="last")
         assert [stage.checkpoint.exists() for stage in kept.stages] == [False, True]
-        assert {cell: run.metrics for cell, run in kept.matrix.runs.items()} == {
-            cell: run.metrics for cell, run in whole.runs.items()
+        assert {cell: asked.metrics for cell, asked in kept.matrix.runs.items()} == {
+            cell: asked.metrics for cell, asked in whole.runs.items()
         }
     with pytest.raises(
         KeepsightError, match="1-shapes was not asked emt:digits before its checkpoint was removed"
