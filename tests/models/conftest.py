@@ -69,7 +69,10 @@ def checkpoints(tiny_llava, tmp_path_factory):
     }
 
 
-def make_checkpoint(base, directory, method, *, seed, r=4, targets=r".*language_model.*(q_proj|down_proj)"):
+def make_checkpoint(
+    base, directory, method, *, seed, r=4, targets=r".*language_model.*(q_proj|down_proj)", num_experts=None, even=False
+):
+    """A checkpoint changed at random; `even`: a MoELoRA whose gates do not choose."""
     import torch
 
     from keepsight.models import load, save_checkpoint
@@ -82,9 +85,18 @@ def make_checkpoint(base, directory, method, *, seed, r=4, targets=r".*language_
             from peft import LoraConfig, inject_adapter_in_model
 
             inject_adapter_in_model(LoraConfig(r=r, target_modules=targets, init_lora_weights=False), module)
+        if method == "moelora":
+            from peft import inject_adapter_in_model
+
+            from keepsight.models.moelora import MoELoraConfig
+
+            settings = {"r": r, "target_modules": targets, "num_experts": num_experts}
+            inject_adapter_in_model(MoELoraConfig(**settings, init_lora_weights=False), module)
         for name, parameter in module.named_parameters():
             if "projector" in name or (method == "full" and "language_model" in name):
                 parameter.add_(0.3 * torch.randn_like(parameter))
+            if "lora_router" in name:
+                parameter.mul_(0.0 if even else 3.0)
     return save_checkpoint(
         model, directory, method=method, epoch=1, step=10, config={"r": r}, data_digest="d"
     )

@@ -19,7 +19,7 @@ from keepsight.types import KeepsightError
 pytestmark = pytest.mark.torch
 
 QUICK = SFTConfig(
-    num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4
+    num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4, num_experts=2
 )
 ROOT = Path(__file__).parents[2]
 KILLED = """
@@ -33,7 +33,7 @@ base, output, method, fatal_step = sys.argv[1:]
 def die(now):
     if now.step == int(fatal_step):
         os.kill(os.getpid(), signal.SIGKILL)
-config = SFTConfig(method=method, num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4)
+config = SFTConfig(method=method, num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-2, save_steps=3, lora_r=4, num_experts=2)
 sft(load(base, device="cpu"), instruction_samples(SETS["shapes"], n=13), config, output, progress=die)
 """
 
@@ -63,7 +63,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("method", "fatal_step"), [("lora", 4), ("linear", 7)])
+@pytest.mark.parametrize(("method", "fatal_step"), [("moelora", 4), ("linear", 7)])
 def test_a_killed_run_goes_on_to_the_same_bits(base, model, samples, tmp_path, method, fatal_step):
     config = replace(QUICK, method=method)
     whole = sft(model, samples, config, tmp_path / "whole")
@@ -136,12 +136,13 @@ def test_the_loss_is_the_models_own(model, samples, tmp_path):
     assert seen[0].loss == pytest.approx(theirs, rel=1e-5)
 
 
-def test_a_checkpoint_answers_as_the_trained_module_did(base, model, samples, tmp_path):
+@pytest.mark.parametrize("method", ["lora", "moelora"])
+def test_a_checkpoint_answers_as_the_trained_module_did(base, model, samples, tmp_path, method):
     import torch
 
     from keepsight.models import load
 
-    config = replace(QUICK, method="lora", lora_dropout=0.0)
+    config = replace(QUICK, method=method, lora_dropout=0.0, gate_scale="softmax*N")
     trained = model.unshared()
     trained.unshared = lambda: trained
     last = sft(trained, samples, config, tmp_path)[-1]
@@ -154,6 +155,34 @@ def test_a_checkpoint_answers_as_the_trained_module_did(base, model, samples, tm
     assert (labels != -100).sum() > 0
     about = json.loads((last / "keepsight.json").read_text())
     assert about["epoch"] == 2 and about["step"] == 8 and about["config"]["lora_r"] == 4
+
+
+def test_one_expert_learns_what_lora_learns_to_the_bit(model, samples, tmp_path):
+    """From the same start with the same dropout; clipping is off, whose norm sums one zero more."""
+    config = replace(QUICK, num_train_epochs=1, lora_dropout=0.1, lora_alpha=6, max_grad_norm=0.0)
+    lora, one, two = (
+        tensors(sft(model, samples, replace(config, **settings), tmp_path / str(at))[-1])
+        for at, settings in enumerate(
+            (
+                {"method": "lora", "num_experts": 3},
+                {"method": "moelora", "num_experts": 1},
+                {"method": "moelora", "num_experts": 2},
+            )
+        )
+    )
+    assert all(value.equal(one[name]) for name, value in lora.items())
+    assert {name.split(".")[-2] for name in one.keys() - lora.keys()} == {"lora_router"}
+    assert two.keys() == one.keys() and any(not value.equal(two[name]) for name, value in lora.items())
+
+
+def test_settings_of_experts_belong_to_a_run_with_experts(model, samples, tmp_path):
+    config = replace(QUICK, method="linear", num_train_epochs=1)
+    sft(model, samples, config, tmp_path / "linear")
+    sft(model, samples, replace(config, num_experts=4, gate_scale="softmax*N"), tmp_path / "linear")
+    config = replace(config, method="moelora")
+    sft(model, samples[:4], config, tmp_path / "mixture")
+    with pytest.raises(KeepsightError, match="num_experts, gate_scale differ"):
+        sft(model, samples[:4], replace(config, num_experts=4, gate_scale="softmax*N"), tmp_path / "mixture")
 
 
 def test_the_base_in_memory_is_left_alone(model, samples, tmp_path):

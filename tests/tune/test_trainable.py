@@ -1,12 +1,14 @@
 """Everything that should move moves, everything frozen stays bit for bit, and LoRA sits on the language model alone."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from keepsight.tune.config import SFTConfig
+from keepsight.tune.config import GateScale, SFTConfig
 from keepsight.tune.sft import sft
 from keepsight.tune.trainable import choose_trained, trained_parameters
+from keepsight.types import KeepsightError
 
 pytestmark = pytest.mark.torch
 
@@ -42,11 +44,13 @@ def test_linear_moves_the_projector_and_nothing_else(watched, samples, tmp_path)
     assert watched.moved() == {name for name in watched.before if name.startswith(PROJECTOR)}
 
 
-def test_lora_moves_projector_and_adapter_and_nothing_else(watched, samples, tmp_path):
-    sft(watched, samples, replace(QUICK, method="lora"), tmp_path)
+@pytest.mark.parametrize("method", ["lora", "moelora"])
+def test_lora_moves_projector_and_adapter_and_nothing_else(watched, samples, tmp_path, method):
+    sft(watched, samples, replace(QUICK, method=method), tmp_path)
     assert watched.moved() == {name for name in watched.before if name.startswith(PROJECTOR)}
     lora = {name: value for name, value in watched.module.named_parameters() if "lora_" in name}
     assert lora and all(value.abs().sum() > 0 for value in lora.values())  # lora_B starts at zero
+    assert len(lora) == 14 * (3 if method == "moelora" else 2)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -87,12 +91,34 @@ def test_trained_tensors_are_float32_in_a_half_precision_model(base):
     assert module.get_input_embeddings().weight.dtype == torch.bfloat16
 
 
-def test_lora_goes_on_top_of_a_worn_lora(base, model, samples, tmp_path):
+@pytest.mark.parametrize(("below", "above"), [("lora", "moelora"), ("moelora", "lora")])
+def test_lora_goes_on_top_of_a_worn_lora(base, model, samples, tmp_path, below, above):
     from keepsight.models import load
 
-    (first,) = sft(model, samples, replace(QUICK, method="lora"), tmp_path / "first")
+    (first,) = sft(model, samples, replace(QUICK, method=below), tmp_path / "first")
     worn = load(f"{base}+adapter:{first}", device="cpu").unshared()
-    choose_trained(worn.module, SFTConfig(method="lora"))
+    choose_trained(worn.module, SFTConfig(method=above))
     layer = worn.module.get_submodule(f"{LANGUAGE}layers.0.self_attn.q_proj")
     assert len(layer.active_adapters) == 2 and not layer.disable_adapters
+    assert len(layer.lora_router) == len(layer.lora_variant) == 1
     assert all(".default." in name or name.startswith(PROJECTOR) for name in trained_parameters(worn.module))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"lora_r": 12}, "lora_r 12 cannot be cut into num_experts 8: give a multiple of it"),
+        ({"num_experts": 0}, "num_experts must be at least 1, not 0"),
+        ({"gate_scale": "N"}, r"gate_scale 'N' is none of softmax, softmax\*N"),
+    ],
+)
+def test_experts_that_cannot_be_are_refused(settings, told):
+    with pytest.raises(KeepsightError, match=told):
+        SFTConfig(method="moelora", **settings)
+
+
+def test_the_settings_of_the_gate_are_the_adapters():
+    from keepsight.models.moelora import GATE_SCALES
+
+    assert get_args(GateScale) == GATE_SCALES
+    assert SFTConfig(lora_r=12).num_experts == 8, "what is not used need not fit"

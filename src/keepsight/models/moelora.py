@@ -51,16 +51,17 @@ class MoELoraConfig(LoraConfig):
     """peft's LoRA settings and how the rank is cut. `r` is the rank of all experts together."""
 
     num_experts: int | None = field(default=None, metadata={"help": "Experts that share the rank."})
-    gate_scale: str = field(
-        default="softmax", metadata={"help": "Gates sum to 1 (softmax) or N (softmax*N)."}
-    )
+    gate_scale: str = field(default="softmax", metadata={"help": "Gates sum to 1 (softmax) or N (softmax*N)."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = AdapterType.MOELORA
         if type(self.num_experts) is not int or self.num_experts < 1:
+            raise ValueError(f"MoELoRA: num_experts must be a whole number from 1, it is {self.num_experts!r}")
+        uneven = [rank for rank in (self.r, *self.rank_pattern.values()) if rank % self.num_experts]
+        if uneven:
             raise ValueError(
-                f"MoELoRA: num_experts must be a whole number from 1, it is {self.num_experts!r}"
+                f"MoELoRA: rank {uneven[0]} cannot be cut into {self.num_experts} experts, give a multiple of it"
             )
         if self.gate_scale not in GATE_SCALES:
             raise ValueError(f"MoELoRA: gate_scale {self.gate_scale!r} is none of {', '.join(GATE_SCALES)}")
@@ -159,10 +160,6 @@ def _mix(name: str, layer: Any, adapter: str, config: MoELoraConfig) -> None:
         kind = "with another LoRA variant" if type(layer) is Linear else f"a {type(layer).__name__} of peft's"
         raise ValueError(f"MoELoRA is for plain linear layers and plain LoRA; {name} is {kind}")
     assert config.num_experts is not None  # the config has seen to it
-    if layer.r[adapter] % config.num_experts:
-        raise ValueError(
-            f"MoELoRA: the rank {layer.r[adapter]} of {name} cannot be cut into {config.num_experts} experts"
-        )
     if ROUTER not in layer.adapter_layer_names:
         layer.adapter_layer_names = (*layer.adapter_layer_names, ROUTER)
         setattr(layer, ROUTER, torch.nn.ModuleDict())

@@ -187,8 +187,10 @@ class Overlays:
                 self._remove(overlay.adapter)
 
     def _remove(self, adapter: str) -> None:
-        for _, layer in _tuner_layers(self.module):
-            if adapter in _adapters_of(layer):
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for layer in self.module.modules():  # a refused adapter may be on some layers and not yet in `peft_config`
+            if isinstance(layer, BaseTunerLayer) and adapter in _adapters_of(layer):
                 layer.set_adapter([], inference_mode=True)  # peft would put another one on in its place
                 layer.delete_adapter(adapter)
         getattr(self.module, "peft_config", {}).pop(adapter, None)
