@@ -10,6 +10,7 @@ from keepsight.tune.methods.stage import Stage
 
 if TYPE_CHECKING:
     from keepsight.models import HFModel
+    from keepsight.tune.config import SFTConfig
 
 __all__ = ["Method"]
 
@@ -32,6 +33,9 @@ class Method:
     def arrange(self, stages: Sequence[Stage]) -> list[Stage]:
         """Before anything is learnt: mix earlier samples in, set `memory` aside, make one stage of several."""
         return list(stages)
+
+    def configure(self, config: SFTConfig) -> None:
+        """First of a stage: the settings it is learnt with, for a method that computes a loss of its own."""
 
     def wrap(self, model: HFModel) -> None:
         """Once per stage, after the trained tensors are chosen and hold their start values: add modules of the method's
