@@ -18,6 +18,7 @@ from benchmarks import (
     judge_refill,
     label_scoring,
     label_scoring_kv,
+    moelora_step,
     probe_solver,
 )
 from benchmarks.record import Record
@@ -37,4 +38,5 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "label_scoring_kv": label_scoring_kv.measure,
     "guidance_cost": guidance_cost.measure,
     "probe_solver": probe_solver.measure,
+    "moelora_step": moelora_step.measure,
 }

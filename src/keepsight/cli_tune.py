@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -89,7 +90,7 @@ def _tune_sequence(model: str, sequence: str, output_path: Path, settings: dict[
         tuned = tune_sequence(model, sequence, output_path, learning=learning, **settings)
     print_audit(tuned.matrix, output_path / "forgetting.html")
     for stage in tuned.stages:
-        kept = "checkpoint" if stage.checkpoint.exists() else "not kept"
+        kept = "checkpoint" if os.path.isdir(stage.checkpoint) else "not kept"
         say(f"{kept}: {stage.checkpoint}")
     _tell_left_out(tuned.left_out, output_path / "stages/*/left_out.jsonl")
     leave(tuned.matrix)

@@ -3,8 +3,8 @@
 Layout of a directory written here:
 
 - `keepsight.json`: format, method, base ref and digest, which tensors were trained, epoch, step, data digest, config.
-- `projector.safetensors` (linear, lora): every tensor of the projector under its full name in the module.
-- `adapter_config.json`, `adapter_model.safetensors` (lora): as peft writes and reads them.
+- `projector.safetensors` (linear, lora, moelora): every tensor of the projector under its full name in the module.
+- `adapter_config.json`, `adapter_model.safetensors` (lora, moelora): as peft writes and reads them.
 - the whole model and processor as `save_pretrained` writes them (full).
 
 A directory that peft wrote elsewhere is read too, `modules_to_save` included.
@@ -60,7 +60,7 @@ _PEFT = "base_model.model."  # what peft puts before every name
 _PROJECTOR_NAMES = ("projector", "connector", "merger", "non_lora")  # in the names of files that hold one
 _UNFINISHED = (".partial", ".replaced")  # beside a checkpoint that is being written, or is being replaced
 
-Method = Literal["linear", "lora", "full"]
+Method = Literal["linear", "lora", "moelora", "full"]
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,7 @@ def _require_files(directory: Path, manifest: Mapping[str, Any]) -> None:
     needed = {
         "linear": (PROJECTOR,),
         "lora": (PROJECTOR, ADAPTER, ADAPTER_CONFIG),
+        "moelora": (PROJECTOR, ADAPTER, ADAPTER_CONFIG),
         "full": ("config.json",),
         None: (ADAPTER, ADAPTER_CONFIG),
     }
@@ -228,7 +229,7 @@ def save_checkpoint(
 
     Args:
         model: the unshared model that was trained; its source is the base the checkpoint belongs to.
-        adapter_name: the peft adapter to save (lora).
+        adapter_name: the peft adapter to save (lora, moelora).
         config: the training configuration, kept in keepsight.json; must be JSON.
         base_digest: `model.weights_digest` before training; needed for a built module, which cannot tell any more.
         state: the module's tensors by name, where the module itself holds only this process's shards of them; what
@@ -339,7 +340,7 @@ def _write_full(model: HFModel, directory: Path, adapter_name: str, state: State
     return [""]
 
 
-_WRITERS = {"linear": _write_linear, "lora": _write_lora, "full": _write_full}
+_WRITERS = {"linear": _write_linear, "lora": _write_lora, "moelora": _write_lora, "full": _write_full}
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Whether a checkpoint has all that was trained, told from its files' headers before a base is in memory.
 
 Judges by names and shapes alone. What these cannot tell (a name that the base's files do not have, packed weights,
-adapters other than LoRA) is left to `models.overlay`, which sees everything, but only when the base is loaded.
+adapters other than LoRA and MoELoRA) is left to `models.overlay`, which sees everything, but only when the base is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keepsight.models.checkpoint import Checkpoint
+from keepsight.models.checkpoint import ADAPTER_CONFIG, Checkpoint
 from keepsight.models.headers import Shape, names_of
 from keepsight.models.sources import shortened
 from keepsight.types import KeepsightError
@@ -22,6 +22,7 @@ Shapes = Mapping[str, Shape | None]
 Layers = Mapping[str, Mapping[str, Shape | None]]  # layer -> "A", "B" -> shape
 
 _LORA = re.compile(r"^(?P<layer>.+)\.lora_(?P<side>[AB])\.weight$")
+_ROUTER = ".lora_router.weight"
 
 
 def require_trained(checkpoint: Checkpoint, base: Shapes) -> None:
@@ -37,11 +38,13 @@ def require_trained(checkpoint: Checkpoint, base: Shapes) -> None:
     _require_shapes(checkpoint, tensors, base)
     _require_modules(checkpoint, tensors, base)
     adapter = checkpoint.adapter_config() or {}
-    if adapter.get("peft_type") == "LORA":
+    if adapter.get("peft_type") in ("LORA", "MOELORA"):
         layers = _lora_layers(tensors)
         _require_factors(checkpoint, layers)
         _require_widths(checkpoint, layers, base, turned=bool(adapter.get("fan_in_fan_out")))
         _require_layers(checkpoint, layers, base, adapter)
+        if adapter["peft_type"] == "MOELORA":
+            _require_gates(checkpoint, layers, tensors, adapter)
 
 
 def _require_shapes(checkpoint: Checkpoint, tensors: Shapes, base: Shapes) -> None:
@@ -101,6 +104,24 @@ def _require_layers(checkpoint: Checkpoint, layers: Layers, base: Shapes, adapte
         f"{layer}.lora_A.weight" for layer in there - set(layers) if _kind(layer) in kinds and adapted(layer)
     ]
     _require_none(checkpoint, missing)
+
+
+def _require_gates(
+    checkpoint: Checkpoint, layers: Layers, tensors: Shapes, adapter: Mapping[str, Any]
+) -> None:
+    """A MoELoRA says into how many experts it is cut, and every layer of it has the gate that mixes them."""
+    unsaid = [name for name in ("num_experts", "gate_scale") if adapter.get(name) is None]
+    if unsaid:
+        raise KeepsightError(
+            f"checkpoint {checkpoint.directory}: {ADAPTER_CONFIG} does not say {unsaid[0]}, without which its experts "
+            "cannot be mixed; save the checkpoint again"
+        )
+    _require_none(checkpoint, [layer + _ROUTER for layer in layers if layer + _ROUTER not in tensors])
+    for layer, sides in layers.items():
+        gate, inner = tensors[layer + _ROUTER], sides["A"]
+        if gate is not None and inner is not None and gate != (adapter["num_experts"], inner[1]):
+            wanted = [adapter["num_experts"], inner[1]]
+            _refuse(checkpoint, layer, f"its gate has the shape {list(gate)}, the experts need {wanted}")
 
 
 def _lora_layers(tensors: Shapes) -> Layers:

@@ -20,6 +20,7 @@ from keepsight.models.completeness import require_trained
 from keepsight.models.decoding import Choice, Decoding, at_rest, generation_settings
 from keepsight.models.features import FeaturePart, Place, require_part, require_places, states, vectors
 from keepsight.models.fitting import require_fit
+from keepsight.models.gates import GateTally, GateUse
 from keepsight.models.lanes import Lanes
 from keepsight.models.prompts import Prepared, prepare, render, with_answers, without_answers
 from keepsight.models.ranking import Answers, Choices, Way, logprobs_of_choices, way_for
@@ -144,6 +145,17 @@ class HFModel:
             device=self._device,
             batch_size=self.batch_size,
             shared=False,
+        )
+
+    def wearing(self, checkpoint: Checkpoint) -> HFModel:
+        """The same model with a further checkpoint on."""
+        return HFModel(
+            self.source,
+            (*self.checkpoints, checkpoint),
+            name=f"{self.name}+adapter:{checkpoint.directory}",
+            device=self._device,
+            batch_size=self.batch_size,
+            shared=self._shared,
         )
 
     def generate(
@@ -347,6 +359,30 @@ class HFModel:
                 raise KeepsightError(f"sample {samples[index].id}: {found}")
             _require_numbers(found, samples[index], places)
             yield index, found
+
+    def gates(self, samples: Sequence[Sample], *, task: str = "", batch_size: int | None = None) -> GateUse:
+        """Which experts the MoELoRA that is worn gives to the tokens of these prompts; see `models.gates`.
+
+        Raises:
+            KeepsightError: no MoELoRA is worn, no samples, or one that cannot be asked.
+        """
+        if not samples:
+            raise KeepsightError("no samples, so there are no gates to count")
+        texts, failures = self._rendered(samples)
+        _require_none(failures)
+        tally = GateTally.of(self.module)
+
+        def count(batch: list[int]) -> list[str]:
+            module = self.module
+            with at_rest(module):
+                tally.add(module, on_device(self._inputs(samples, texts, batch), module))
+            return [""] * len(batch)
+
+        size, kind = batch_size or self.batch_size, partial(_pictures, samples)
+        for index, failure in in_batches(self._by_length(texts, samples), size, count, str, kind=kind):
+            if failure:
+                raise KeepsightError(f"sample {samples[index].id}: {failure}")
+        return tally.use(self.name, task, len(samples))
 
     def embed_images(self, media: Sequence[Media]) -> Any:
         """The vision tower's mean output per picture, float32 [n, d]."""

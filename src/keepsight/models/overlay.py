@@ -120,15 +120,10 @@ class Overlays:
     def _inject(self, checkpoint: Checkpoint, lora: dict[str, Any], name: str) -> tuple[str, ...]:
         """Adds the checkpoint's LoRA layers, filled from `lora`; anything missing or left over is an error."""
         from peft import inject_adapter_in_model, set_peft_model_state_dict
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
         settings = dict(checkpoint.adapter_config() or {})
         settings.update(inference_mode=True, modules_to_save=None)  # those tensors are replaced, not wrapped
-        config_class = PEFT_TYPE_TO_CONFIG_MAPPING.get(settings.get("peft_type"))
-        if config_class is None:
-            raise KeepsightError(
-                f"checkpoint {checkpoint.directory}: unknown peft_type {settings.get('peft_type')!r}"
-            )
+        config_class = _config_class(checkpoint, settings.get("peft_type"))
         try:
             config = config_class.from_peft_type(**settings)
             with warnings.catch_warnings():  # that there is another adapter already is the point
@@ -203,6 +198,18 @@ class Overlays:
 def offloaded(module: Any) -> bool:
     """Whether weights are brought in for each call only, by accelerate."""
     return any(parameter.is_meta for parameter in module.parameters())
+
+
+def _config_class(checkpoint: Checkpoint, peft_type: Any) -> Any:
+    if peft_type == "MOELORA":
+        from keepsight.models.moelora import MoELoraConfig  # tells peft of the type
+
+        return MoELoraConfig
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    if peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise KeepsightError(f"checkpoint {checkpoint.directory}: unknown peft_type {peft_type!r}")
+    return PEFT_TYPE_TO_CONFIG_MAPPING[peft_type]
 
 
 def _tuner_layers(module: Any) -> Iterator[tuple[str, Any]]:

@@ -6,16 +6,18 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 from keepsight.types import KeepsightError
 
-__all__ = ["SCHEDULES", "TRAINED_PARTS", "SFTConfig", "TrainedPart", "help_of"]
+__all__ = ["SCHEDULES", "TRAINED_PARTS", "GateScale", "SFTConfig", "TrainedPart", "help_of"]
 
-TrainedPart = Literal["linear", "lora", "full"]
+TrainedPart = Literal["linear", "lora", "moelora", "full"]
+GateScale = Literal["softmax", "softmax*N"]
 TRAINED_PARTS: dict[str, str] = {
     "linear": "tunes the projector alone",
     "lora": "tunes LoRA matrices in the language model, and the projector",
+    "moelora": "tunes LoRA matrices cut into experts that a gate mixes for each token, and the projector",
     "full": "tunes every tensor",
 }
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -30,7 +32,7 @@ class SFTConfig:
     """
 
     method: TrainedPart = "linear"
-    """What is trained: linear (the projector alone), lora (LoRA on the language model, and the projector) or full."""
+    """What is trained: linear (the projector alone), lora (LoRA on the language model, and the projector), moelora (that LoRA as a mixture of experts, and the projector) or full."""
     learning_rate: float = 2e-4
     """Peak learning rate of AdamW."""
     projector_learning_rate: float | None = None
@@ -59,12 +61,16 @@ class SFTConfig:
     """Longest sequence in tokens: a longer answer loses its tail, an image or a question is never cut."""
     lora_r: int = 16
     """Rank of the LoRA matrices."""
-    lora_alpha: int = 32
+    lora_alpha: float = 32
     """LoRA's scaling is lora_alpha / lora_r."""
     lora_dropout: float = 0.05
     """Dropout before the LoRA matrices."""
+    num_experts: int = 8
+    """Experts of a MoELoRA (moelora only); each has the rank lora_r / num_experts."""
+    gate_scale: GateScale = "softmax"
+    """What a MoELoRA's gates sum to (moelora only): softmax (1) or softmax*N (the number of experts, LoRA's step)."""
     freeze_vision_tower: bool = True
-    """Keep the vision tower as it is (full only; linear and lora never touch it)."""
+    """Keep the vision tower as it is (full only; the others never touch it)."""
     bf16: bool = False
     """Compute in bfloat16 while the trained tensors stay float32; without it everything is float32."""
     gradient_checkpointing: bool = False
@@ -88,6 +94,7 @@ class SFTConfig:
             "per_device_train_batch_size",
             "gradient_accumulation_steps",
             "lora_r",
+            "num_experts",
         ):
             if getattr(self, name) < 1:
                 raise KeepsightError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -101,6 +108,14 @@ class SFTConfig:
         ):
             if getattr(self, name) < 0:
                 raise KeepsightError(f"{name} must not be negative, it is {getattr(self, name)}")
+        if self.gate_scale not in get_args(GateScale):
+            raise KeepsightError(
+                f"gate_scale {self.gate_scale!r} is none of {', '.join(get_args(GateScale))}"
+            )
+        if self.method == "moelora" and self.lora_r % self.num_experts:
+            raise KeepsightError(
+                f"lora_r {self.lora_r} cannot be cut into num_experts {self.num_experts}: give a multiple of it"
+            )
 
 
 def help_of(config: type) -> dict[str, str]:

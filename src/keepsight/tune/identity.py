@@ -22,6 +22,7 @@ __all__ = ["claim", "data_digest", "identity_of", "is_claimed", "require_same"]
 
 # Settings that do not change what is learnt, so a run may be resumed with others.
 _FREE = ("save_steps", "logging_steps")
+_OF_EXPERTS = ("num_experts", "gate_scale")  # decide nothing unless there are experts
 _NAMED = ("model_digest", "data_digest", "continual_method", "continual_settings", "start", "stage", "memory")
 
 
@@ -81,8 +82,12 @@ def data_digest(samples: Sequence[Sample]) -> str:
 
 
 def _digest(about: Mapping[str, Any]) -> str:
-    settings = {name: value for name, value in about["config"].items() if name not in _FREE}
-    return digest_of({**about, "model": "", "config": settings})
+    return digest_of({**about, "model": "", "config": _deciding(about["config"])})
+
+
+def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    idle = _FREE if config["method"] == "moelora" else (*_FREE, *_OF_EXPERTS)
+    return {name: value for name, value in config.items() if name not in idle}
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -99,4 +104,6 @@ def _earlier(path: Path) -> dict[str, Any]:
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     top = [name for name in _NAMED if before.get(name) != now.get(name)]
-    return top + [name for name, value in now["config"].items() if before["config"].get(name) != value]
+    return top + [
+        name for name, value in _deciding(now["config"]).items() if before["config"].get(name) != value
+    ]

@@ -95,7 +95,7 @@ def run_sequence(
     finished: list[FinishedStage] = []
     identity = model.digest
     for stage in _numbered(method.arrange(_numbered(stages))):
-        settings = replace(config, **(stage_settings or {}).get(stage.name, {}))
+        settings = method.configure(replace(config, **(stage_settings or {}).get(stage.name, {})))
         identity = _identity(identity, stage, settings, method)
         directory = stage_directory(output_dir, stage)
         done = ranks.first(lambda: _read_record(directory, identity))  # noqa: B023 - called at once

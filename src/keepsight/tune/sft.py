@@ -87,7 +87,15 @@ def sft(
     """
     method = method or Sequential()
     (stage,) = method.arrange([Stage("data", samples)])
-    return tune_stage(model, stage, config, output_dir, method=method, on_epoch=on_epoch, progress=progress)
+    return tune_stage(
+        model,
+        stage,
+        method.configure(config),
+        output_dir,
+        method=method,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
 
 
 def tune_stage(
@@ -166,8 +174,7 @@ class _Run:
         accelerator = connected(module, config, text_alone=text_alone)
         plan = Plan.of(config, len(self.samples), accelerator.num_processes)
         choose_trained(module, config)
-        self.start.put_on(module)
-        self.method.configure(config)
+        self.start.put_on(module, self.method.carries_on)
         self.method.load_state_dict(self.start.state)
         self.method.wrap(self.model)
         self.method.start_stage(self.model, self.stage)
@@ -285,10 +292,10 @@ class _Run:
     def _save_checkpoint(self, epoch: int, step: int) -> Path:
         """Every rank comes, because a sharded tensor is put together by all; the first one writes."""
         directory = _epoch_directory(self.directory, epoch)
-        state = self._whole_state()
-        if not self.ranks.is_first:
-            return directory
-        with quiet_loading():
+        with self.method.as_saved(self.model), quiet_loading():
+            state = self._whole_state()
+            if not self.ranks.is_first:
+                return directory
             return save_checkpoint(
                 self.model,
                 directory,

@@ -1,4 +1,4 @@
-"""Which tensors train: the projector alone, LoRA on the language model with the projector, or everything."""
+"""Which tensors train: the projector alone, LoRA or MoELoRA on the language model with the projector, or everything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LORA_NAME = "default"
 
 
 def choose_trained(module: Any, config: SFTConfig) -> None:
-    """Freezes everything, then frees (and for LoRA adds) the tensors that `config.method` trains.
+    """Freezes everything, then frees (and for an adapter adds) the tensors that `config.method` trains.
 
     Trained tensors become float32; without `bf16` the whole module does, so that no product mixes dtypes.
     """
@@ -57,23 +57,39 @@ def _free_projector(module: Any, parts: Anatomy, config: SFTConfig) -> None:
 
 
 def _add_lora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
+    from peft import LoraConfig
+
+    _add_adapter(module, parts, config, LoraConfig(**_lora_settings(module, parts, config)))
+
+
+def _add_moelora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
+    from keepsight.models.moelora import MoELoraConfig
+
+    experts = {"num_experts": config.num_experts, "gate_scale": config.gate_scale}
+    _add_adapter(module, parts, config, MoELoraConfig(**_lora_settings(module, parts, config), **experts))
+
+
+def _lora_settings(module: Any, parts: Anatomy, config: SFTConfig) -> dict[str, Any]:
     """A regular expression names the layers: `all-linear` or `["q_proj", ...]` would also adapt the vision tower."""
-    from peft import LoraConfig, inject_adapter_in_model
+    return {
+        "r": config.lora_r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": _language_linears(module, parts),
+    }
+
+
+def _add_adapter(module: Any, parts: Anatomy, config: SFTConfig, adapter: Any) -> None:
+    from peft import inject_adapter_in_model
 
     active = _active_adapters(module)
-    lora = LoraConfig(
-        r=config.lora_r,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=_language_linears(module, parts),
-    )
     with seeded(module.device, config.seed, "lora"), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Already found a `peft_config`"
         )  # worn by the base on purpose
-        inject_adapter_in_model(lora, module, LORA_NAME)
+        inject_adapter_in_model(adapter, module, LORA_NAME)
     for name, layer in module.named_modules():
-        if name in active:  # a LoRA worn by the base goes on counting, unchanged
+        if name in active:  # an adapter worn by the base goes on counting, unchanged
             layer.set_adapter([*active[name], LORA_NAME])
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(f".{LORA_NAME}." in name)
@@ -87,7 +103,7 @@ def _free_all(module: Any, parts: Anatomy, config: SFTConfig) -> None:
         _free_projector(module, parts, config)  # some families keep it inside their tower
 
 
-_CHOOSERS = {"linear": _free_projector, "lora": _add_lora, "full": _free_all}
+_CHOOSERS = {"linear": _free_projector, "lora": _add_lora, "moelora": _add_moelora, "full": _free_all}
 
 
 def _active_adapters(module: Any) -> dict[str, list[str]]:

@@ -57,8 +57,9 @@ class AGEM(Method):
         kept = earlier_samples(stages, share=self.share, budget=self.budget, seed=self.seed)
         return [replace(stage, memory=old) for stage, old in zip(stages, kept)]
 
-    def configure(self, config: SFTConfig) -> None:
-        self._config = config
+    def configure(self, config: SFTConfig) -> SFTConfig:
+        self._config = config  # for a loss of its own: precision, longest sequence
+        return config
 
     def start_stage(self, model: HFModel, stage: Stage) -> None:
         self._memory, self._stage, self._step = stage.memory, stage.number, 0
