@@ -51,13 +51,17 @@ class MoELoraConfig(LoraConfig):
     """peft's LoRA settings and how the rank is cut. `r` is the rank of all experts together."""
 
     num_experts: int | None = field(default=None, metadata={"help": "Experts that share the rank."})
-    gate_scale: str = field(default="softmax", metadata={"help": "Gates sum to 1 (softmax) or N (softmax*N)."})
+    gate_scale: str = field(
+        default="softmax", metadata={"help": "Gates sum to 1 (softmax) or N (softmax*N)."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = AdapterType.MOELORA
         if type(self.num_experts) is not int or self.num_experts < 1:
-            raise ValueError(f"MoELoRA: num_experts must be a whole number from 1, it is {self.num_experts!r}")
+            raise ValueError(
+                f"MoELoRA: num_experts must be a whole number from 1, it is {self.num_experts!r}"
+            )
         uneven = [rank for rank in (self.r, *self.rank_pattern.values()) if rank % self.num_experts]
         if uneven:
             raise ValueError(
