@@ -74,7 +74,12 @@ def _adapted(experts: int | None) -> Any:
 
     from keepsight.models.moelora import MoELoraConfig
 
-    settings = {"r": RANK, "lora_alpha": 2 * RANK, "lora_dropout": DROPOUT, "target_modules": LINEARS}
+    settings: dict[str, Any] = {
+        "r": RANK,
+        "lora_alpha": 2 * RANK,
+        "lora_dropout": DROPOUT,
+        "target_modules": LINEARS,
+    }
     config = LoraConfig(**settings) if experts is None else MoELoraConfig(**settings, num_experts=experts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

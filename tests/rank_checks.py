@@ -114,6 +114,27 @@ def tuned_and_resumed(base, out, name, config, on_epoch=None):
         sft(load(base, device="cpu"), rows(), config, out / f"{name}-resumed", method=Dies.at(99))
 
 
+def a_sequence(base, out, folder, **changes):
+    """Two stages whose checkpoints are asked by all ranks; the first stage's is gone at the end."""
+    from keepsight.data.drawn import SETS
+    from keepsight.data.llava import write_llava_json
+    from keepsight.data.sequences import SequenceSpec, StageSpec
+    from keepsight.sequencing import tune_sequence
+
+    def stage(name):
+        if join(cpu=True).is_first:
+            write_llava_json(SETS[name], out / "data" / name, n=N)
+        join(cpu=True).wait()
+        return StageSpec(name, f"emt:{name}", out / "data" / name / "train.json")
+
+    spec = SequenceSpec((stage("shapes"), stage("letters")))
+    config = {"num_train_epochs": 1, "learning_rate": 1e-2, "lora_r": 4, "lora_dropout": 0.0, **changes}
+    told = tune_sequence(
+        base, spec, out / folder, keep="last", limit=5, judges=["label"], device="cpu", report=False, **config
+    )
+    return [list(told.matrix.rows), [stage.checkpoint.exists() for stage in told.stages]]
+
+
 def commands(out):
     """The command line in every rank: what each prints, and its exit code."""
     from keepsight import cli
@@ -188,6 +209,7 @@ def main(base, out):
     tuned_and_resumed(base, out, "ddp", config, audit_epoch)
     config = settings(method="moelora", per_device_train_batch_size=2)
     sft(load(base, device="cpu"), rows(), config, out / "ddp-moelora")
+    seen["sequence"] = a_sequence(base, out, "sequence", per_device_train_batch_size=2)
     seen["fsdp_on_cpu"] = under_fsdp(base, out)
     everyone = ranks.gather(seen)
     if ranks.is_first:

@@ -181,8 +181,34 @@ def test_unlabelled_rows_and_missing_verdicts_are_counted(run, judge, tmp_path):
     rows = [("odd", True), ("cat", False), ("cow", None)]
     text = [{"question": "q", "answer": a, "target": "dog", "correct": c} for a, c in rows]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in text))
-    _, out, _ = run("judge", "calibrate", "stub", "labels.jsonl")
+    code, out, err = run("judge", "calibrate", "stub", "labels.jsonl")
+    assert (code, err) == (0, ""), (
+        "a reply that is no verdict is this judge's doing, and asking again is of no use"
+    )
     assert "judge_failed: 1" in out and "not labelled: 1 rows" in out and "neither 1" in out
+
+
+def test_labelled_answers_without_a_reply_are_told_and_asked_again(run, judge, tmp_path):  # noqa: F811
+    judge.reply = lambda s, seed: Output("", error="HTTP 503: try later") if "lost" in s.prompt else INCORRECT
+    rows = [("lost", True), ("cat", False), ("cow", False)]
+    text = [{"id": f"row {a}", "question": "q", "answer": a, "target": "dog", "correct": c} for a, c in rows]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in text))
+    code, out, err = run("judge", "calibrate", "stub", "labels.jsonl")
+    assert code == 3 and "judge_failed: 1" in out and "neither 2" in out
+    assert err.startswith("keepsight: 1 of 3 labelled answers got no reply, run again to ask them; the first")
+    assert "row lost: " in err and "HTTP 503: try later" in err and len(err.splitlines()) == 1
+    judge.reply, asked = (lambda s, seed: CORRECT), len(judge.asked)
+    code, out, err = run("judge", "calibrate", "stub", "labels.jsonl")
+    assert (code, err) == (0, "") and len(judge.asked) == asked + 1 and "both correct 1" in out
+
+
+def test_a_judge_that_never_replies_cannot_be_calibrated(run, judge, tmp_path):  # noqa: F811
+    judge.reply = lambda s, seed: Output("", error="HTTP 503: try later")
+    row = {"question": "q", "answer": "cat", "target": "dog", "correct": False}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row))
+    code, out, err = run("judge", "calibrate", "stub", "labels.jsonl")
+    assert (code, out) == (1, "") and len(err.splitlines()) == 1
+    assert "the judge replied to none of 1 labelled answers" in err and "HTTP 503: try later" in err
 
 
 def test_dry_run_counts_what_the_judges_may_be_asked(run, judge, tmp_path):  # noqa: F811

@@ -182,6 +182,21 @@ def test_options_of_the_data_and_of_the_cure(run, folder, questions, model):  # 
     assert found.settings["corpora"] == ["stage one", "x=y"]
 
 
+def test_a_corpus_is_read_once_for_all_questions_about_it(model, tmp_path):
+    (tmp_path / "captions.jsonl").write_text('{"caption": "A fish."}\n' * 9)
+    told = []
+    found = ks.explain(
+        "stub", "things", ["frequency", "too_little"], tmp_path / "out", limit=12, clip=None,
+        corpora=[tmp_path / "captions.jsonl"], progress=lambda what, done, total: told.append(what),
+    )  # fmt: skip
+    assert (
+        found["frequency"].settings["mentions"]["fish"]
+        == found["too_little"].settings["classes"]["fish"]
+        == 9
+    )
+    assert told.count("captions.jsonl") == 1, "the last word on a file of a few bytes is the only one"
+
+
 def test_pictures_of_a_small_set_are_shared_out(run, folder, questions, model):  # noqa: F811
     """A quarter of the training pictures chooses, the others teach; a limit beyond the set means all of it."""
     assert run(*DIAGNOSE, "--limit", "1000")[0] == 0

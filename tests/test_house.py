@@ -20,10 +20,12 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the roof down: a room imports from lower lines only. A room is a folder or a file right below keepsight/.
 LAYERS = [
     ["cli"],
-    ["cli_build", "cli_diagnose", "cli_judge"],
+    ["cli_build", "cli_diagnose", "cli_judge", "cli_tune"],
+    ["telling"],
     ["console", "demo", "doctor"],
-    ["explaining", "options"],
-    ["verbs", "shelves", "judge_checks", "gating"],
+    ["shelves"],
+    ["explaining", "options", "sequencing"],
+    ["verbs", "judge_checks", "gating"],
     ["refs", "judging", "building"],
     ["report", "exchange"],
     ["diagnose"],  # asks, trains and compares

@@ -297,6 +297,18 @@ def test_a_stopped_run_of_two_goes_on_to_the_same_bits(two, name):
 
 
 @pytest.mark.torch
+def test_a_sequence_by_two_equals_one(two, tmp_path):
+    alone = rank_checks.a_sequence(str(two.base), tmp_path, "sequence", per_device_train_batch_size=4)
+    assert [seen["sequence"] for seen in two.seen] == [alone, alone]
+    assert alone == [["base", "1-shapes", "2-letters"], [False, True]]
+    last = Path("sequence/stages/02-letters/epoch-1")
+    assert_close(tmp_path / last, two.out / last, 5e-5)
+    one, both = (load_matrix(root / "sequence") for root in (tmp_path, two.out))
+    assert one.runs.keys() == both.runs.keys() and len(one.runs) == 6
+    assert one.meta == both.meta
+
+
+@pytest.mark.torch
 def test_the_first_process_prints_and_leaves_with_the_code(two):
     first, second = (seen["printed"] for seen in two.seen)
     assert "emt:shapes" in first[0] and "not scored: 4 answers" in first[1] and first[2] == 3

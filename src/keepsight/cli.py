@@ -15,7 +15,7 @@ from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 from keepsight.cli_build import build_app
 from keepsight.cli_diagnose import diagnose, report_diagnosis
 from keepsight.cli_judge import judge_app
+from keepsight.cli_tune import tune, tune_signature
 from keepsight.options import (
     FAILED,
     GATE_FAILED,
@@ -57,9 +58,10 @@ from keepsight.options import (
     settings_of,
 )
 from keepsight.ranks import launched
+from keepsight.telling import leave, print_audit, say, warn
 
 if TYPE_CHECKING:
-    from keepsight.types import ResultMatrix
+    pass
 
 __all__ = ["VERBS", "app", "command_of", "main"]
 
@@ -126,6 +128,7 @@ class Shelf(str, Enum):
     envs = "envs"
     judges = "judges"
     questions = "questions"
+    sequences = "sequences"
 
 
 class ExportForm(str, Enum):
@@ -206,9 +209,9 @@ def audit(
             progress=progress,
             **settings,
         )
-    _print_audit(matrix, output_path / "forgetting.html" if report else output_path / "matrix.json")
+    print_audit(matrix, output_path / "forgetting.html" if report else output_path / "matrix.json")
     forgotten = any(drop.verdict == "forgotten" for drop in matrix.forgetting())
-    _leave(matrix, gate_failed=fail_on_forgetting and forgotten)
+    leave(matrix, gate_failed=fail_on_forgetting and forgotten)
 
 
 def evaluate(
@@ -275,8 +278,8 @@ def evaluate(
         )
     _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
-        _say(f"{run.manifest['task']}: {run.path}")
-    _leave(matrix)
+        say(f"{run.manifest['task']}: {run.path}")
+    leave(matrix)
 
 
 def compare(
@@ -375,8 +378,8 @@ def import_runs(
         typer.echo(f"note: {note}", err=True)
     for run in found.matrix.runs.values():
         typer.echo(f"{run.manifest['checkpoint']}, {run.manifest['task']}: {run.path}")
-    _print_audit(found.matrix, output_path / "matrix.json")
-    _leave(found.matrix)
+    print_audit(found.matrix, output_path / "matrix.json")
+    leave(found.matrix)
 
 
 def export(
@@ -407,15 +410,15 @@ def report(
         return
     matrix = load_matrix(output_path)
     folder = output_path if os.path.isdir(output_path) else output_path.parent
-    _print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
-    _leave(matrix)
+    print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
+    leave(matrix)
 
 
 def list_names(
     shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list of {name, description}.")] = False,
 ) -> None:
-    """List tasks, sets, models, methods, judges or questions."""
+    """List tasks, sets, models, methods, judges, questions or sequences."""
     from keepsight.shelves import SHELVES
 
     rows = SHELVES[shelf.value]()
@@ -473,120 +476,14 @@ def demo(
         tune_demo(output_path, tuned=tuned, progress=learning)
     with resumable(), progress_bar() as progress:
         matrix = audit_demo(output_path, n=limit, tuned=tuned, progress=progress)
-    _print_audit(matrix, output_path / "forgetting.html")
+    print_audit(matrix, output_path / "forgetting.html")
     typer.echo("\nWhat EMT reports of large models, measured here:")
     for line in claim_lines(read_claims(output_path / "claims.json"), get_terminal_size().columns):
         typer.echo(line)
     for line in summary_lines(matrix):
-        _warn(line)
+        warn(line)
     if matrix.meta.get("failed"):  # a judge this small that is now and then at a loss is part of the story
         raise typer.Exit(PARTIAL)
-
-
-def tune(
-    model: str,
-    data: str,
-    image_folder: Path | None,
-    remote_images: bool,
-    fail_on_error: str,
-    output_path: Path,
-    tasks: str,
-    judges: str,
-    embedder: str,
-    limit: str | None,
-    device: str | None,
-    dtype: str | None,
-    **config: Any,
-) -> None:
-    """Fine-tune a model and audit every epoch."""
-    from keepsight import verbs
-    from keepsight.console import resumable
-    from keepsight.tune.progress import console_progress
-
-    with resumable(), console_progress() as learning:
-        tuned = verbs.fine_tune(
-            model,
-            data,
-            output_path,
-            image_folder=image_folder,
-            remote_images=remote_images,
-            fail_on_error=error_limit(fail_on_error),
-            tasks=listed(tasks),
-            judges=listed(judges),
-            embedder=embedder,
-            limit=limit,
-            device=device,
-            dtype=dtype,
-            progress=learning,
-            **config,
-        )
-    if tuned.matrix is not None:
-        _print_audit(tuned.matrix, output_path / "forgetting.html")
-    for checkpoint in tuned.checkpoints:
-        _say(f"checkpoint: {checkpoint}")
-    if tuned.left_out:
-        rows = "1 row was" if len(tuned.left_out) == 1 else f"{len(tuned.left_out)} rows were"
-        first = f"{rows} not learnt, the first: {tuned.left_out[0]}"
-        _warn(f"{first} (all: {output_path / 'left_out.jsonl'})")
-    if tuned.matrix is not None:
-        _leave(tuned.matrix)
-    if tuned.left_out:
-        raise typer.Exit(PARTIAL)
-
-
-def _tune_signature() -> inspect.Signature:
-    """The options of `tune`: its own, then one per field of SFTConfig."""
-    from keepsight.tune.config import SFTConfig, help_of
-
-    own: dict[str, tuple[Any, Any]] = {
-        "model": (
-            Annotated[str, typer.Argument(help="The base: tiny, hf:PATH-OR-HUB-ID, a directory.")],
-            ...,
-        ),
-        "data": (
-            Annotated[
-                str,
-                typer.Option(
-                    "--data", help="LLaVA JSON, messages, or a task whose training split is learnt."
-                ),
-            ],
-            ...,
-        ),
-        "image_folder": (
-            Annotated[Path | None, typer.Option("--image_folder", help="Where the rows' pictures lie.")],
-            None,
-        ),
-        "remote_images": (
-            Annotated[bool, typer.Option("--remote_images", help="Fetch pictures given as http addresses.")],
-            False,
-        ),
-        "fail_on_error": (
-            Annotated[
-                str,
-                typer.Option(
-                    "--fail_on_error", help="Stop at bad rows: true, a share 0.1, a count 5; or false."
-                ),
-            ],
-            "true",
-        ),
-        "output_path": (OutputPath, OUT),
-        "tasks": (Annotated[str, typer.Option("--tasks", help="Tasks to audit at every epoch.")], ""),
-        "judges": (Judges, JUDGES),
-        "embedder": (Embedder, "tiny"),
-        "limit": (Limit, None),
-        "device": (Device, None),
-        "dtype": (Dtype, None),
-    }
-    types, help_lines = get_type_hints(SFTConfig), help_of(SFTConfig)
-    for name, default in SFTConfig().__dict__.items():
-        flag = f"--{name}/--no_{name}" if types[name] is bool else f"--{name}"
-        own[name] = (Annotated[types[name], typer.Option(flag, help=help_lines[name])], default)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(name, keyword, annotation=kind, default=inspect.Parameter.empty if d is ... else d)
-        for name, (kind, d) in own.items()
-    ]
-    return inspect.Signature(parameters)
 
 
 # In the order of `--help`.
@@ -619,7 +516,7 @@ def command_of(name: str) -> Any:
     if isinstance(verb, typer.Typer):
         return typer.main.get_command(verb)
     if verb is tune:
-        tune.__signature__ = _tune_signature()  # type: ignore[attr-defined]
+        tune.__signature__ = tune_signature()  # type: ignore[attr-defined]
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     alone.command(name)(verb)
     return typer.main.get_command(alone)
@@ -673,34 +570,6 @@ def _print(*parts: Any) -> None:
         console.print(part, soft_wrap=isinstance(part, str))
 
 
-def _print_audit(matrix: ResultMatrix, page: Path) -> None:
-    from keepsight.console import repeat_lines
-    from keepsight.report import matrix_table
-
-    typer.echo(matrix_table(matrix))
-    for line in repeat_lines(list(matrix.runs.values())):
-        typer.echo(line)
-    if matrix.runs:  # an audit without an answer leaves the earlier page
-        typer.echo(f"\nwritten: {page}")
-
-
-def _leave(matrix: ResultMatrix, gate_failed: bool = False) -> None:
-    """Says what is missing and leaves with the code that tells a script."""
-    from keepsight.console import summary_lines
-
-    if not launched().is_first:  # the first rank speaks for all
-        return
-    missing = summary_lines(matrix)
-    for line in missing:
-        _warn(line)
-    if not matrix.runs:
-        raise typer.Exit(FAILED)
-    if gate_failed:
-        raise typer.Exit(GATE_FAILED)
-    if missing:
-        raise typer.Exit(PARTIAL)
-
-
 def main() -> None:
     """Entry point of the `keepsight` command. KEEPSIGHT_TRACEBACK=1 shows where a failure came from."""
     rank = launched()
@@ -721,20 +590,8 @@ def main() -> None:
         known = isinstance(error, KeepsightError)
         text = redacted(" ".join(str(error).split()))
         hint = "" if known else " (KEEPSIGHT_TRACEBACK=1 shows where)"
-        _warn(f"{text if known else f'{type(error).__name__}: {text}'}{hint}")
+        warn(f"{text if known else f'{type(error).__name__}: {text}'}{hint}")
         sys.exit(USAGE if isinstance(error, UsageError) else FAILED)
-
-
-def _say(line: str, *, err: bool = False) -> None:
-    """One line, whatever it quotes: names and answers may hold what a terminal would take for commands."""
-    from keepsight.report.wording import printable
-
-    typer.echo(printable(" ".join(line.split())), err=err)
-
-
-def _warn(line: str) -> None:
-    rank = launched()
-    _say(f"keepsight ({rank}): {line}" if rank.size > 1 else f"keepsight: {line}", err=True)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ def calibrate(
     settings = pairs_of("judge_args", judge_args)
     found = calibrate_judge(model, labelled, runs or [], output_path, judge=judge, judge_args=settings)
     _print(calibration_table(found), *calibration_lines(found))
+    if found.silent:
+        answers = found.calibration.n + sum(found.calibration.not_ok.values())
+        told = f"{len(found.silent)} of {answers} labelled answers got no reply, run again to ask them"
+        _warn(f"{told}; the first without one: {found.silent[0]}")
+        raise typer.Exit(PARTIAL)
 
 
 @judge_app.command()

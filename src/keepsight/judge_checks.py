@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepsight.errors import UsageError
 from keepsight.judging import embedding_args, judging_model, model_judge, own_args
-from keepsight.store import Store, load_runs
+from keepsight.store import Store, is_final, load_runs
 from keepsight.types import KeepsightError, MetricValue, Run, Scorer
 
 if TYPE_CHECKING:
@@ -32,12 +32,16 @@ class Corrected:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A judge beside a person, how many rows nobody had labelled, and the runs corrected by it."""
+    """A judge beside a person, how many rows nobody had labelled, and the runs corrected by it.
+
+    `silent` names the labelled answers that got no reply, each with the reason: asking again may help.
+    """
 
     judge: Scorer
     calibration: Calibration
     unlabelled: int
     runs: tuple[Corrected, ...]
+    silent: tuple[str, ...] = ()
 
 
 def attack_judge(
@@ -77,7 +81,7 @@ def calibrate_judge(
         ref, output_path, judge, judge_args: as for `attack_judge`.
 
     Raises:
-        KeepsightError: a bad row, no label, no verdict, or a run that this judge has not scored.
+        KeepsightError: a bad row, no label, no reply, no verdict, or a run that this judge has not scored.
     """
     from keepsight.data.judged import read_labelled
     from keepsight.scoring.calibration import calibrate
@@ -85,9 +89,13 @@ def calibrate_judge(
     asked = _judge(ref, judge, Store(output_path), judge_args)
     rows = read_labelled(labelled)
     judged = [_scored_by(asked, run) for run in load_runs(runs)]  # before the judge is asked and paid
-    found = calibrate(rows.samples, asked(rows.samples, rows.outputs), rows.labels)
+    scores = asked(rows.samples, rows.outputs)
+    silent = [(s.id, score.explanation) for s, score in zip(rows.samples, scores) if not is_final(score)]
+    if len(silent) == len(scores):
+        raise KeepsightError(f"the judge replied to none of {len(scores)} labelled answers: {silent[0][1]}")
+    found = calibrate(rows.samples, scores, rows.labels)
     corrected = tuple(_corrected(run, asked, found) for run in judged)
-    return Calibrated(asked, found, rows.unlabelled, corrected)
+    return Calibrated(asked, found, rows.unlabelled, corrected, tuple(map(": ".join, silent)))
 
 
 def sample_answers(runs: Sequence[Run | str | Path], path: str | Path, n: int = 100, seed: int = 0) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from keepsight.types import KeepsightError
 
-__all__ = ["checkpoint_refs", "row_names"]
+__all__ = ["checkpoint_refs", "on_base", "row_names"]
 
 
 def checkpoint_refs(refs: Sequence[Any]) -> list[Any]:
@@ -19,7 +19,7 @@ def checkpoint_refs(refs: Sequence[Any]) -> list[Any]:
         return []
     base, *others = refs
     expanded = [part for ref in others for part in _epochs(ref)]
-    return [base, *(_on_base(base, ref) for ref in expanded)]
+    return [base, *(on_base(base, ref) for ref in expanded)]
 
 
 def _epochs(ref: Any) -> list[Any]:
@@ -43,7 +43,7 @@ def _is_checkpoint(path: Path) -> bool:
     return os.path.exists(path / "keepsight.json") or os.path.exists(path / "adapter_config.json")
 
 
-def _on_base(base: Any, ref: Any) -> Any:
+def on_base(base: Any, ref: Any) -> Any:
     """A checkpoint directory belongs on the base; everything else is a model of its own."""
     if isinstance(ref, (str, Path)) and _is_checkpoint(Path(str(ref))):
         if not isinstance(base, (str, Path)):

@@ -1,4 +1,4 @@
-"""What there is by name: tasks, sets, models, methods, envs, judges, questions."""
+"""What there is by name: tasks, sets, models, methods, envs, judges, questions, sequences."""
 
 from __future__ import annotations
 
@@ -34,10 +34,23 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _methods() -> list[tuple[str, str]]:
-    """What `keepsight tune --method` takes."""
-    from keepsight.tune.config import TRAINED_PARTS
+    """What `keepsight tune --method` takes: a part of the model, a continual method, or PART+METHOD."""
+    import inspect
 
-    return list(TRAINED_PARTS.items())
+    from keepsight.tune.config import TRAINED_PARTS
+    from keepsight.tune.methods import METHODS
+
+    continual = [
+        (name, (inspect.getdoc(method) or "").partition("\n")[0]) for name, method in METHODS.items()
+    ]
+    return [*TRAINED_PARTS.items(), *continual]
+
+
+def _sequences() -> list[tuple[str, str]]:
+    """What `keepsight tune --sequence` takes besides a YAML file."""
+    from keepsight.sequencing import SEQUENCES
+
+    return [(name, ", ".join(tasks)) for name, tasks in SEQUENCES.items()]
 
 
 def _questions() -> list[tuple[str, str]]:
@@ -56,4 +69,5 @@ SHELVES: Mapping[str, Callable[[], list[tuple[str, str]]]] = {
     "envs": list,
     "judges": lambda: list(JUDGES.items()),
     "questions": _questions,
+    "sequences": _sequences,
 }

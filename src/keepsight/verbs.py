@@ -37,8 +37,10 @@ __all__ = [
     "fine_tune",
     "load_models",
     "plan",
+    "prepared_tasks",
     "rendered_prompts",
     "rescore",
+    "training_rows",
 ]
 
 OUTPUT_PATH = "keepsight-out"
@@ -101,7 +103,7 @@ def audit(
     models = load_models(refs, device, dtype, model_args)
     store = Store(output_path)
     asked = Judges(judges, llm_judge, embedder, judge_args)
-    chosen = _prepared(tasks, task_args, gen_kwargs, asked, store)
+    chosen = prepared_tasks(tasks, task_args, gen_kwargs, asked, store)
     matrix = audit_models(
         models,
         chosen,
@@ -149,7 +151,7 @@ def evaluate_tasks(
     store = Store(output_path)
     return evaluate_all(
         models,
-        _prepared(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder, judge_args), store),
+        prepared_tasks(tasks, task_args, gen_kwargs, Judges(judges, llm_judge, embedder, judge_args), store),
         store,
         rows=row_names([ref]),
         limit=limit,
@@ -355,10 +357,16 @@ def fine_tune(
     image_folder: str | Path | None = None,
     remote_images: bool = False,
     fail_on_error: bool | float | None = True,
+    method: str = "linear",
+    method_args: Mapping[str, Any] | None = None,
     tasks: Sequence[str | Task] = (),
+    task_args: Mapping[str, Any] | None = None,
     judges: Sequence[str] = DEFAULT_JUDGES,
+    llm_judge: Any = None,
+    judge_args: Mapping[str, Any] | None = None,
     embedder: Any = "tiny",
     limit: Limit = None,
+    batch_size: int | None = None,
     device: str | None = None,
     dtype: str | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
@@ -375,8 +383,10 @@ def fine_tune(
         remote_images: fetch pictures that rows give as http(s) addresses.
         fail_on_error: stop before anything is learnt when so many rows cannot be used: True at the first, a share or
             a count; False leaves them out and names them in `left_out` and in `left_out.jsonl`.
+        method: what is trained, and after a plus sign what is done against forgetting: `lora`, `lora+lwf`.
+        method_args: fields of the continual method, e.g. `{"strength": 0.5}`.
         tasks: what is audited at every epoch; nothing by default.
-        judges, embedder, limit: of the audits, as for `audit`.
+        task_args, judges, llm_judge, judge_args, embedder, limit, batch_size: of the audits, as for `audit`.
         progress: called after every optimiser step.
         config: fields of `keepsight.tune.config.SFTConfig`.
 
@@ -386,8 +396,10 @@ def fine_tune(
     """
     from keepsight import models
     from keepsight.tune.left_out import usable_samples
+    from keepsight.tune.naming import named_method
     from keepsight.tune.sft import SFTConfig, sft
 
+    part, continual = named_method(method, method_args)
     if limit is not None and not tasks:
         raise UsageError(
             "limit is of the audits, and no tasks to audit are given; name some (--tasks), or leave limit out: "
@@ -412,32 +424,49 @@ def fine_tune(
                 [ref, *made],
                 tasks,
                 output_path,
+                task_args=task_args,
                 judges=judges,
+                llm_judge=llm_judge,
+                judge_args=judge_args,
                 embedder=embedder,
                 limit=limit,
+                batch_size=batch_size,
                 device=device,
                 dtype=dtype,
                 tuned_on=learnt if learnt in names else None,
             )
 
     checkpoints = sft(
-        model, samples, SFTConfig(**config), output_path, on_epoch=audit_epoch, progress=progress
+        model,
+        samples,
+        SFTConfig(method=part, **config),
+        output_path,
+        method=continual,
+        on_epoch=audit_epoch,
+        progress=progress,
     )
     return Tuned(checkpoints, matrix, left_out)
+
+
+def training_rows(
+    data: str | Path, image_folder: str | Path | None = None, remote_images: bool = False
+) -> tuple[list[Sample], list[str]]:
+    """Rows of a file that are learnt, and a line on every bad one."""
+    from keepsight.data.messages import read_training_rows
+    from keepsight.data.remote import RemotePictures
+
+    bad: list[str] = []
+    remote = RemotePictures() if remote_images else None
+    return read_training_rows(data, image_folder, remote=remote, on_bad_row=bad.append), bad
 
 
 def _training_samples(
     data: str | Path, image_folder: str | Path | None, remote_images: bool
 ) -> tuple[list[Sample], list[str], str]:
     """What is learnt, a line on every bad row, and the task it comes from if it comes from one."""
-    from keepsight.data.messages import read_training_rows
-    from keepsight.data.remote import RemotePictures
-
     _require_rows(str(data))
     if os.path.exists(data):
-        bad: list[str] = []
-        remote = RemotePictures() if remote_images else None
-        return read_training_rows(data, image_folder, remote=remote, on_bad_row=bad.append), bad, ""
+        return *training_rows(data, image_folder, remote_images), ""
     task = _task(str(data))
     if task.train is None:
         raise KeepsightError(f"task {task.name} has no training split; give rows to learn as data")
@@ -477,7 +506,7 @@ def load_models(
     return loaded
 
 
-def _prepared(
+def prepared_tasks(
     tasks: Sequence[str | Task],
     task_args: Mapping[str, Any] | None,
     gen_kwargs: Mapping[str, Any] | None,

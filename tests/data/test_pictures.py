@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keepsight.data.pictures import FORMATS, decode
+from keepsight.data.pictures import FORMATS, decode, size_of
 from keepsight.types import KeepsightError, Media
 
 RED_GREEN = np.zeros((8, 12, 3), np.uint8)
@@ -142,7 +142,9 @@ def test_exif_orientation_is_applied(orientation):
         7: upright[::-1, ::-1].T,
         8: np.rot90(upright, -1),
     }[orientation]
-    got = pixels(encoded(Image.fromarray(np.ascontiguousarray(stored)), exif=exif))
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), exif=exif)
+    got = pixels(data)
+    assert size_of(Media(data=data)) == (got.shape[1], got.shape[0])
     assert np.array_equal(got[:, :, 0], upright)
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from keepsight.data.drawn import ALL_SETS
-from keepsight.diagnose.frequency import count_mentions, frequency, per_class_accuracy
+from keepsight.diagnose.frequency import count_corpora, count_mentions, frequency, per_class_accuracy
 from keepsight.diagnose.study import Study
 from keepsight.diagnose.too_little import mentions_needed, taught_too_little, too_little
 from keepsight.evaluate import evaluate
@@ -177,3 +177,17 @@ def test_as_a_question_it_reads_the_corpora_and_asks_the_model_nothing(tmp_path)
         too_little(study, threshold=0)
     with pytest.raises(KeepsightError, match="no corpus is given"):
         too_little(study_of(tmp_path))
+
+
+def test_a_study_reads_a_corpus_once_as_long_as_it_stays_the_same(tmp_path):
+    corpus, read = tmp_path / "first.jsonl", []
+    corpus.write_text(json.dumps({"caption": "A fish.", "prompt": "A cup?"}))
+    study = study_of(tmp_path / "out", corpora={"first": corpus}, progress=lambda *told: read.append(told))
+    again = [count_corpora(study), count_corpora(study), count_corpora(study)]
+    assert again[0] == again[1] == again[2] and again[0][0].sentences["fish"] == 1
+    assert len(read) == 1, "the last word on a file of a few bytes is the only one"
+    (answers,) = count_corpora(study, answers_only=True)
+    assert answers.sentences["cup"] == 0 and len(read) == 2, "counted otherwise"
+    corpus.write_text(json.dumps({"caption": "A fish and a cup. A fish."}))
+    (changed,) = count_corpora(study)
+    assert changed.sentences["fish"] == 2 and len(read) == 3, "another corpus now"

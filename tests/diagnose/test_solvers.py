@@ -47,6 +47,35 @@ def test_the_penalty_is_the_one_that_validation_prefers():
     assert fit_lbfgs(x, y, x, y).about != noisy.about, "its own pictures call for a weak one"
 
 
+@pytest.mark.parametrize("classes, noise, d", [(2, 0.05, 100), (4, 2.0, 20), (10, 3.0, 200), (30, 0.3, 400)])
+def test_lbfgs_ends_where_the_loss_is_flat(classes, noise, d):
+    x, y, valid, valid_y, *_ = parts(n=300, classes=classes, noise=noise, d=d)
+    head = fit_lbfgs(x, y, valid, valid_y)
+    assert steepness(head, x, y) <= 1.01e-3, "of that at zero weights, summed in float64"
+
+
+def steepness(head, x, y):
+    """The norm of the penalised gradient at `head`, of that at zero weights, calculated apart."""
+    x = x.astype(np.float64)
+    spread = x.std(axis=0)
+    z = np.where(spread > 0, (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1), 0)
+    weights, bias = head.weights * spread[:, None], head.bias + x.mean(axis=0) @ head.weights
+    shown = np.array([[label == name for name in head.classes] for label in y], float)
+
+    def gradient(weights, bias):
+        likely = np.exp(z @ weights + bias)
+        off = likely / likely.sum(axis=1, keepdims=True) - shown
+        pull = float(head.about.split()[-1]) * weights
+        return np.concatenate([z.T @ off / len(x) + pull, off.mean(axis=0, keepdims=True)])
+
+    return np.linalg.norm(gradient(weights, bias)) / np.linalg.norm(gradient(0 * weights, 0 * bias))
+
+
+def test_without_validation_the_penalty_is_the_strongest():
+    x, y, valid, *_ = parts(n=100)
+    assert fit_lbfgs(x, y, valid[:0], []).about == f"L2 penalty {PENALTIES[0]:g}"
+
+
 @pytest.mark.torch
 def test_adam_takes_the_epoch_that_validation_prefers():
     x, y, valid, valid_y, *_ = parts()

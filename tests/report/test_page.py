@@ -285,6 +285,18 @@ def test_fits_a_telephone(visit, demo_page):
     assert overflow(page) == 0
 
 
+def test_a_sequence_fits_and_its_triangle_opens_cells(visit, sequence_page):
+    page = visit(sequence_page, width=390, height=844)
+    assert overflow(page) == 0
+    page.locator(".triangle").first.evaluate("e => { e.parentElement.scrollLeft = 200; }")
+    assert page.locator(".triangle tbody th").nth(1).bounding_box()["x"] < 30, "names of stages stay in sight"
+    page = visit(sequence_page)
+    assert page.evaluate(LOWEST_CONTRAST.replace(".matrix .cell span", ".triangle td, .through td")) >= 4.5
+    page.locator('.triangle td[data-kind="since"]').first.click()
+    assert "2-reading on choices" in page.locator("#panel-title").inner_text()
+    assert overflow(page) == 0
+
+
 def test_strangers_text_stays_text(visit, evil_page):
     for width in (1360, 390):
         page = visit(evil_page, width=width)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from keepsight.tune.ahead import Ahead
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods import METHODS, Method
-from keepsight.tune.ahead import Ahead
 from keepsight.tune.sft import sft
 from keepsight.types import KeepsightError
 

@@ -10,7 +10,16 @@ from typing import Protocol
 from keepsight.errors import UsageError
 from keepsight.types import KeepsightError, Media
 
-__all__ = ["LabelledImage", "LabelledPicture", "LabelledSet", "PictureSet", "Rows", "choose", "label_text"]
+__all__ = [
+    "LabelledImage",
+    "LabelledPicture",
+    "LabelledSet",
+    "PictureSet",
+    "Rows",
+    "choose",
+    "label_text",
+    "smallest",
+]
 
 
 class LabelledPicture(Protocol):
@@ -63,7 +72,7 @@ class Rows:
     def pick(self, n: int | None, seed: int) -> list[LabelledImage]:
         """`n` random rows in row order: those whose digest of seed and id is smallest, so that `n` + 1 rows hold
         the `n` rows and a new picture changes nothing about the others."""
-        chosen = range(len(self.ids)) if n is None else sorted(_smallest(self.ids, n, seed))
+        chosen = range(len(self.ids)) if n is None else sorted(smallest(self.ids, n, seed))
         media = self.fetch(chosen)
         return [LabelledImage(self.ids[i], m, self.labels[i]) for i, m in zip(chosen, media)]
 
@@ -145,7 +154,7 @@ def choose(
         return list(_read(pictures, split, _part(share, pictures.count(split)), seed))
     everything = [p for part in _parts(pictures, split) for p in _read(pictures, part, None, 0)]
     wanted = n if n is not None else _part(share, len(everything))
-    return [everything[i] for i in sorted(_smallest([p.id for p in everything], wanted, seed))]
+    return [everything[i] for i in sorted(smallest([p.id for p in everything], wanted, seed))]
 
 
 def _check_choice(name: str, split: str, n: int | None, share: float | None) -> None:
@@ -175,6 +184,7 @@ def _read(pictures: PictureSet, split: str, n: int | None, seed: int) -> Sequenc
     return pictures.train(n, seed) if split == "train" else pictures.test(n, seed)
 
 
-def _smallest(ids: Sequence[str], n: int, seed: int) -> list[int]:
+def smallest(ids: Sequence[str], n: int, seed: int) -> list[int]:
+    """The places of the `n` ids whose digest with the seed is smallest: those of a smaller `n` are among them."""
     ranks = {i: hashlib.sha256(f"{seed}/{name}".encode()).digest() for i, name in enumerate(ids)}
     return sorted(ranks, key=lambda i: (ranks[i], i))[:n]

@@ -26,6 +26,7 @@ __all__ = [
     "QUESTION",
     "Reader",
     "collected",
+    "exchanges_of",
     "fine_tuning_answer",
     "instruction_samples",
     "llava_sample",
@@ -166,7 +167,7 @@ def llava_sample(
     row: Mapping[str, Any], default_id: str, *, root: Path, remote: RemoteSource | None = None
 ) -> Sample:
     """The sample of one row. Raises KeepsightError with what is wrong with it."""
-    exchanges = _exchanges(row.get("conversations"))
+    exchanges = exchanges_of(row.get("conversations"))
     images = _images(row.get("image"))
     (prompt, answer), *later = exchanges
     if any(IMAGE_MARK in question for question, _ in later):
@@ -192,8 +193,8 @@ def sample_id(row: Mapping[str, Any], default: str) -> str:
     return str(own)
 
 
-def _exchanges(turns: Any) -> list[tuple[str, str]]:
-    """(human, gpt) pairs in order."""
+def exchanges_of(turns: Any) -> list[tuple[str, str]]:
+    """(human, gpt) pairs of a row's turns, in order. Raises KeepsightError when they are no such turns."""
     if not isinstance(turns, list) or not turns or len(turns) % 2:
         raise KeepsightError("conversations must be a list of human, gpt, human, gpt, ...")
     said = [_turn(turn, ("human", "gpt")[i % 2]) for i, turn in enumerate(turns)]

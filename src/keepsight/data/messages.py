@@ -19,7 +19,7 @@ from keepsight.data.llava import IMAGE_MARK, collected, llava_sample, prompt_wit
 from keepsight.data.tabular import dataset_rows, parquet_rows
 from keepsight.types import KeepsightError, Media, Sample
 
-__all__ = ["messages_sample", "read_training_rows"]
+__all__ = ["messages_sample", "picture_root", "read_training_rows", "row_sample", "rows_at"]
 
 # Columns of rows that ask for another kind of training, and which.
 _OTHER_TRAINING = {
@@ -53,19 +53,35 @@ def read_training_rows(
         KeepsightError: no such folder, nothing that can be read, no usable row, or (without `on_bad_row`) any bad row.
     """
     path = Path(path)
-    root = Path(image_root) if image_root is not None else path if os.path.isdir(path) else path.parent
+    root = picture_root(path, image_root)
+    return collected(path, rows_at(path), partial(row_sample, root=root, remote=remote), on_bad_row)
+
+
+def picture_root(path: Path, image_root: str | Path | None = None) -> Path:
+    """The folder that the pictures of a file start from. Raises KeepsightError when it is none."""
+    root = (
+        Path(image_root).expanduser()
+        if image_root is not None
+        else path
+        if os.path.isdir(path)
+        else path.parent
+    )
     if not os.path.isdir(root):
         raise KeepsightError(f"{root} is no folder; give the one that the rows' pictures start from")
-    return collected(path, _rows(path), partial(_sample, root=root, remote=remote), on_bad_row)
+    return root
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+def rows_at(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, row) pairs of a JSON list, JSON lines, parquet or a data set's directory."""
     if path.suffix == ".parquet" or (os.path.isdir(path) and any(path.rglob("*.parquet"))):
         return parquet_rows(path)
     return dataset_rows(path) if os.path.isdir(path) else rows_of(path)
 
 
-def _sample(row: Mapping[str, Any], default_id: str, *, root: Path, remote: RemoteSource | None) -> Sample:
+def row_sample(
+    row: Mapping[str, Any], default_id: str, *, root: Path, remote: RemoteSource | None = None
+) -> Sample:
+    """The sample of one row in either form. Raises KeepsightError with what is wrong with it."""
     read = llava_sample if row.get("conversations") is not None else messages_sample
     return read(row, default_id, root=root, remote=remote)
 

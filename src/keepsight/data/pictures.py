@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["FORMATS", "SUFFIXES", "decode", "suffix_of"]
+__all__ = ["FORMATS", "SUFFIXES", "decode", "size_of", "suffix_of"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset(
@@ -50,6 +50,11 @@ def suffix_of(media: Media) -> str:
     """`.png`, `.jpg`, ...: the file suffix that fits the content. Raises KeepsightError when it is no picture."""
     found = _named(media, lambda data: str(_open(data).format))
     return {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}.get(found, f".{found.lower()}")
+
+
+def size_of(media: Media) -> tuple[int, int]:
+    """Width and height of the upright picture, from its header. Raises KeepsightError when it is no picture."""
+    return _named(media, lambda data: _upright_size(_open(data)))
 
 
 def _named(media: Media, work: Callable[[bytes], T]) -> T:
@@ -121,6 +126,15 @@ def _upright(image: Image) -> Image:
     except Exception:  # the EXIF parser has no closed set of errors either
         return image
     return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _upright_size(image: Image) -> tuple[int, int]:
+    try:
+        turned = image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8)
+    except Exception:  # as in `_upright`
+        turned = False
+    width, height = image.size
+    return (height, width) if turned else (width, height)
 
 
 def _to_rgb(image: Image) -> Image:

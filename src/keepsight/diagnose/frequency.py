@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keepsight.data.corpora import BytesRead, read_corpus
+from keepsight.data.corpora import BytesRead, corpus_files, read_corpus
 from keepsight.data.labelled import label_text
 from keepsight.diagnose.study import Study
 from keepsight.evaluate import evaluate
@@ -149,7 +149,7 @@ def count_corpora(
     column: str | None = None,
     answers_only: bool = False,
 ) -> list[MentionCounts]:
-    """How often each stage of the training names each of the study's labels.
+    """How often each stage of the training names each of the study's labels. What a study has counted is not read again.
 
     Args:
         corpora: name -> file or folder (default: `study.corpora`).
@@ -161,18 +161,27 @@ def count_corpora(
     chosen = study.corpora if corpora is None else corpora
     if not chosen:
         raise KeepsightError("no corpus is given; name the files that the model was trained on")
-    return [
-        count_mentions(
-            path,
-            study.labels,
-            name=name,
-            overlap=overlap,
-            column=column,
-            answers_only=answers_only,
-            progress=study.progress,
-        )
-        for name, path in chosen.items()
-    ]
+    counts = []
+    for name, path in chosen.items():
+        key = (name, _as_it_is(path), study.labels, overlap, column, answers_only)
+        if key not in study.counted:
+            study.counted[key] = count_mentions(
+                path,
+                study.labels,
+                name=name,
+                overlap=overlap,
+                column=column,
+                answers_only=answers_only,
+                progress=study.progress,
+            )
+        counts.append(study.counted[key])
+    return counts
+
+
+def _as_it_is(path: Path) -> tuple[tuple[Path, int, int], ...]:
+    """A corpus's files with sizes and times of change: one that was changed since is another corpus."""
+    found = [(file, file.stat()) for file in corpus_files(path)]
+    return tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in found)
 
 
 def per_class_accuracy(run: Run) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keepsight.data.labelled import LabelledPicture, LabelledSet, PictureSet, choose, label_text
 from keepsight.models.clip import ClipModel
+from keepsight.scoring.mentions import MentionCounts
 from keepsight.store import Store
 from keepsight.types import VLM, digest_of
 
@@ -41,6 +42,9 @@ class Study:
         default_factory=dict
     )  # name -> what the model was trained on, by stage
     progress: Progress = field(default=_silent)
+    counted: dict[Hashable, MentionCounts] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # what `count_corpora` has read: a corpus may have millions of rows and is asked about more than once
 
     @property
     def labels(self) -> tuple[str, ...]:

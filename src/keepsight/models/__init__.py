@@ -16,6 +16,7 @@ from keepsight.models.hf import HFModel
 from keepsight.models.hub import model_directory
 from keepsight.models.refs import Ref, parse_ref
 from keepsight.models.replay import Replay
+from keepsight.models.routed import ROUTED, Routed, read_experts
 from keepsight.models.sources import DTYPES, BuiltSource, DirectorySource, Source, WholeCheckpointSource
 from keepsight.models.tiny import TinySource
 from keepsight.models.tiny.pack import export_tiny
@@ -26,6 +27,7 @@ __all__ = [
     "HFModel",
     "Ref",
     "Replay",
+    "Routed",
     "ServedModel",
     "export_tiny",
     "load",
@@ -85,6 +87,18 @@ def load(
             )
         return ServedModel(parsed.location, served_options(served), batch_size=batch_size)
     options.update(dtype=_dtype(dtype), trust_remote_code=trust_remote_code)
+    if parsed.scheme == "routed":
+        if parsed.adapters:
+            raise KeepsightError(
+                f"model {ref}: experts take no further adapter; write {_name(Ref('routed', parsed.location))}"
+            )
+        experts = read_experts(Path(parsed.location).expanduser())
+        return Routed(experts, _weights(parse_ref(experts.base), options, device, batch_size), _name(parsed))
+    return _weights(parsed, options, device, batch_size)
+
+
+def _weights(parsed: Ref, options: dict[str, Any], device: str | None, batch_size: int | None) -> HFModel:
+    """A base with the checkpoints that its ref names."""
     checkpoints = [read_checkpoint(Path(path).expanduser()) for path in parsed.adapters]
     source, worn = _on_whole_models(_base(parsed, options), checkpoints, options)
     return HFModel(source, worn, name=_name(parsed), device=device, batch_size=batch_size)
@@ -133,6 +147,8 @@ def _require_model(directory: Path) -> None:
     """Says how a checkpoint is asked that was given as a model of its own."""
     if os.path.exists(directory / "config.json"):
         return
+    if os.path.exists(directory / ROUTED):
+        raise KeepsightError(f"{directory} holds experts of a base; write routed:{directory}")
     if os.path.exists(directory / "keepsight.json") or os.path.exists(directory / "adapter_config.json"):
         base = read_checkpoint(directory).base_ref or "BASE"
         raise KeepsightError(

@@ -94,7 +94,7 @@ class GateTally:
         Raises:
             KeepsightError: no MoELoRA.
         """
-        gates = {}
+        gates: dict[str, Any] = {}
         for name, layer in module.named_modules():
             routers = getattr(layer, "lora_router", None) or {}
             if not getattr(layer, "disable_adapters", True):

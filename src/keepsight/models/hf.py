@@ -147,6 +147,17 @@ class HFModel:
             shared=False,
         )
 
+    def wearing(self, checkpoint: Checkpoint) -> HFModel:
+        """The same model with a further checkpoint on."""
+        return HFModel(
+            self.source,
+            (*self.checkpoints, checkpoint),
+            name=f"{self.name}+adapter:{checkpoint.directory}",
+            device=self._device,
+            batch_size=self.batch_size,
+            shared=self._shared,
+        )
+
     def generate(
         self,
         samples: Sequence[Sample],

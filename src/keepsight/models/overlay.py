@@ -189,9 +189,8 @@ class Overlays:
     def _remove(self, adapter: str) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        for (
-            layer
-        ) in self.module.modules():  # a refused adapter may be on some layers and not yet in `peft_config`
+        # Every layer: a refused adapter may be on some of them and not yet in `peft_config`.
+        for layer in self.module.modules():
             if isinstance(layer, BaseTunerLayer) and adapter in _adapters_of(layer):
                 layer.set_adapter([], inference_mode=True)  # peft would put another one on in its place
                 layer.delete_adapter(adapter)

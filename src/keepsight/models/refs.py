@@ -1,5 +1,5 @@
 """How a model is named: `tiny`, `hf:path-or-hub-id`, either with `+adapter:dir` after it (repeatable), `replay:file`,
-`api:model@base_url`.
+`api:model@base_url`, `routed:dir` (experts of one base, see `models.routed`).
 
 A bare path to an existing directory reads as `hf:`.
 """
@@ -14,7 +14,9 @@ from keepsight.types import KeepsightError
 
 __all__ = ["Ref", "neighbours", "parse_ref"]
 
-_NEEDS_LOCATION = {"tiny": False, "hf": True, "replay": True, "api": True, "clip": True, "st": True}
+_NEEDS_LOCATION = {
+    "tiny": False, "hf": True, "replay": True, "routed": True, "api": True, "clip": True, "st": True
+}  # fmt: skip
 _ADAPTER = "+adapter:"
 _SHOWN = 8  # names in one error
 

@@ -50,6 +50,10 @@ class Audit:
         """The drops against the base."""
         return self.references[0].drops
 
+    def reference(self, key: Against) -> Reference:
+        """One of the references by its name."""
+        return next(reference for reference in self.references if reference.key == key)
+
     def run(self, row: int, col: int) -> Run | None:
         """The run of a cell, or None where there is none."""
         return self.matrix.runs.get((self.matrix.rows[row], self.matrix.cols[col]))

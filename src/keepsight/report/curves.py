@@ -41,6 +41,7 @@ class Curve:
     share: bool
     bottom: float
     top: float
+    learnt: int | None = None  # the point at which a sequence learns the task
 
     @property
     def described(self) -> str:
@@ -85,6 +86,9 @@ class Curve:
         if not math.isnan(base):
             _, y = self._place(0, base)
             drawing.line(root, (_LEFT, y), (WIDTH - _RIGHT, y), "level")
+        if self.learnt is not None:
+            x, _ = self._place(self.learnt, self.top)
+            drawing.line(root, (x, _TOP), (x, HEIGHT - _BOTTOM), "learnt")
 
     def _draw_band(self, root: drawing.Element) -> None:
         known = [not (math.isnan(point.low) or math.isnan(point.high)) for point in self.points]

@@ -18,6 +18,7 @@ __all__ = ["Line", "column_titles", "lines", "row_titles", "tuned_columns"]
 _STEP = re.compile(
     r"^(?P<method>.*?)[/\\:_ -]*(?P<unit>epoch|step|stage|checkpoint|task)[-_ =]?(?P<number>\d+)$", re.I
 )
+_STAGE = re.compile(r"^(?P<number>\d+)-(?P<name>.+)$")  # as a sequence names its rows: 1-shapes, 2-digits
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def lines(rows: Sequence[str]) -> list[Line]:
     """Groups every row but the first (the base). Names without a common prefix make one nameless line."""
     members: dict[str, list[tuple[int, str]]] = {}
     titles = row_titles(rows)
+    if stages := _stages(titles[1:]):
+        return [Line("", tuple(range(1, len(rows))), stages)]
     for index in range(1, len(rows)):
         method, step = _parts(titles[index])
         members.setdefault(method, []).append((index, step))
@@ -71,6 +74,13 @@ def tuned_columns(matrix: ResultMatrix) -> dict[int, int]:
     rows = {name: index for index, name in enumerate(matrix.rows)}
     cols = {name: index for index, name in enumerate(matrix.cols)}
     return {rows[row]: cols[col] for row, col in tuned.items() if row in rows and col in cols}
+
+
+def _stages(titles: Sequence[str]) -> tuple[str, ...]:
+    """The names behind the numbers, if the rows are counted from 1; else nothing."""
+    found = [_STAGE.match(title) for title in titles]
+    counted = [match and int(match["number"][:9]) for match in found] == list(range(1, len(titles) + 1))
+    return tuple(match["name"] for match in found if match) if counted else ()
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from keepsight.report.changes import Changes, Heat, flows, heats
 from keepsight.report.comparisons import Audit, read_audit
+from keepsight.report.continual import read_figures
 from keepsight.report.curves import Curve, curves
 from keepsight.report.details import page_data
 from keepsight.report.failures import FailureBar, Kind, Told, failures
@@ -34,6 +35,7 @@ from keepsight.report.notes import (
     version_of_keepsight,
     warnings,
 )
+from keepsight.report.sequence import SequenceView, sequence_verdict, sequence_view
 from keepsight.report.verdict import Verdict, verdict
 from keepsight.report.wording import count, listed, printable
 from keepsight.store.files import replace_file
@@ -108,6 +110,7 @@ class Page:
     cols: list[ColumnView]
     rows: list[RowView]
     scale: list[Shade]
+    sequence: SequenceView | None  # has curves of its own
     curves: list[tuple[str, list[Chart]]]
     curves_hint: str
     failures: FailureTable | None
@@ -134,14 +137,16 @@ def write_html(matrix: ResultMatrix, path: str | os.PathLike[str], *, level: flo
         KeepsightError: an empty matrix, or a path that cannot be written.
     """
     target = Path(path)
+    page = page_of(matrix, target, level=level)
+    css = asset("page.css") + (asset("sequence.css") if page.sequence else "")
     html = (
         _environment()
         .get_template("page.html.j2")
         .render(
-            page=page_of(matrix, target, level=level),
-            css=safe(asset("page.css")),
+            page=page,
+            css=safe(css),
             script=safe(asset("page.js")),
-            policy=policy(css=asset("page.css"), script=asset("page.js")),
+            policy=policy(css=css, script=asset("page.js")),
         )
     )
     replace_file(target, html.encode("utf-8", "replace"), durable=False)
@@ -163,7 +168,8 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
     caps = Caps.for_matrix(len(matrix.rows), len(matrix.cols))
     cells = [(row, col) for row in range(len(matrix.rows)) for col in range(len(matrix.cols))]
     gallery = build_gallery(matrix, {cell: audit.reference_rows(*cell) for cell in cells}, caps)
-    found = verdict(audit)
+    figures = read_figures(matrix, level)
+    found = (figures and sequence_verdict(figures, level)) or verdict(audit)
     return Page(
         title=printable(f"{found.text} – keepsight"[:180]),
         version=version_of_keepsight(),
@@ -177,7 +183,8 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
         cols=columns(audit),
         rows=rows(audit),
         scale=scale(),
-        curves=_charts(matrix),
+        sequence=sequence_view(audit, figures) if figures else None,
+        curves=[] if figures and figures.by_scorer else _charts(matrix),
         curves_hint=_curves_hint(audit),
         failures=_failure_table(audit),
         flows=_flow_views(audit, changes),

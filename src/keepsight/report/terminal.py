@@ -10,6 +10,7 @@ from textwrap import wrap
 from rich.cells import cell_len, set_cell_size
 
 from keepsight.report.comparisons import Audit, read_audit
+from keepsight.report.continual import SequenceFigures, read_figures
 from keepsight.report.curves import is_share
 from keepsight.report.grid import headline
 from keepsight.report.wording import MISSING, count, figure, points, printable, span
@@ -38,6 +39,7 @@ class MatrixTable:
     compared: int
     level: float
     incomparable: tuple[tuple[str, str, str], ...] = ()  # row title, column title, why
+    sequence: SequenceFigures | None = None  # of a training in sequence
 
     def text(self, width: int = WIDTH) -> str:
         """The table in blocks of as many columns as fit into `width` cells, then the real differences."""
@@ -54,7 +56,8 @@ class MatrixTable:
             lines += [_line("", name, cols[part], column)]
             lines += [_line(row, name, cells[part], column) for row, cells in zip(rows, self.figures)]
             lines += [_line("n", name, self.n[part], column), ""]
-        return "\n".join(line.rstrip() for line in [*lines, *self._told(width)])
+        through = ["", *self.sequence.text(width)] if self.sequence else []
+        return "\n".join(line.rstrip() for line in [*lines, *self._told(width), *through])
 
     def markdown(self) -> str:
         """The table in Markdown, with whole names."""
@@ -110,6 +113,7 @@ def read_table(matrix: ResultMatrix, level: float = 0.95) -> MatrixTable:
             (printable(audit.rows[row]), printable(audit.cols[col]), printable(why))
             for (row, col), why in audit.references[0].incomparable.items()
         ),
+        sequence=read_figures(matrix, level),
     )
 
 

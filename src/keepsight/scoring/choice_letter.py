@@ -25,7 +25,7 @@ from keepsight.scoring.refusal import declines
 from keepsight.scoring.words import Token, tokenize, word_set
 from keepsight.types import KeepsightError, MetricValue, Output, Sample, Score
 
-__all__ = ["ChoiceLetter", "Reading", "mmmu_letter", "option_text_share", "read_letter"]
+__all__ = ["ChoiceLetter", "LetterOnly", "Reading", "mmmu_letter", "option_text_share", "read_letter"]
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SURE = ("alone", "conclusion", "first")  # an answer, even where the rest declines
@@ -134,6 +134,24 @@ class ChoiceLetter:
         if reading.letter is None:
             return Score(0.0, status="unparsed", explanation=reading.why)
         return Score(float(reading.letter == target), reading.letter, tags=(reading.rule,))
+
+
+class LetterOnly(ChoiceLetter):
+    """As `ChoiceLetter`, for questions that ask for the letter: an option's text did not do that, and has value 0.
+
+    The tag `right_text` marks an option's text that is the right one: known, not said as asked. An answer that declines
+    has value 0 and status "refused", so that the denominator is the same for every checkpoint.
+    """
+
+    name = "letter_only"
+
+    def _score(self, sample: Sample, text: str) -> Score:
+        score = super()._score(sample, text)
+        if score.status == "refused":
+            return replace(score, value=0.0)
+        if "option_text" not in score.tags:
+            return score
+        return replace(score, value=0.0, tags=(*score.tags, *["right_text"] * (score.value == 1.0)))
 
 
 def option_text_share(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:

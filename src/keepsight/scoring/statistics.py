@@ -41,6 +41,7 @@ __all__ = [
     "mcnemar_exact",
     "paired_bootstrap",
     "paired_difference",
+    "percentiles",
     "sign_flip",
     "tango",
     "wilson",
@@ -166,7 +167,7 @@ def paired_bootstrap(
     if pairs.n == 0:
         return pairs.result(1.0, math.nan, math.nan, "bootstrap", level)
     replicates = _cleaned(_bootstrap_ratios(pairs.sums, pairs.sizes, n_resamples, seed), pairs.sums)
-    p, low, high = _percentiles(replicates, level)
+    p, low, high = percentiles(replicates, level)
     floor = 2.0 ** (1 - int(np.count_nonzero(pairs.sums)))
     return pairs.result(min(1.0, max(p, floor)), low, high, "bootstrap", level)
 
@@ -193,7 +194,7 @@ def sign_flip(
     sums, sizes = _subset_totals(pairs.sums, pairs.sizes, n_resamples, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = _cleaned(sums / sizes, pairs.sums)
-    p, low, high = _percentiles(ratios, level)
+    p, low, high = percentiles(ratios, level)
     return pairs.result(p, low, high, "sign flip", level)
 
 
@@ -209,7 +210,7 @@ def bootstrap_mean(
     pairs = _Pairs.of(values, [0.0] * len(values), clusters)
     if pairs.n == 0:
         return math.nan, math.nan
-    _, low, high = _percentiles(_bootstrap_ratios(pairs.sums, pairs.sizes, n_resamples, seed), level)
+    _, low, high = percentiles(_bootstrap_ratios(pairs.sums, pairs.sizes, n_resamples, seed), level)
     return low, high
 
 
@@ -381,7 +382,7 @@ def _subset_totals(sums: Array, sizes: Array, n_resamples: int, seed: int) -> tu
     return total, size
 
 
-def _percentiles(replicates: Array, level: float) -> tuple[float, float, float]:
+def percentiles(replicates: Array, level: float) -> tuple[float, float, float]:
     """p-value and interval ends from replicates of a difference, read so that they agree.
 
     The observed data count as one more replicate on either side. A replicate that is nan (an empty set) lies on both

@@ -18,13 +18,25 @@ from keepsight.data.labelled import PictureSet
 from keepsight.data.published import PUBLISHED
 from keepsight.errors import UsageError
 from keepsight.tasks.classification import closed_world, open_world
+from keepsight.tasks.coin import ORDER, TITLES, coin
 from keepsight.tasks.emt import emt
 from keepsight.tasks.picture_sets import names_a_set, picture_set
+from keepsight.tasks.rows import rows
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
 from keepsight.tasks.wikiqa import quiz_task, wikiqa
 from keepsight.types import KeepsightError, Task
 
-__all__ = ["OF_A_SET", "TASKS", "TaskInfo", "available", "function_of_file", "get", "set_of"]
+__all__ = [
+    "OF_A_FILE",
+    "OF_A_SET",
+    "TASKS",
+    "TaskInfo",
+    "available",
+    "function_of_file",
+    "get",
+    "set_of",
+    "takes",
+]
 
 TASKS: dict[str, Callable[..., Task]] = {
     "yesno:scenes": polling_scenes,
@@ -33,6 +45,8 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 # Asked about any labelled picture set: `emt:SET`.
 OF_A_SET: dict[str, Callable[..., Task]] = {"emt": emt, "open": open_world, "closed": closed_world}
+# Read from a file of rows: `rows:PATH`.
+OF_A_FILE: dict[str, Callable[..., Task]] = {"wikiqa": wikiqa, "rows": rows}
 _SAID = {
     "emt": "Closed-world classification of {set}",
     "open": "Open-world classification of {set}",
@@ -59,6 +73,7 @@ def available() -> list[TaskInfo]:
         for name, said in [*drawn, *published]
     ]
     own = [TaskInfo(name, _first_line(builder)) for name, builder in TASKS.items()]
+    own += [TaskInfo(f"coin:{name}", f"CoIN: {TITLES[name]}; give path=.") for name in ORDER]
     others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
     return [*sets, *own, *others]
 
@@ -69,25 +84,43 @@ def get(name: str, **arguments: Any) -> Task:
     Args:
         name: a name of `available()`; `emt:PATH`, `open:PATH` or `closed:PATH` for a folder of class folders, a
             parquet file, JSON lines or a data-set directory; `wikiqa:PATH` for a file of multiple-choice questions;
-            `path/to/file.py:function` for a task of your own.
+            `rows:PATH` for rows with a question and its answer; `path/to/file.py:function` for a task of your own.
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
         KeepsightError: an unknown name (with the nearest ones).
         UsageError: an argument that the builder does not take.
     """
+    builder, given = _builder_of(name)
+    return _built(name, builder, given, arguments)
+
+
+def takes(name: str, argument: str) -> bool:
+    """Whether the task of this name has a setting of this name.
+
+    Raises:
+        KeepsightError: an unknown task.
+    """
+    builder, given = _builder_of(name)
+    return argument in list(inspect.signature(builder).parameters)[len(given) :]
+
+
+def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
+    """What makes the task of this name, and the arguments that the name gives it."""
     if name in TASKS:
-        return _built(name, TASKS[name], (), arguments)
+        return TASKS[name], ()
     kind, _, rest = name.partition(":")
     if kind in OF_A_SET:
-        return _built(name, OF_A_SET[kind], (_known_set(name, rest),), arguments)
-    if kind == "wikiqa":
-        return _built(name, wikiqa, (_known_file(name, rest),), arguments)
+        return OF_A_SET[kind], (_known_set(name, rest),)
+    if kind == "coin" and rest in ORDER:
+        return coin, (rest,)
+    if kind in OF_A_FILE:
+        return OF_A_FILE[kind], (_known_file(name, rest),)
     if ".py:" in name:
-        return _built(name, function_of_file(name), (), arguments)
+        return function_of_file(name), ()
     for point in _entry_points():
         if point.name == name:
-            return _built(name, point.load(), (), arguments)
+            return point.load(), ()
     if os.path.exists(os.path.expanduser(name)):
         raise KeepsightError(f"no task {name!r}; for the pictures in {name} write emt:{name}")
     raise KeepsightError(f"no task {name!r}{_nearest(name)}")

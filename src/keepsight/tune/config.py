@@ -61,7 +61,7 @@ class SFTConfig:
     """Longest sequence in tokens: a longer answer loses its tail, an image or a question is never cut."""
     lora_r: int = 16
     """Rank of the LoRA matrices."""
-    lora_alpha: int = 32
+    lora_alpha: float = 32
     """LoRA's scaling is lora_alpha / lora_r."""
     lora_dropout: float = 0.05
     """Dropout before the LoRA matrices."""

@@ -29,6 +29,7 @@ from keepsight.models.sources import quiet_loading
 from keepsight.ranks import Ranks, join
 from keepsight.store.files import Lock, writing
 from keepsight.tune.ahead import Ahead, Batch
+from keepsight.tune.answers import IGNORED, answer_loss, answer_places, model_inputs
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.connecting import connected
 from keepsight.tune.identity import claim, data_digest, identity_of, is_claimed, require_same
@@ -43,7 +44,6 @@ from keepsight.types import KeepsightError, Sample
 
 __all__ = ["Diverged", "SFTConfig", "sft", "tune_stage"]
 
-_IGNORED = -100  # label of a token that is not learnt
 _SHOWN = 3  # broken pictures, or samples of a broken step, named in one error
 
 
@@ -87,7 +87,15 @@ def sft(
     """
     method = method or Sequential()
     (stage,) = method.arrange([Stage("data", samples)])
-    return tune_stage(model, stage, config, output_dir, method=method, on_epoch=on_epoch, progress=progress)
+    return tune_stage(
+        model,
+        stage,
+        method.configure(config),
+        output_dir,
+        method=method,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
 
 
 def tune_stage(
@@ -166,7 +174,7 @@ class _Run:
         accelerator = connected(module, config, text_alone=text_alone)
         plan = Plan.of(config, len(self.samples), accelerator.num_processes)
         choose_trained(module, config)
-        self.start.put_on(module)
+        self.start.put_on(module, self.method.carries_on)
         self.method.load_state_dict(self.start.state)
         self.method.wrap(self.model)
         self.method.start_stage(self.model, self.stage)
@@ -239,7 +247,7 @@ class _Run:
             for batch in plan.batches(step, process)
         ]
         if plan.has_filler(step, process):
-            batches[-1]["labels"][-1] = _IGNORED
+            batches[-1]["labels"][-1] = IGNORED
         return batches
 
     def _backward(self, accelerator: Any, module: Any, batches: Sequence[Batch]) -> float:
@@ -247,17 +255,17 @@ class _Run:
         import torch
 
         device = accelerator.device
-        answer_tokens = sum(int((batch["labels"][:, 1:] != _IGNORED).sum()) for batch in batches)
+        answer_tokens = sum(int(answer_places(batch["labels"]).sum()) for batch in batches)
         everyone = accelerator.reduce(torch.tensor([float(answer_tokens)], device=device), "sum").item()
         total = torch.zeros(1, device=device)
         for i, batch in enumerate(batches):
-            inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
+            inputs = model_inputs(batch, device)
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(module):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
                     outputs = module(**inputs, use_cache=False)
                     penalty = self.method.penalty(self.model, batch, outputs) / len(batches)
-                loss = _answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
+                loss = answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
                 # Gradients are averaged over processes, so each gives as many times its share.
                 accelerator.backward(loss * accelerator.num_processes + penalty)
                 total += (loss + penalty / accelerator.num_processes).detach()
@@ -284,10 +292,10 @@ class _Run:
     def _save_checkpoint(self, epoch: int, step: int) -> Path:
         """Every rank comes, because a sharded tensor is put together by all; the first one writes."""
         directory = _epoch_directory(self.directory, epoch)
-        state = self._whole_state()
-        if not self.ranks.is_first:
-            return directory
-        with quiet_loading():
+        with self.method.as_saved(self.model), quiet_loading():
+            state = self._whole_state()
+            if not self.ranks.is_first:
+                return directory
             return save_checkpoint(
                 self.model,
                 directory,
@@ -395,15 +403,6 @@ def _training_mode(module: Any, config: SFTConfig) -> None:
         # Later releases of transformers 5 call it activation checkpointing and warn of the older name.
         renamed = getattr(module, "activation_checkpointing_enable", None)
         (renamed or module.gradient_checkpointing_enable)({"use_reentrant": False})
-
-
-def _answer_loss(logits: Any, labels: Any) -> Any:
-    """Cross entropy summed over the tokens to learn: logits [b, s, v], labels [b, s]."""
-    from torch.nn.functional import cross_entropy
-
-    targets = labels[:, 1:]  # the token after each position
-    kept = targets != _IGNORED
-    return cross_entropy(logits[:, :-1][kept].float(), targets[kept], reduction="sum")
 
 
 def _clip(accelerator: Any, trained: Mapping[str, Any], max_norm: float) -> float:

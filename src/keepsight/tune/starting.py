@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,11 @@ class Start:
         worn = read_checkpoint(self.checkpoint).digest if self.checkpoint is not None else ""
         return digest_of([worn, {name: _fingerprint(value) for name, value in sorted(self.state.items())}])
 
-    def put_on(self, module: Any) -> None:
+    def put_on(self, module: Any, carries_on: Callable[[str], bool] = lambda name: True) -> None:
         """Copies the checkpoint's tensors into the trained parameters of `module`.
+
+        Args:
+            carries_on: for which of them, by the name that the checkpoint gives them; the others keep their start values.
 
         Raises:
             KeepsightError: the checkpoint has other tensors, or others of this name have another shape.
@@ -44,7 +47,9 @@ class Start:
         import torch
 
         tensors, trained = read_checkpoint(self.checkpoint).tensors(), trained_parameters(module)
+        tensors = {name: value for name, value in tensors.items() if carries_on(name)}
         places = {_saved_name(name): parameter for name, parameter in trained.items()}
+        places = {name: parameter for name, parameter in places.items() if carries_on(name)}
         if different := sorted(set(places) ^ set(tensors)):
             raise KeepsightError(
                 f"checkpoint {self.checkpoint} holds other trained tensors ({different[0]}, ...); a stage goes on with "

@@ -65,8 +65,10 @@ def _add_lora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
 def _add_moelora(module: Any, parts: Anatomy, config: SFTConfig) -> None:
     from keepsight.models.moelora import MoELoraConfig
 
-    experts = {"num_experts": config.num_experts, "gate_scale": config.gate_scale}
-    _add_adapter(module, parts, config, MoELoraConfig(**_lora_settings(module, parts, config), **experts))
+    adapter = MoELoraConfig(
+        **_lora_settings(module, parts, config), num_experts=config.num_experts, gate_scale=config.gate_scale
+    )
+    _add_adapter(module, parts, config, adapter)
 
 
 def _lora_settings(module: Any, parts: Anatomy, config: SFTConfig) -> dict[str, Any]:

@@ -1,0 +1,344 @@
+"""Continual instruction tuning of the embedded model: CoIN's findings (Chen et al., arXiv:2403.08350), and the controls beside them.
+
+    python -m recipes.coin [--tiny] [--jobs 2] --output_path out/coin
+
+Eight drawn tasks of CoIN's kinds in CoIN's order. Every arm (a method, an order, a seed) learns the same rows for the same
+number of steps from the same model; the arms that vary the learning rate or alpha say so. Writes claims.json, index.html (all
+arms in one table, and the claims), and a page per arm below arms/. Run again it resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from keepsight.report.claims import Claim, verdict_on, write_claims
+from keepsight.report.methods_page import write_methods_page
+from keepsight.scoring.continual import continual_difference, continual_metrics
+from keepsight.scoring.format_loss import form_and_knowledge_lost
+from keepsight.scoring.matched import matched_forgetting
+from keepsight.scoring.statistics import paired_difference
+from keepsight.sequencing import tune_sequence
+from keepsight.store import load_matrix
+from keepsight.types import MetricValue, ResultMatrix
+
+__all__ = ["ARMS", "Arm", "claims_of", "study"]
+
+TITLE = "Continual instruction tuning: CoIN's findings on the embedded model"
+PAPER = "CoIN (arXiv:2403.08350)"
+KNOWLEDGE = "semantic"  # the scorer that ignores format; it stands in for CoIN's judge
+RATE = 2e-3
+TUNING: dict[str, Any] = {
+    "learning_rate": RATE, "num_train_epochs": 1, "per_device_train_batch_size": 32, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
+    "save_steps": 0,
+}  # fmt: skip
+EXPERTS = 8
+# What is repeated in other orders, with other start values and another order of the rows.
+REPEATED = ("sequential", "moelora", "low_alpha", "replay")
+REPEATS = ((1, "seed:1"), (2, "reverse"))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is learnt and asked in every task."""
+
+    rows: int
+    asked: int
+    tasks: tuple[str, ...] | None = None  # names of stages; all eight by default
+
+
+FULL = Size(800, 100)
+TINY = Size(24, 8, ("choices", "attributes"))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One sequence: what it is called, its method, and what differs from the other arms."""
+
+    name: str
+    method: str
+    method_args: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    task_args: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    order: str | None = None
+
+
+def _arms() -> dict[str, Arm]:
+    main = [
+        Arm("sequential", "lora"),
+        Arm("moelora", "moelora"),
+        Arm("low_alpha", "low_alpha", {"divisor": EXPERTS}),
+        Arm("replay", "replay", {"share": 0.05}),
+    ]
+    others = [
+        Arm(name, name) for name in ("multitask", "ewc", "lwf", "l2sp", "olora", "agem", "wise_ft", "ties", "dare", "routed")
+    ]  # fmt: skip
+    repeats = [
+        replace(arm, name=f"{arm.name}, order {order}", seed=seed, order=order)
+        for seed, order in REPEATS
+        for arm in main
+    ]
+    experts = [Arm(f"moelora, {n} experts", "moelora", config={"num_experts": n}) for n in (2, 4)]
+    rates = [
+        *(Arm(f"sequential, rate / {by}", "lora", config={"learning_rate": RATE / by}) for by in (2, 4, 8)),
+        *(Arm(f"moelora, rate * {by}", "moelora", config={"learning_rate": RATE * by}) for by in (2, 4)),
+        Arm("moelora, gates * N", "moelora", config={"gate_scale": "softmax*N"}),
+    ]
+    volumes = [Arm(f"sequential, volume {share}", "lora", task_args={"volume": share}) for share in (0.1, 0.4)]
+    wordings = [
+        Arm("sequential, Type2", "lora", task_args={"instruction": "type2"}),
+        Arm("moelora, Type2", "moelora", task_args={"instruction": "type2"}),
+        Arm("sequential, Type2, volume 0.1", "lora", task_args={"instruction": "type2", "volume": 0.1}),
+    ]
+    return {arm.name: arm for arm in (*main, *others, *repeats, *experts, *rates, *volumes, *wordings)}
+
+
+ARMS = _arms()
+
+
+def study(
+    output: Path, size: Size, *, arms: Iterable[Arm] = ARMS.values(), jobs: int = 1, say: Callable[[str], None] = print
+) -> dict[str, ResultMatrix]:
+    """Runs all arms below `output`, `jobs` at once; name -> matrix."""
+    arms = list(arms)
+    run = partial(_run, output=output, size=size)
+    if jobs == 1:
+        for arm in arms:
+            run(arm)
+            say(arm.name)
+    else:
+        # One thread per process: on few cores two half-busy sequences finish sooner than one after the other.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            for arm, _ in zip(arms, pool.map(run, arms)):
+                say(arm.name)
+    return {arm.name: load_matrix(_folder(output, arm)) for arm in arms}
+
+
+def _run(arm: Arm, output: Path, size: Size) -> None:
+    order = arm.order
+    if size.tasks is not None:
+        order = ",".join(size.tasks if order is None else size.tasks[::-1])
+    tune_sequence(
+        "tiny",
+        "coin_drawn",
+        _folder(output, arm),
+        method=arm.method,
+        method_args=arm.method_args,
+        order=order,
+        task_args={"n_train": size.rows, **arm.task_args},
+        judges=(KNOWLEDGE,),
+        limit=size.asked,
+        device="cpu",
+        keep="all" if arm.method == "routed" else "last",
+        **{**TUNING, "num_experts": EXPERTS, **arm.config, "seed": arm.seed},
+    )
+
+
+def _folder(output: Path, arm: Arm) -> Path:
+    name = arm.name.replace(", ", "-").replace(" / ", "_by_").replace(" * ", "_times_").replace(" ", "_")
+    return output / "arms" / name.replace(":", "")
+
+
+# ---- claims -------------------------------------------------------------------------------------------------------
+
+
+def claims_of(found: Mapping[str, ResultMatrix]) -> list[Claim]:
+    """The paper's findings in its order, then what the controls say of them."""
+    return [*_forgetting(found), *_methods(found), *_factors(found), *_controls(found)]
+
+
+def _forgetting(found: Mapping[str, ResultMatrix]) -> list[Claim]:
+    plain, joint = found["sequential"], found["multitask"]
+    tasks, base, end = plain.cols, plain.rows[0], plain.rows[-1]
+    return [
+        _negative(
+            "Sequential tuning forgets", "section 5.2, Table 2", "BWT -32.6 points (LLaVA-7B, Type1)",
+            continual_metrics(plain)["backward_transfer"],
+        ),
+        _paired(
+            "Tuning on all tasks at once ends better than one after the other", "section 5.2, Table 2",
+            "57.2 against 28.7 % (Type1)", (joint, joint.rows[-1]), (plain, end), tasks,
+        ),
+        _paired(
+            "Sequential tuning learns each task better than tuning on all at once", "section 5.2, Table 2",
+            "61.4 against 57.2 % (Type1, each task just after it was learnt)",
+            *((matrix, rows) for matrix, rows in ((plain, None), (joint, joint.rows[-1]))), tasks,
+        ),
+        _paired(
+            "Before tuning the model knows more than it says in the wanted form", "section 5.2, Tables 2 and 3",
+            "64.1 (general knowledge) against 7.1 (instruction following)", (plain, base), (plain, base), tasks,
+            scorers=(KNOWLEDGE, None),
+        ),
+        _loss(plain),
+    ]  # fmt: skip
+
+
+def _loss(plain: ResultMatrix) -> Claim:
+    """Of what each task lost since it was learnt: the wanted form, or what is known."""
+    lost = form_and_knowledge_lost(plain, KNOWLEDGE)
+    return _claim(
+        "More answers are lost by their form than by what is known", "section 5.2, Tables 2 and 3",
+        "BWT -32.6 (instruction following) against -11.8 points (general knowledge)", lost.difference, above=0.0,
+    )  # fmt: skip
+
+
+def _methods(found: Mapping[str, ResultMatrix]) -> list[Claim]:
+    published = {
+        "average_accuracy": "+8.4 points (28.7 to 37.1 %)",
+        "backward_transfer": "+6.7 points (-32.6 to -25.9)",
+        "mean_average_accuracy": "+9.8 points (33.0 to 42.8 %)",
+    }
+    claims = [
+        _repeated(f"MoELoRA improves the {name.replace('_', ' ')} of LoRA", "section 5.2, Table 2", said, found, "moelora", "sequential", name)
+        for name, said in published.items()
+    ]  # fmt: skip
+    return [
+        *claims,
+        _repeated(
+            "MoELoRA keeps more general knowledge than LoRA", "section 5.2, Table 3", "ACC +3.4 points (62.0 to 65.4)", found,
+            "moelora", "sequential", "average_accuracy", scorer=KNOWLEDGE,
+        ),
+    ]  # fmt: skip
+
+
+def _factors(found: Mapping[str, ResultMatrix]) -> list[Claim]:
+    def difference(first: str, second: str, name: str) -> MetricValue:
+        return continual_difference(found[first], found[second])[name]
+
+    return [
+        _claim(
+            "Type2 instructions are harder than Type1: a lower average accuracy", "section 5.2, Table 2", "-2.2 points (28.7 to 26.5 %)",
+            difference("sequential", "sequential, Type2", "average_accuracy"),
+        ),
+        _claim(
+            "With little data Type2 is better: a higher MAA at a tenth of the data", "section 5.3.1, Table 4", "+0.9 points (30.3 to 31.1 %)",
+            difference("sequential, Type2, volume 0.1", "sequential, volume 0.1", "mean_average_accuracy"),
+        ),
+        _claim(
+            "More data, more forgetting: BWT is lower with all data than with a tenth", "section 5.3.1, Table 4", "-16.5 points (-16.2 to -32.6)",
+            difference("sequential, volume 0.1", "sequential", "backward_transfer"),
+        ),
+        _claim(
+            "More data learns each task better", "section 5.3.1, Table 4", "+14.3 points (47.1 to 61.4 %, a tenth to all)",
+            difference("sequential", "sequential, volume 0.1", "learning_accuracy"),
+        ),
+        *(
+            _claim(
+                f"{more} experts do better than {fewer}: a higher MAA", "section 5.3.2, Table 5", said,
+                difference(_experts(more), _experts(fewer), "mean_average_accuracy"),
+            )
+            for fewer, more, said in ((1, 2, "+2.8 points"), (2, 4, "+4.5 points"), (4, 8, "+2.5 points"))
+        ),
+    ]  # fmt: skip
+
+
+def _experts(number: int) -> str:
+    return {1: "sequential", EXPERTS: "moelora"}.get(number, f"moelora, {number} experts")
+
+
+def _controls(found: Mapping[str, ResultMatrix]) -> list[Claim]:
+    """What the paper does not ask: is it the experts, or the smaller step?"""
+    rates = [found[name] for name in found if name.startswith("sequential, rate") or name == "sequential"]
+    experts = [found[name] for name in found if name.startswith("moelora, rate") or name == "moelora"]
+    matched = matched_forgetting(rates, experts)
+    ours = "a control of ours"
+    claims = [
+        _repeated(
+            "MoELoRA does better than LoRA with alpha / N: a higher average accuracy", ours, "not asked", found, "moelora", "low_alpha",
+            "average_accuracy",
+        ),
+        _repeated(
+            "MoELoRA does better than replaying 5 % of the earlier rows: a higher average accuracy", ours, "not asked", found, "moelora",
+            "replay", "average_accuracy",
+        ),
+    ]  # fmt: skip
+    if matched.difference is not None:
+        at = f"learnt to {100 * (matched.at or 0):.1f} %"
+        claims.append(
+            _claim(f"Having learnt as much ({at}), MoELoRA forgets less than LoRA", ours, "not asked", matched.difference)
+        )
+    return claims
+
+
+def _repeated(
+    claim: str, where: str, published: str, found: Mapping[str, ResultMatrix], first: str, second: str, name: str,
+    scorer: str | None = None,
+) -> Claim:  # fmt: skip
+    """The mean over all repeats; its interval spans those of all, so that a verdict is every repeat's."""
+    endings = ["", *(f", order {order}" for _, order in REPEATS)]
+    pairs = [(found[first + end], found[second + end]) for end in endings if first + end in found and second + end in found]
+    values = [continual_difference(*pair, scorer=scorer)[name] for pair in pairs]
+    mean = sum(value.value for value in values) / len(values)
+    spanned = replace(
+        values[0], value=mean, low=min(value.low for value in values), high=max(value.high for value in values)
+    )
+    return _claim(f"{claim} ({len(values)} orders)", where, published, spanned)
+
+
+def _claim(claim: str, where: str, published: str, value: MetricValue, above: float = 0.0) -> Claim:
+    """Of a difference that the claim says is positive; in points."""
+    interval = 100 * value.low, 100 * value.high
+    source = where if where.startswith("a control") else f"{PAPER}, {where}"
+    return Claim(claim, source, published, 100 * value.value, interval, value.n, verdict_on(interval, above), "points")
+
+
+def _negative(claim: str, where: str, published: str, value: MetricValue) -> Claim:
+    """Of a figure that the claim says is below zero."""
+    told = _claim(claim, where, published, value)
+    return replace(told, verdict=verdict_on((-told.interval[1], -told.interval[0])))
+
+
+Side = tuple[ResultMatrix, str | None]  # a matrix and its row; None: of each column the row that has just learnt it
+
+
+def _paired(
+    claim: str, where: str, published: str, better: Side, worse: Side, tasks: Sequence[str],
+    scorers: tuple[str | None, str | None] = (None, None),
+) -> Claim:  # fmt: skip
+    """First less second over all samples of the tasks, paired by sample; tasks weigh by their samples."""
+    first, second = (_values(*side, tasks, scorer) for side, scorer in zip((better, worse), scorers))
+    both = sorted(first.keys() & second.keys())
+    told = paired_difference([first[key] for key in both], [second[key] for key in both], [key[:2] for key in both])
+    value = MetricValue("difference", told.difference, told.low, told.high, told.n, told.n)
+    return _claim(claim, where, published, value)
+
+
+def _values(
+    matrix: ResultMatrix, row: str | None, tasks: Sequence[str], scorer: str | None
+) -> dict[tuple[str, str, str], float]:
+    """(task, cluster, id) -> score."""
+    learnt = {col: name for name, col in matrix.meta["tuned_on"].items()}
+    runs = {task: matrix[row or learnt[task], task] for task in tasks}
+    return {
+        (task, record.sample.cluster, record.sample.id): score.value
+        for task, run in runs.items()
+        for record, score in zip(run.records, run.scores(scorer), strict=True)
+        if score.scored
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", action="store_true", help="two tasks, few rows, a few arms: a check that it all runs")
+    parser.add_argument("--jobs", type=int, default=2, help="sequences at once")
+    parser.add_argument("--output_path", default="out/coin")
+    asked = parser.parse_args(argv)
+    output = Path(asked.output_path)
+    found = study(output, TINY if asked.tiny else FULL, jobs=1 if asked.tiny else asked.jobs)
+    claims = claims_of(found)
+    write_claims(claims, output, title=TITLE, page=False)
+    print(f"written: {write_methods_page(found, claims, output / 'index.html', title=TITLE)}")
+
+
+if __name__ == "__main__":
+    main()

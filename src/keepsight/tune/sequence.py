@@ -1,0 +1,216 @@
+"""One model tuned on a sequence of stages, each from where the one before ended, under one continual method.
+
+Source of the protocol: CoIN (arXiv:2403.08350, sections 3 and 5.1).
+
+What differs from the published scripts:
+1. A stage names the checkpoint, the data and the method's memory that it went on from. Killed at any point and run
+   again, a sequence goes on to the same bits; a finished stage is never trained again.
+2. A method takes part through hooks (`tune.methods`), so that all of them share one loop and one budget.
+
+    output/stages/01-shapes/   tune.json, epoch-1, ..., train_log.jsonl, method.safetensors, stage.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from keepsight.data.json_rows import read_json
+from keepsight.models import HFModel, load
+from keepsight.ranks import join
+from keepsight.store.files import replace_file
+from keepsight.tune.config import SFTConfig
+from keepsight.tune.identity import data_digest
+from keepsight.tune.methods import Method, Stage
+from keepsight.tune.progress import OnProgress
+from keepsight.tune.sft import tune_stage
+from keepsight.tune.starting import Start, read_method_state
+from keepsight.types import KeepsightError, digest_of
+
+__all__ = ["KEEP", "FinishedStage", "Keep", "run_sequence", "stage_directory"]
+
+Keep = Literal["all", "last", "best"]
+KEEP: dict[str, str] = {
+    "all": "every epoch of every stage",
+    "last": "the newest stage's last epoch",
+    "best": "the newest stage's last epoch, and that of the stage with the best score so far",
+}
+_RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class FinishedStage:
+    """A stage that is learnt. `checkpoint` may be gone again (`keep`); its score, and what followed from it, are not."""
+
+    stage: Stage
+    directory: Path
+    checkpoint: Path
+    ref: str | Path  # what is asked: the checkpoint, unless the method makes a model of another kind
+    identity: str  # of everything that was learnt up to its end
+    score: float | None = None
+
+
+# Asks the stage's checkpoint; returns what `keep="best"` compares.
+OnStage = Callable[[FinishedStage], float | None]
+
+
+def run_sequence(
+    model: HFModel,
+    stages: Sequence[Stage],
+    config: SFTConfig,
+    output_dir: str | Path,
+    *,
+    method: Method,
+    stage_settings: Mapping[str, Mapping[str, Any]] | None = None,
+    keep: Keep = "all",
+    on_stage: OnStage | None = None,
+    progress: OnProgress | None = None,
+) -> list[FinishedStage]:
+    """Tunes `model` on the stages in order; returns them finished. Run again it goes on where it was killed.
+
+    Under a launcher every process calls this, as for `sft`.
+
+    Args:
+        model: the base, loaded from a ref.
+        stages: in order; `method.arrange` sees them first.
+        config: the settings of every stage; optimiser and schedule start anew in each.
+        stage_settings: stage name -> fields of `config` that replace those.
+        method: what is done against forgetting; used for this sequence alone, because it remembers.
+        keep: which checkpoints stay on the disk when they are not needed any more, see `KEEP`.
+        on_stage: called for every stage in order, finished before or now. It must be repeatable, and able to do
+            without a checkpoint that is gone.
+        progress: called after every optimiser step.
+
+    Raises:
+        KeepsightError: no stages, two of one name, or a directory of another sequence.
+    """
+    if keep not in KEEP:
+        raise KeepsightError(f"keep {keep!r} is none of {', '.join(KEEP)}")
+    ranks = join(cpu=model.device == "cpu")
+    finished: list[FinishedStage] = []
+    identity = model.digest
+    for stage in _numbered(method.arrange(_numbered(stages))):
+        settings = method.configure(replace(config, **(stage_settings or {}).get(stage.name, {})))
+        identity = _identity(identity, stage, settings, method)
+        directory = stage_directory(output_dir, stage)
+        done = ranks.first(lambda: _read_record(directory, identity))  # noqa: B023 - called at once
+        if done is None:
+            done = _learn(model, stage, settings, directory, method, finished, progress)
+            if ranks.is_first:
+                _write_record(directory, identity, *done)
+        checkpoint = directory / done[0]
+        made = [*(before.checkpoint for before in finished), checkpoint]
+        ref = ranks.first(lambda: str(method.checkpoint_ref(made, model.name)))  # noqa: B023
+        now = FinishedStage(stage, directory, checkpoint, ref, identity, done[1])
+        if on_stage is not None and (score := on_stage(now)) is not None:
+            now = replace(now, score=score)
+            if ranks.is_first:
+                _write_record(directory, identity, done[0], score)
+        finished.append(now)
+        ranks.first(lambda: _discard(finished, keep, method))
+        ranks.wait()
+    return finished
+
+
+def stage_directory(output_dir: str | Path, stage: Stage) -> Path:
+    """Where a stage lies: its number and as much of its name as every file system takes."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", stage.name).strip("._")[:60]
+    return Path(output_dir) / "stages" / f"{stage.number:02d}-{name or 'stage'}"
+
+
+def _numbered(stages: Sequence[Stage]) -> list[Stage]:
+    if not stages:
+        raise KeepsightError("a sequence needs at least one stage")
+    names = [stage.name for stage in stages]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise KeepsightError(f"two stages are named {twice[0]!r}; give each its own name")
+    return [replace(stage, number=i, count=len(stages)) for i, stage in enumerate(stages, 1)]
+
+
+def _identity(before: str, stage: Stage, config: SFTConfig, method: Method) -> str:
+    """Digest of all that decides what this stage's end looks like."""
+    return digest_of(
+        [
+            before, stage.name, data_digest(stage.samples), data_digest(stage.memory), stage.number, stage.count,
+            method.name, method.settings, {k: v for k, v in asdict(config).items() if k not in ("save_steps", "logging_steps")},
+        ]
+    )  # fmt: skip
+
+
+def _learn(
+    model: HFModel,
+    stage: Stage,
+    config: SFTConfig,
+    directory: Path,
+    method: Method,
+    finished: Sequence[FinishedStage],
+    progress: OnProgress | None,
+) -> tuple[str, float | None]:
+    """The name of the stage's last checkpoint."""
+    start = Start()
+    if finished:
+        start = Start(
+            finished[-1].checkpoint if method.continues else None, read_method_state(finished[-1].directory)
+        )
+    if config.method == "full" and start.checkpoint is not None:  # a whole model of its own
+        model = _loaded_like(model, start.checkpoint)
+        start = replace(start, checkpoint=None)
+    made = tune_stage(model, stage, config, directory, method=method, start=start, progress=progress)
+    return made[-1].name, None
+
+
+def _loaded_like(model: HFModel, checkpoint: Path) -> HFModel:
+    loaded = load(str(checkpoint), device=model.device)
+    assert isinstance(loaded, HFModel)
+    return loaded
+
+
+def _write_record(directory: Path, identity: str, checkpoint: str, score: float | None) -> None:
+    record = {"identity": identity, "checkpoint": checkpoint, "score": score}
+    data = json.dumps(record, indent=1).encode() + b"\n"
+    path = directory / _RECORD
+    if not os.path.exists(path) or path.read_bytes() != data:
+        replace_file(path, data)
+
+
+def _read_record(directory: Path, identity: str) -> tuple[str, float | None] | None:
+    """The last checkpoint's name and the score of a finished stage; None if it is not finished.
+
+    Raises:
+        KeepsightError: another sequence was finished here.
+    """
+    path = directory / _RECORD
+    if not os.path.exists(path):
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict) or not re.fullmatch(r"epoch-\d+", str(record.get("checkpoint"))):
+        raise KeepsightError(f"{path} is damaged; remove it to go on from the stage's checkpoints")
+    if record.get("identity") != identity:
+        raise KeepsightError(
+            f"{directory} was learnt from other data, another base, another method or other settings (of this stage or "
+            "of one before); use another --output_path"
+        )
+    score = record.get("score")
+    return record["checkpoint"], float(score) if isinstance(score, (int, float)) else None
+
+
+def _discard(finished: Sequence[FinishedStage], keep: Keep, method: Method) -> None:
+    """Removes the checkpoints that nobody needs any more."""
+    if keep == "all":
+        return
+    needed = {finished[-1].checkpoint}
+    if method.keeps_stages:
+        needed |= {done.checkpoint for done in finished}
+    if keep == "best":
+        scored = [done for done in finished if done.score is not None]
+        needed |= {max(scored, key=lambda done: done.score or 0.0).checkpoint} if scored else set()
+    for done in finished:
+        for checkpoint in done.directory.glob("epoch-*"):
+            if checkpoint not in needed:
+                shutil.rmtree(checkpoint, ignore_errors=True)

@@ -1,0 +1,90 @@
+"""Sequences as users write them down, well and badly."""
+
+import pytest
+
+from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
+from keepsight.types import KeepsightError
+
+GOOD = """
+config: {num_train_epochs: 2}
+task_args: {instruction: type2}
+stages:
+  - emt:shapes
+  - name: mine
+    data: rows.json
+    task: emt:letters
+    image_folder: pictures
+    config: {learning_rate: 0.1}
+  - data: rows.json
+tasks: [emt:digits]
+"""
+
+
+def test_a_sequence_is_read_with_files_beside_it(tmp_path):
+    (tmp_path / "rows.json").write_text("[]")
+    (tmp_path / "s.yaml").write_text(GOOD)
+    shared, args = {"num_train_epochs": 2}, {"instruction": "type2"}
+    rows = tmp_path / "rows.json"
+    assert read_sequence(tmp_path / "s.yaml") == SequenceSpec(
+        (
+            StageSpec("shapes", "emt:shapes", task_args=args, config=shared),
+            StageSpec(
+                "mine", "emt:letters", rows, tmp_path / "pictures", args, {**shared, "learning_rate": 0.1}
+            ),
+            StageSpec("rows", f"rows:{rows}", task_args=args, config=shared),
+        ),
+        ("emt:digits",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is not a mapping"),
+        ("[1, 2]", "is not a mapping"),
+        ("stages: []", "stages must be a list with at least one stage"),
+        ("stages: emt:shapes", "stages must be a list"),
+        ("stages: [{}]", "stage 1 names neither data nor task"),
+        ("stages: [emt:shapes, 7]", "stage 2 is not a mapping"),
+        ("stages: [{task: x, epochs: 3}]", "stage 1: unknown key 'epochs'; known are name, task, data"),
+        ("stages: [{data: gone.json}]", "stage 1: data: no file gone.json in"),
+        ("stages: [emt:shapes]\nstage: 1", "unknown key 'stage'"),
+        ("stages: [emt:shapes]\ntasks: emt:digits", "tasks must be a list of task names"),
+        ("stages: [{task: a, config: 3}]", "stage 1: config is not a mapping"),
+        ("stages: [!!python/object/apply:os.system ['true']]", "cannot be read as YAML"),
+        ("stages: [", "cannot be read as YAML"),
+        ("\x00", "cannot be read as YAML"),
+    ],
+)
+def test_one_line_says_what_is_wrong(tmp_path, text, told):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(KeepsightError, match=r"s\.yaml") as caught:
+        read_sequence(path)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(KeepsightError, match="no such file; give a YAML file"):
+        read_sequence(tmp_path / "gone.yaml")
+
+
+SPEC = SequenceSpec(tuple(StageSpec(name, f"emt:{name}") for name in "abcdefgh"))
+
+
+def names(spec):
+    return "".join(stage.name for stage in spec.stages)
+
+
+def test_orders():
+    assert names(in_order(SPEC, "reverse")) == "hgfedcba"
+    assert names(in_order(SPEC, "c, a")) == "ca"
+    drawn = {names(in_order(SPEC, f"seed:{seed}")) for seed in range(5)}
+    assert len(drawn) == 5 and all(sorted(order) == list("abcdefgh") for order in drawn)
+    assert names(in_order(SPEC, "seed:1")) == names(in_order(SPEC, "seed:1"))
+
+
+@pytest.mark.parametrize("order", ["", "x", "a,,b", "seed:", "seed:x", "Reverse"])
+def test_orders_that_name_no_stage(order):
+    with pytest.raises(KeepsightError, match="order names"):
+        in_order(SPEC, order)

@@ -1,0 +1,159 @@
+"""The verb: a sequence of own files is tuned, asked, reported, resumed, and refused where it makes no sense."""
+
+import json
+
+import pytest
+
+from keepsight.data.drawn import SETS
+from keepsight.data.llava import write_llava_json
+from keepsight.errors import KeepsightError, UsageError
+from keepsight.sequencing import SEQUENCES, sequence_of, tune_sequence
+from keepsight.store import load_matrix
+from tests.test_cli import run  # noqa: F401  (a fixture)
+from tests.tiny_llava import make_tiny_llava
+
+pytestmark = pytest.mark.torch
+
+FAST = {
+    "num_train_epochs": 1,
+    "learning_rate": 1e-2,
+    "per_device_train_batch_size": 16,
+    "lora_r": 4,
+    "device": "cpu",
+}
+STAGES = (
+    "stages:\n  - {name: shapes, data: shapes/train.json}\n  - {name: letters, data: letters/train.json}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A base, two files of rows and the sequence of them."""
+    place = tmp_path_factory.mktemp("place")
+    make_tiny_llava(place / "base", hidden=16)
+    for name in ("shapes", "letters"):
+        write_llava_json(SETS[name], place / name, n=40)
+    (place / "s.yaml").write_text(STAGES)
+    return place
+
+
+def tuned(place, out, sequence="s.yaml", **settings):
+    return tune_sequence(
+        str(place / "base"), place / sequence, out, judges=("label",), **{**FAST, "report": False, **settings}
+    )
+
+
+def test_a_sequence_of_own_files(place, tmp_path, monkeypatch):
+    found = tuned(place, tmp_path, method="moelora", num_experts=2, report=True)
+    matrix = found.matrix
+    assert matrix.rows == ("base", "1-shapes", "2-letters") and matrix.cols == ("rows:shapes", "rows:letters")
+    assert matrix.meta["tuned_on"] == {"1-shapes": "rows:shapes", "2-letters": "rows:letters"}
+    assert matrix.meta["sequence"] == {
+        "stages": ["shapes", "letters"],
+        "method": "sequential",
+        "trained": "moelora",
+    }
+    for task in matrix.meta["gates"]["2-letters"].values():
+        assert all(sum(row) == pytest.approx(1) and len(row) == 2 for row in task["mean"])
+    assert "moelora" in (tmp_path / "forgetting.html").read_text()
+    learnt = {sample.media[0] for stage in found.stages for sample in stage.stage.samples}
+    asked = {record.sample.media[0] for cell in matrix.runs.values() for record in cell.records}
+    assert len(learnt) + len(asked) == 80 and not learnt & asked
+
+    def refuse(*_, **__):
+        raise AssertionError("trained or asked again")
+
+    monkeypatch.setattr("keepsight.tune.sft._optimizer", refuse)
+    monkeypatch.setattr("keepsight.models.hf.HFModel.generate", refuse)
+    again = tuned(place, tmp_path, method="moelora", num_experts=2).matrix
+    assert (
+        again.meta == matrix.meta
+        and again.runs.keys() == matrix.runs.keys() == load_matrix(tmp_path).runs.keys()
+    )
+
+
+def test_what_was_asked_of_a_checkpoint_that_is_gone_stays(place, tmp_path):
+    whole = tuned(place, tmp_path / "all").matrix
+    for _ in range(2):
+        kept = tuned(place, tmp_path / "last", keep="last")
+        assert [stage.checkpoint.exists() for stage in kept.stages] == [False, True]
+        assert {cell: asked.metrics for cell, asked in kept.matrix.runs.items()} == {
+            cell: asked.metrics for cell, asked in whole.runs.items()
+        }
+    with pytest.raises(
+        KeepsightError, match="1-shapes was not asked emt:digits before its checkpoint was removed"
+    ):
+        tuned(place, tmp_path / "last", keep="last", tasks=["emt:digits"], limit=3)
+
+
+def test_a_test_file_of_its_own_is_asked_whole(place, tmp_path):
+    (place / "own.yaml").write_text(
+        "stages: [{name: a, data: shapes/train.json, task: 'rows:letters/train.json'}]"
+    )
+    found = tuned(place, tmp_path, "own.yaml")
+    assert (
+        found.matrix.runs["base", "rows:a"].headline.total == 40 and len(found.stages[0].stage.samples) == 40
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "told"),
+    [
+        ("stages: [emt:shapes, {name: b, task: emt:shapes}]", {}, "two tasks are named 'emt:shapes'"),
+        ("stages: [{name: a, task: yesno:scenes}]", {}, "task yesno:scenes has no training split"),
+        (STAGES, {"task_args": {"volum": 0.1}}, "no task of the sequence has a setting 'volum'"),
+        (STAGES, {"order": "digits"}, "order names 'digits'"),
+        (STAGES, {"method": "reply"}, "method 'reply' is not understood"),
+        (STAGES, {"method_args": {"share": 1}}, "method sequential has no setting 'share'"),
+        (STAGES, {"lora_r": 0}, "lora_r must be at least 1"),
+    ],
+)
+def test_what_makes_no_sense_is_told_before_anything_is_learnt(place, tmp_path, text, settings, told):
+    (place / "bad.yaml").write_text(text)
+    with pytest.raises((KeepsightError, UsageError), match=told):
+        tuned(place, tmp_path / "out", "bad.yaml", **settings)
+    assert not list(tmp_path.rglob("tune.json"))
+
+
+def test_sequences_by_name():
+    for name, tasks in SEQUENCES.items():
+        assert [stage.task for stage in sequence_of(name).stages] == list(tasks)
+        assert len(tasks) == len({task.rpartition(":")[2] for task in tasks}) == 8
+    with pytest.raises(KeepsightError, match="no sequence coyn: give a YAML file with stages, or"):
+        sequence_of("coyn")
+
+
+def test_the_command_line(run, place, tmp_path):  # noqa: F811
+    words = [
+        "tune",
+        str(place / "base"),
+        "--sequence",
+        str(place / "s.yaml"),
+        "--judges",
+        "label",
+        "--output_path",
+        str(tmp_path),
+    ]
+    fast = [
+        "--num_train_epochs",
+        "1",
+        "--per_device_train_batch_size",
+        "16",
+        "--lora_r",
+        "4",
+        "--device",
+        "cpu",
+        "--keep",
+        "last",
+    ]
+    code, out, _ = run(*words, *fast, "--order", "reverse")
+    assert code == 0 and "2-shapes" in out and f"not kept: {tmp_path}/stages/01-letters/epoch-1" in out
+    assert json.loads((tmp_path / "matrix.json").read_text())["meta"]["sequence"]["trained"] == "lora"
+    for wrong, told in [
+        (["--data", "emt:shapes"], "give --data, what is learnt, or --sequence"),
+        (["--image_folder", "x"], "--image_folder is of --data"),
+    ]:
+        code, _, err = run(*words, *wrong)
+        assert code == 2 and told in err
+    code, _, err = run("tune", "tiny", "--data", "emt:shapes", "--keep", "last")
+    assert code == 2 and "--keep is of a --sequence" in err
