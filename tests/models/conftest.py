@@ -70,7 +70,15 @@ def checkpoints(tiny_llava, tmp_path_factory):
 
 
 def make_checkpoint(
-    base, directory, method, *, seed, r=4, targets=r".*language_model.*(q_proj|down_proj)", num_experts=None, even=False
+    base,
+    directory,
+    method,
+    *,
+    seed,
+    r=4,
+    targets=r".*language_model.*(q_proj|down_proj)",
+    num_experts=None,
+    even=False,
 ):
     """A checkpoint changed at random; `even`: a MoELoRA whose gates do not choose."""
     import torch

@@ -228,7 +228,11 @@ def test_peft_saves_reads_switches_and_merges_it(llama, tmp_path):
         assert model(ids).logits.equal(bare)
     model.save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert [settings[name] for name in ("peft_type", "num_experts", "gate_scale")] == ["MOELORA", 4, "softmax"]
+    assert [settings[name] for name in ("peft_type", "num_experts", "gate_scale")] == [
+        "MOELORA",
+        4,
+        "softmax",
+    ]
     for low_memory in (False, True):
         again = PeftModel.from_pretrained(language_model(llama), tmp_path, low_cpu_mem_usage=low_memory)
         assert again.eval()(ids).logits.equal(first)
@@ -257,7 +261,12 @@ def test_generating_with_a_cache_and_without_is_the_same(llama):
     import torch
 
     model, ids = wrapped(llama), torch.randint(5, 30, (2, 6))
-    settings = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "attention_mask": torch.ones_like(ids)}
+    settings = {
+        "max_new_tokens": 5,
+        "do_sample": False,
+        "pad_token_id": 0,
+        "attention_mask": torch.ones_like(ids),
+    }
     cached, plain = (model.generate(input_ids=ids, use_cache=cache, **settings) for cache in (True, False))
     assert cached.equal(plain) and cached.shape[1] > 6
 

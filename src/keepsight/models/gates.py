@@ -98,8 +98,9 @@ class GateTally:
         for name, layer in module.named_modules():
             routers = getattr(layer, "lora_router", None) or {}
             if not getattr(layer, "disable_adapters", True):
-                worn = [adapter for adapter in layer.active_adapters if adapter in routers]
-                gates |= {name: routers[adapter] for adapter in worn[-1:]}
+                for adapter in layer.active_adapters:  # the last one stays
+                    if adapter in routers:
+                        gates[name] = routers[adapter]
         if not gates:
             raise KeepsightError(
                 f"{type(module).__name__} wears no MoELoRA, so there are no gates to count; give BASE+adapter:DIR of one"
