@@ -236,6 +236,9 @@ def test_peft_saves_reads_switches_and_merges_it(llama, tmp_path):
         assert again.eval()(ids).logits.equal(first)
     further = MoELoraConfig(r=6, num_experts=2, gate_scale="softmax*N", target_modules=["q_proj", "v_proj"])
     model.add_adapter("second", further)
+    assert not [
+        name for name, value in model.named_parameters() if ".second." in name and value.requires_grad
+    ]
     model.set_adapter("second")
     shake(model)
     second = model.eval()(ids).logits

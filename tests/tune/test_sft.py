@@ -160,6 +160,9 @@ def test_a_checkpoint_answers_as_the_trained_module_did(base, model, samples, tm
     assert (labels != -100).sum() > 0
     about = json.loads((last / "keepsight.json").read_text())
     assert about["epoch"] == 2 and about["step"] == 8 and about["config"]["lora_r"] == 4
+    adapter = json.loads((last / "adapter_config.json").read_text())
+    experts = (2, "softmax*N") if method == "moelora" else (None, None)
+    assert (adapter.get("num_experts"), adapter.get("gate_scale")) == experts
 
 
 def test_one_expert_learns_what_lora_learns_to_the_bit(model, samples, tmp_path):
