@@ -138,7 +138,8 @@ def _option(letter: str, choices: Sequence[str], text: str) -> Score:
         return _settled(reading.letter == letter, reading.letter, "option")
     truth, matcher = choices[_LETTERS.index(letter)], _matcher(choices)
     named = [] if matcher is None else _named(matcher, text)
-    return _beside(truth, named, "option") or _unread(reading.why)
+    several = named if len(named) > 1 else ()  # one alone was read above, unless a letter speaks against it
+    return _beside(truth, several, "option") or _unread(reading.why)
 
 
 def _box(truth: Box, text: str) -> Score:
