@@ -141,8 +141,8 @@ def test_finished_runs_can_be_judged(tmp_path):
         (["verdict"], None, {}, "the verdict judge needs a model to ask"),
         (["llm"], None, {}, "the llm judge needs a model to ask"),
         (["label", "opinion"], None, {}, "unknown judge 'opinion'"),
-        (["label"], None, {"repeats": 3}, "judge_args are the verdict judge's"),
-        (["llm"], "m", {"temperature": 0}, "judge_args are the verdict judge's"),
+        (["label"], None, {"repeats": 3}, "judge_args are of verdict and general_knowledge"),
+        (["llm"], "m", {"temperature": 0}, "judge_args are of verdict and general_knowledge"),
         (["verdict"], "m", {"rubric": "x"}, "judge_args has no 'rubric'; choose from repeats"),
         (["verdict"], "m", {"repeats": "three"}, "judge_args repeats='three' is no number that fits"),
         (["verdict"], "m", {"repeats": 1.5}, "is no number that fits"),
@@ -201,7 +201,10 @@ def test_an_audit_and_a_rescoring_can_be_told_to_abstain(tmp_path):
 def test_a_model_to_ask_adds_the_published_judge_unless_a_judge_that_asks_is_named():
     assert Judges(["label"], judge_of(CORRECT), "tiny").names == ("label", "llm")
     assert Judges(["label", "verdict"], judge_of(CORRECT), "tiny").names == ("label", "verdict")
-    assert set(JUDGES) == {"label", "embedding", "taxonomy", "llm", "verdict"}
+    assert Judges([], judge_of(CORRECT), "tiny").names == ("llm",)
+    assert Judges(["general_knowledge"], judge_of(CORRECT), "tiny").names == ("general_knowledge",)
+    named = {"label", "embedding", "taxonomy", "llm", "verdict", "general_knowledge", "semantic"}
+    assert set(JUDGES) == named
 
 
 def test_the_most_that_may_be_asked(tmp_path):

@@ -231,7 +231,8 @@ def judging_lines(runs: Sequence[Run]) -> list[str]:
 
 
 def repeat_lines(runs: Sequence[Run]) -> list[str]:
-    """How far each judge that was asked several times agrees with itself, over all runs."""
+    """How far each judge that was asked several times agrees with itself, or its models with each other, over all runs."""
+    from keepsight.scoring.judges.general_knowledge import rating_spread
     from keepsight.scoring.judges.repeats import self_agreement
 
     judged: dict[str, list[tuple[Sample, Score]]] = {}
@@ -247,6 +248,12 @@ def repeat_lines(runs: Sequence[Run]) -> list[str]:
             lines.append(
                 f"judge {name} agrees with itself on {figure(found.value)} % [{span_of}] of repeats,"
                 f" n {count(found.n)}"
+            )
+        spread = rating_spread([sample for sample, _ in pairs], [score for _, score in pairs])
+        if spread.n:
+            lines.append(
+                f"judge {name}: the ratings of one answer lie {spread.value:.1f} [{spread.low:.1f}, {spread.high:.1f}]"
+                f" of 10 apart, n {count(spread.n)}"
             )
     return lines
 

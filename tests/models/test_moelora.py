@@ -78,7 +78,6 @@ def test_it_is_the_sum_over_experts_forward_and_backward(gate_scale, total):
 
 @pytest.mark.parametrize("alpha", [24, 18, 7])
 def test_with_one_expert_every_bit_is_loras(alpha):
-    import torch
     from peft import LoraConfig
 
     lora = LoraConfig(r=RANK, lora_alpha=alpha, lora_dropout=0.2, target_modules=["layer"])
@@ -194,7 +193,6 @@ def language_model(config):
 
 def wrapped(config, name="default", **settings):
     """The language model in peft's wrapper, its adapter changed at random."""
-    import torch
     from peft import get_peft_model
 
     from keepsight.models.moelora import MoELoraConfig
