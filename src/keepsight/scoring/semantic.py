@@ -52,7 +52,9 @@ _NO_ANSWER = re.compile(
 )
 _ONLY_NONE = word_set("no none nothing nowhere unknown unclear unsuitable")
 _TRUE_WORDS = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
-_CONTENTLESS = word_set("a an the is are was were there it this that in on of to image picture photo scene i can see")
+_CONTENTLESS = word_set(
+    "a an the is are was were there it this that in on of to image picture photo scene i can see"
+)
 
 # What an answer may confuse with its truth. Other words for a member follow it.
 _FAMILIES: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -184,7 +186,10 @@ def _stated(question: str, text: str) -> str | None:
 def _numbers(truth: int, text: str) -> Score:
     tokens = tokenize(text)
     beyond = [token.text.replace(",", "") for token, no in zip(tokens, denied(tokens)) if not no]
-    named = [*_named(_number_matcher(), text), *(word for word in beyond if word.isdecimal() and len(word) > 2)]
+    named = [
+        *_named(_number_matcher(), text),
+        *(word for word in beyond if word.isdecimal() and len(word) > 2),
+    ]
     if not named and re.search(r"\b(?:none|no|nothing)\b", text.casefold()):
         named = ["0"]
     return _beside(str(truth), named, "number") or _unread("no number")
@@ -195,7 +200,9 @@ def _one_of(matcher: LabelMatcher, target: str, tag: str, text: str) -> Score:
     truth = matcher.canonical(target)
     assert truth is not None
     named = _places(text) if tag == "place" else _named(matcher, text)
-    inside = all(set(label.split()) < set(truth.split()) for label in named)  # "left" says a half of "upper left"
+    inside = all(
+        set(label.split()) < set(truth.split()) for label in named
+    )  # "left" says a half of "upper left"
     part = _partly(truth, " ".join(named) or text, tag) if inside else None
     return part or _beside(truth, named, tag) or _unread(f"no {tag}")
 
