@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from keepsight.errors import UsageError, redacted
 from keepsight.ranks import ALONE, RankFailed, RankLost, Ranks, deal
 from keepsight.scoring.forgetting import forgetting
-from keepsight.scoring.metrics import mean_score, mean_value
+from keepsight.scoring.metrics import mean_score
 from keepsight.store import Identity, RunWriter, Store, StoreError, is_final, sample_hash, write_matrix
 from keepsight.types import (
     VLM,
@@ -424,15 +424,8 @@ def _scores(scorer: Scorer, samples: Sequence[Sample], outputs: Sequence[Output]
 
 def _finish(writer: RunWriter, samples: Sequence[Sample], task: Task) -> None:
     scores = {scorer.name: writer.scores(samples, scorer.name) for scorer in _scorers(task)}
-    by_scorer = {name: _figure_of(task, name, samples, given) for name, given in scores.items()}
+    by_scorer = {name: task.metrics[0](samples, given) for name, given in scores.items()}
     writer.finish(_measure(task.metrics, samples, scores[task.score.name]), by_scorer)
-
-
-def _figure_of(task: Task, scorer: str, samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
-    """The headline metric; of a judge that gives shares, where the task's own scorer may say right or wrong, the mean."""
-    graded = any(score.scored and score.value not in (0, 1) for score in scores)
-    metric = mean_value if graded and scorer != task.score.name else task.metrics[0]
-    return metric(samples, scores)
 
 
 def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric] = (mean_score,)) -> Run:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepsight.data.coin import ORDER
-from keepsight.data.drawn.coin import LIKE
+from keepsight.tasks.coin_drawn import DRAWN_NAMES
 from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
 from keepsight.errors import UsageError
 from keepsight.evaluate import Limit, Progress, evaluate_all, select
@@ -36,7 +36,7 @@ __all__ = ["SEQUENCES", "TunedSequence", "sequence_of", "tune_sequence"]
 # Sequences that need no file: the tasks' names, in the order of CoIN's section 5.1.
 SEQUENCES: dict[str, tuple[str, ...]] = {
     "coin": tuple(f"coin:{name}" for name in ORDER),
-    "coin_drawn": tuple(f"coin_drawn:{kind}" for kind in LIKE),
+    "coin_drawn": DRAWN_NAMES,
 }
 
 _GATES_OF = 32  # samples of each task whose gates are counted

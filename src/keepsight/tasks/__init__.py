@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.drawn import ALL_SETS
-from keepsight.data.drawn.coin import LIKE
 from keepsight.data.labelled import PictureSet
 from keepsight.data.published import PUBLISHED
 from keepsight.errors import UsageError
 from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.coin import ORDER, TITLES, coin
-from keepsight.tasks.coin_drawn import coin_drawn
 from keepsight.tasks.emt import emt
 from keepsight.tasks.picture_sets import names_a_set, picture_set
 from keepsight.tasks.rows import rows
@@ -75,7 +73,6 @@ def available() -> list[TaskInfo]:
         for name, said in [*drawn, *published]
     ]
     own = [TaskInfo(name, _first_line(builder)) for name, builder in TASKS.items()]
-    own += [TaskInfo(f"coin_drawn:{kind}", f"CoIN's kind of {like}, drawn.") for kind, like in LIKE.items()]
     own += [TaskInfo(f"coin:{name}", f"CoIN: {TITLES[name]}; give path=.") for name in ORDER]
     others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
     return [*sets, *own, *others]
@@ -117,8 +114,6 @@ def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
         return OF_A_SET[kind], (_known_set(name, rest),)
     if kind == "coin" and rest in ORDER:
         return coin, (rest,)
-    if kind == "coin_drawn" and rest in LIKE:
-        return coin_drawn, (rest,)
     if kind in OF_A_FILE:
         return OF_A_FILE[kind], (_known_file(name, rest),)
     if ".py:" in name:

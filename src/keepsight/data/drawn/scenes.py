@@ -20,7 +20,7 @@ from keepsight.data.drawn.phrases import a, listing, presence
 from keepsight.data.drawn.picture import Drawing, DrawnSet, Picture, Question, Split, between, pick
 from keepsight.data.drawn.raster import SIDE, blank, coverage, noise, paint
 
-__all__ = ["PLACES", "SCENES", "name_of", "place", "relation"]
+__all__ = ["PLACES", "SCENES", "name_of", "relation"]
 
 LABELS = ("one", "two", "three", "four")
 PLACES = {(0, 0): "upper left", (0, 1): "upper right", (1, 0): "lower left", (1, 1): "lower right"}
@@ -47,7 +47,7 @@ def _draw(rng: Random, split: Split, index: int) -> Drawing:
     cells = sorted(_sample(rng, tuple(PLACES), count))
     looks = _looks(rng, count)
     canvas = blank(background(rng))
-    objects = [place(canvas, rng, cell, *look) for cell, look in zip(cells, looks)]
+    objects = [_place(canvas, rng, cell, *look) for cell, look in zip(cells, looks)]
     return noise(canvas, rng, 6), LABELS[count - 1], {"objects": objects}
 
 
@@ -68,16 +68,10 @@ def _looks(rng: Random, count: int) -> list[tuple[str, str]]:
     return _sample(rng, looks, len(looks))
 
 
-def place(
-    canvas: NDArray[np.int32],
-    rng: Random,
-    cell: tuple[int, int],
-    kind: str,
-    colour: str,
-    size: str | None = None,
+def _place(
+    canvas: NDArray[np.int32], rng: Random, cell: tuple[int, int], kind: str, colour: str
 ) -> dict[str, Any]:
-    """Paints one object of any size, or of `size`, into a cell; all that is known of it."""
-    size = size or pick(rng, tuple(SCALES))
+    size = pick(rng, tuple(SCALES))
     facing = pick(rng, ("left", "right")) if kind in FACING_KINDS else None
     mask, box = _stencil(kind, size, facing)
     room = 3 if size == "small" else 1
