@@ -127,9 +127,7 @@ def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | No
             f"judge_args embedding.{next(iter(idle))} is the embedding judge's, which asks no model; leave it out"
         )
     if name == "llm" and own:
-        raise UsageError(
-            f"judge_args are of {' and '.join(WITH_ARGS)}; the llm judge asks as the paper did"
-        )
+        raise UsageError(f"judge_args are of {' and '.join(WITH_ARGS)}; the llm judge asks as the paper did")
     refs = ref if isinstance(ref, (list, tuple)) else [ref]
     return _Deciding(model_judge(name, [judging_model(one, judge_args or {}) for one in refs], store, own))
 

@@ -39,7 +39,9 @@ ASKING = ("llm", "verdict", "general_knowledge")  # the judges that ask a model
 WITH_ARGS = ("verdict", "general_knowledge")  # those of them that have settings
 OF_ANY_TASK = ("general_knowledge", "semantic")  # they compare with targets; the others read labels
 JUDGE_ARGS = ("repeats", "temperature", "max_new_tokens", "top_p", "seed", "max_answer_chars")
-EMBEDDING = "embedding."  # in front of its settings: those without a name in front are of judges that ask a model
+EMBEDDING = (
+    "embedding."  # in front of its settings: those without a name in front are of judges that ask a model
+)
 EMBEDDING_ARGS = ("margin", "normalise", "phrase")
 NEED_LABELS = ("label", "embedding", "taxonomy")
 

@@ -75,9 +75,15 @@ IncludePath = Annotated[
     Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")
 ]
 Judges = Annotated[
-    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm, verdict, ... (keepsight ls judges).")
+    str,
+    typer.Option("--judges", help="Of label, embedding, taxonomy, llm, verdict, ... (keepsight ls judges)."),
 ]
-LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that llm, verdict and general_knowledge ask; a,b: the last asks both.")]
+LLMJudge = Annotated[
+    str | None,
+    typer.Option(
+        "--llm_judge", help="Model that llm, verdict and general_knowledge ask; a,b: the last asks both."
+    ),
+]
 JudgeArgs = Annotated[
     str,
     typer.Option(

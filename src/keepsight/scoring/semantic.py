@@ -9,7 +9,7 @@ rules, the same figure on every machine. What is asked for follows from the trut
 | a box | four numbers, or words for a place ("upper left"), which stand for that part of the picture | intersection over union |
 | unanswerable | that it is: "unanswerable", "I cannot tell", "there is no fish" | 1 |
 | yes, no | yes, no and words that mean them; a sentence that says or denies what was asked | 1 if it is the right one |
-| one of the sample's choices, a number, colour, size, side, letter | what the answer names of the same kind, undenied | 1 if it is the truth alone |
+| a number, one of the sample's choices, a colour, size, side, letter | what the answer names of the same kind, undenied | 1 if it is the truth alone |
 | any other words | the truth as whole words, undenied | 1 |
 
 Numbers may be digits or words, words in singular or plural, with or without an article. Less than 1 is given twice:
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 
 from keepsight.scoring.answered import score_each
@@ -52,7 +52,9 @@ _NO_ANSWER = re.compile(
 )
 _ONLY_NONE = word_set("no none nothing nowhere unknown unclear unsuitable")
 _TRUE_WORDS = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
-_CONTENTLESS = word_set("a an the is are was were there it this that in on of to image picture photo scene i can see")
+_CONTENTLESS = word_set(
+    "a an the is are was were there it this that in on of to image picture photo scene i can see"
+)
 
 # What an answer may confuse with its truth. Other words for a member follow it.
 _FAMILIES: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -70,7 +72,7 @@ _FAMILIES: Mapping[str, Mapping[str, Sequence[str]]] = {
         )
     } | {"left": (), "right": (), "upper": ("top",), "lower": ("bottom",), "middle": ("center", "centre")},
     "parity": {"even": (), "odd": ()},
-    "letter": {letter: () for letter in _LETTERS},
+    "letter": dict.fromkeys(_LETTERS, ()),
 }  # fmt: skip
 # The parts of a picture that the places stand for.
 _PARTS: Mapping[str, Box] = {
@@ -121,11 +123,11 @@ def _against(target: str, sample: Sample, text: str) -> Score:
         return _unanswerable(text)
     if words in _TRUE_WORDS:
         return _yes_no(_TRUE_WORDS[words], sample.prompt, text)
+    if (number := _number(words)) is not None:
+        return _numbers(number, text)
     matcher = _matcher(choices)
     if matcher is not None and matcher.canonical(target) is not None:
         return _one_of(matcher, target, "choice", text)
-    if (number := _number(words)) is not None:
-        return _numbers(number, text)
     for name, members in _FAMILIES.items():
         if words in members or target.strip() in members:
             return _one_of(_family(name), target.strip(), name, text)
@@ -184,7 +186,10 @@ def _stated(question: str, text: str) -> str | None:
 def _numbers(truth: int, text: str) -> Score:
     tokens = tokenize(text)
     beyond = [token.text.replace(",", "") for token, no in zip(tokens, denied(tokens)) if not no]
-    named = [*_named(_number_matcher(), text), *(word for word in beyond if word.isdecimal() and len(word) > 2)]
+    named = [
+        *_named(_number_matcher(), text),
+        *(word for word in beyond if word.isdecimal() and len(word) > 2),
+    ]
     if not named and re.search(r"\b(?:none|no|nothing)\b", text.casefold()):
         named = ["0"]
     return _beside(str(truth), named, "number") or _unread("no number")
@@ -195,7 +200,9 @@ def _one_of(matcher: LabelMatcher, target: str, tag: str, text: str) -> Score:
     truth = matcher.canonical(target)
     assert truth is not None
     named = _places(text) if tag == "place" else _named(matcher, text)
-    inside = all(set(label.split()) < set(truth.split()) for label in named)  # "left" says a half of "upper left"
+    inside = all(
+        set(label.split()) < set(truth.split()) for label in named
+    )  # "left" says a half of "upper left"
     part = _partly(truth, " ".join(named) or text, tag) if inside else None
     return part or _beside(truth, named, tag) or _unread(f"no {tag}")
 
@@ -276,7 +283,7 @@ def _matcher(labels: tuple[str, ...]) -> LabelMatcher | None:
         return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _family(name: str) -> LabelMatcher:
     return LabelMatcher(_FAMILIES[name], synonyms=_FAMILIES[name])
 

@@ -178,10 +178,9 @@ class GeneralKnowledge:
             "truth": quoted(*case.targets),
             "answer": quoted(*parts),
             # Each request has a mark of its own, which nobody can know who has not seen all of it.
-            "mark": mark_of(
-                str(self.asking.seed), str(repeat), case.question, *case.targets, case.answer
-            ),
-            "note": f"The answer was cut: {gone} characters between its two strings are left out.\n" * (gone > 0),
+            "mark": mark_of(str(self.asking.seed), str(repeat), case.question, *case.targets, case.answer),
+            "note": f"The answer was cut: {gone} characters between its two strings are left out.\n"
+            * (gone > 0),
             "boxes": BOXES * case.boxes,
         }
         return re.sub(
