@@ -18,7 +18,9 @@ def task(name, **settings):
 
 
 def test_their_names_are_known_in_order():
-    assert [info.name for info in tasks.available() if info.name.startswith("coin_drawn:")] == list(DRAWN_NAMES)
+    assert [info.name for info in tasks.available() if info.name.startswith("coin_drawn:")] == list(
+        DRAWN_NAMES
+    )
     assert len(tasks.get(DRAWN_NAMES[6]).test()) == 200
 
 
@@ -33,7 +35,9 @@ def test_the_wordings_differ_in_the_instruction_alone(name):
             assert one.prompt == f"{one.meta['question']}\n{INSTRUCTIONS['type1'][of]}."
             assert two.prompt == f"{two.meta['question']}\n{INSTRUCTIONS['type2'][of]}."
         else:
-            assert one.meta["question"] == one.prompt and one.prompt.startswith("Please provide the bounding box")
+            assert one.meta["question"] == one.prompt and one.prompt.startswith(
+                "Please provide the bounding box"
+            )
     assert task(name, instruction="type2").name == f"coin_drawn:{name}-type2"
 
 
