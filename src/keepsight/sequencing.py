@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepsight.data.coin import ORDER
-from keepsight.tasks.coin_drawn import DRAWN_NAMES
 from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
 from keepsight.errors import UsageError
 from keepsight.evaluate import Limit, Progress, evaluate_all, select
@@ -22,6 +21,7 @@ from keepsight.ranks import Ranks, join
 from keepsight.refs import on_base, row_names
 from keepsight.scoring.forgetting import forgetting
 from keepsight.store import Store, load_matrix, require_place, write_matrix
+from keepsight.tasks.coin_drawn import DRAWN_NAMES
 from keepsight.types import KeepsightError, ResultMatrix, Run, Sample, Task
 from keepsight.verbs import DEFAULT_JUDGES, OUTPUT_PATH, load_models, prepared_tasks, training_rows
 

@@ -156,7 +156,7 @@ def test_an_older_peft_is_named(monkeypatch):
 def test_merging_is_refused_unless_it_is_exact():
     import torch
 
-    module, layer = adapted(gate_scale="softmax*N")
+    _module, layer = adapted(gate_scale="softmax*N")
     x, before = tokens(), layer.base_layer.weight.clone()
     for safe in (False, True):
         with pytest.raises(ValueError, match="cannot be merged: its gates differ from token to token"):

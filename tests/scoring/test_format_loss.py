@@ -43,9 +43,7 @@ def test_differences_and_intervals_are_the_shared_ones():
 
 def test_samples_of_one_picture_tell_less():
     clusters = list("qppppqqp")  # all of one picture are lost, none of the other
-    alone, together = (
-        format_loss(run(BEFORE, clusters=c), run(AFTER, clusters=c)) for c in (None, clusters)
-    )
+    alone, together = (format_loss(run(BEFORE, clusters=c), run(AFTER, clusters=c)) for c in (None, clusters))
     assert together.lost.value == alone.lost.value
     assert together.lost.high - together.lost.low > alone.lost.high - alone.lost.low
     assert together.instruction_following.clusters == 2
@@ -58,7 +56,10 @@ def test_nothing_lost_has_no_share_of_it():
 
 
 def test_votes_count_as_right_from_a_half_on():
-    before, after = {"following": [0.6, 0.5, 0.4], "knowledge": [1] * 3}, {"following": [0.3] * 3, "knowledge": [1] * 3}
+    before, after = (
+        {"following": [0.6, 0.5, 0.4], "knowledge": [1] * 3},
+        {"following": [0.3] * 3, "knowledge": [1] * 3},
+    )
     assert format_loss(run(before), run(after)).lost.value == pytest.approx(2 / 3)
 
 

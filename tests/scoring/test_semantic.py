@@ -210,6 +210,8 @@ def test_any_text_has_a_value_between_0_and_1(text, target):
     assert found.value == 0 or found.answer
 
 
-@pytest.mark.parametrize("target", ["B", "2", "red", "yes", "unanswerable", BOX, "lion gate", "K", "moon", "é", "3.5"])
+@pytest.mark.parametrize(
+    "target", ["B", "2", "red", "yes", "unanswerable", BOX, "lion gate", "K", "moon", "é", "3.5"]
+)
 def test_the_truth_itself_is_right(target):
     assert score(target, target, choices=OPTIONS).value == 1

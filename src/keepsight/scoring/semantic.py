@@ -9,7 +9,7 @@ rules, the same figure on every machine. What is asked for follows from the trut
 | a box | four numbers, or words for a place ("upper left"), which stand for that part of the picture | intersection over union |
 | unanswerable | that it is: "unanswerable", "I cannot tell", "there is no fish" | 1 |
 | yes, no | yes, no and words that mean them; a sentence that says or denies what was asked | 1 if it is the right one |
-| one of the sample's choices, a number, colour, size, side, letter | what the answer names of the same kind, undenied | 1 if it is the truth alone |
+| a number, one of the sample's choices, a colour, size, side, letter | what the answer names of the same kind, undenied | 1 if it is the truth alone |
 | any other words | the truth as whole words, undenied | 1 |
 
 Numbers may be digits or words, words in singular or plural, with or without an article. Less than 1 is given twice:
@@ -123,11 +123,11 @@ def _against(target: str, sample: Sample, text: str) -> Score:
         return _unanswerable(text)
     if words in _TRUE_WORDS:
         return _yes_no(_TRUE_WORDS[words], sample.prompt, text)
+    if (number := _number(words)) is not None:
+        return _numbers(number, text)
     matcher = _matcher(choices)
     if matcher is not None and matcher.canonical(target) is not None:
         return _one_of(matcher, target, "choice", text)
-    if (number := _number(words)) is not None:
-        return _numbers(number, text)
     for name, members in _FAMILIES.items():
         if words in members or target.strip() in members:
             return _one_of(_family(name), target.strip(), name, text)

@@ -22,7 +22,10 @@ from tests.fake_judge import ScriptedJudge, judge_of
 
 INSTRUCTION = "Answer the question using a single word or phrase."
 SAMPLE = Sample(
-    "s", f"What color is the moon?\n{INSTRUCTION}", target=("red",), meta={"question": "What color is the moon?"}
+    "s",
+    f"What color is the moon?\n{INSTRUCTION}",
+    target=("red",),
+    meta={"question": "What color is the moon?"},
 )
 BOX = Sample(
     "b",
@@ -62,7 +65,9 @@ def test_the_instruction_goes_and_a_question_about_a_box_stays_whole():
     rated(model, "[0.1, 0.1, 0.4, 0.4]", BOX)
     prompt = model.asked[0].prompt
     assert block(prompt, "Question") == [BOX.prompt] and BOXES in prompt
-    other = Sample("s", f"a\n{INSTRUCTION}", target=("red",), meta={"question": "an id"})  # a task's own use of the word
+    other = Sample(
+        "s", f"a\n{INSTRUCTION}", target=("red",), meta={"question": "an id"}
+    )  # a task's own use of the word
     rated(model, "red", other)
     assert block(model.asked[1].prompt, "Question") == [other.prompt]
 
@@ -106,7 +111,9 @@ def test_equal_cases_are_asked_once_and_other_truths_again():
 
 # ---- several judges ----
 def named(name, reply, digest="1"):
-    return ScriptedJudge(reply if callable(reply) else lambda sample, seed: reply, name=name, digest=digest * 64)
+    return ScriptedJudge(
+        reply if callable(reply) else lambda sample, seed: reply, name=name, digest=digest * 64
+    )
 
 
 def test_several_models_give_their_mean_and_how_far_they_differ():
@@ -121,7 +128,11 @@ def test_several_models_give_their_mean_and_how_far_they_differ():
     [
         (("8", "8"), 0.8, ("ratings:8/8",)),
         (("8", "what?", "6"), 0.7, ("split", "ratings:8/-/6")),
-        (("8", "what?"), None, ("ratings:8/-",)),  # a half is no majority: what one alone says would stand for both
+        (
+            ("8", "what?"),
+            None,
+            ("ratings:8/-",),
+        ),  # a half is no majority: what one alone says would stand for both
         (("8", None), None, ("ratings:8/-", "no_reply")),
         (("8", None, "8"), 0.8, ("ratings:8/-/8",)),
     ],

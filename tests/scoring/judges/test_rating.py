@@ -42,7 +42,7 @@ def test_not_read_and_the_reason_follows_a_colon(text):
 
 
 @settings(max_examples=60)
-@given(st.text(alphabet="0123456789/. -scoreSCORE:{}\"\n", max_size=30))
+@given(st.text(alphabet='0123456789/. -scoreSCORE:{}"\n', max_size=30))
 def test_any_text_gives_a_rating_or_a_reason(text):
     try:
         assert 0 <= read_rating(text) <= 10
@@ -61,6 +61,12 @@ def test_a_number_is_read_whole_or_not_at_all(number, form):
 
 
 def test_long_replies_take_no_long_time():
-    for text in ("score " * 20_000, "8 " * 20_000, "score is is " * 10_000 + "x", "0 to 10 " * 10_000, "*" * 50_000 + "8"):
+    for text in (
+        "score " * 20_000,
+        "8 " * 20_000,
+        "score is is " * 10_000 + "x",
+        "0 to 10 " * 10_000,
+        "*" * 50_000 + "8",
+    ):
         with pytest.raises(ValueError):
             read_rating(text + "?x")
