@@ -22,7 +22,6 @@ from typing import Any
 from keepsight.report.claims import Claim, verdict_on, write_claims
 from keepsight.report.methods_page import write_methods_page
 from keepsight.scoring.continual import continual_difference, continual_metrics
-from keepsight.scoring.format_loss import form_and_knowledge_lost
 from keepsight.scoring.matched import matched_forgetting
 from keepsight.scoring.statistics import paired_difference
 from keepsight.sequencing import tune_sequence
@@ -36,13 +35,13 @@ PAPER = "CoIN (arXiv:2403.08350)"
 KNOWLEDGE = "semantic"  # the scorer that ignores format; it stands in for CoIN's judge
 RATE = 2e-3
 TUNING: dict[str, Any] = {
-    "learning_rate": RATE, "num_train_epochs": 1, "per_device_train_batch_size": 32, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
+    "learning_rate": RATE, "num_train_epochs": 2, "per_device_train_batch_size": 8, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.0,
     "save_steps": 0,
 }  # fmt: skip
 EXPERTS = 8
 # What is repeated in other orders, with other start values and another order of the rows.
 REPEATED = ("sequential", "moelora", "low_alpha", "replay")
-REPEATS = ((1, "seed:1"), (2, "reverse"))
+REPEATS = ((1, "reverse"),)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Size:
     tasks: tuple[str, ...] | None = None  # names of stages; all eight by default
 
 
-FULL = Size(800, 100)
+FULL = Size(320, 60)
 TINY = Size(24, 8, ("choices", "attributes"))
 
 
@@ -88,15 +87,13 @@ def _arms() -> dict[str, Arm]:
     ]
     experts = [Arm(f"moelora, {n} experts", "moelora", config={"num_experts": n}) for n in (2, 4)]
     rates = [
-        *(Arm(f"sequential, rate / {by}", "lora", config={"learning_rate": RATE / by}) for by in (2, 4, 8)),
-        *(Arm(f"moelora, rate * {by}", "moelora", config={"learning_rate": RATE * by}) for by in (2, 4)),
-        Arm("moelora, gates * N", "moelora", config={"gate_scale": "softmax*N"}),
+        Arm("sequential, rate / 4", "lora", config={"learning_rate": RATE / 4}),
+        Arm("moelora, rate * 4", "moelora", config={"learning_rate": RATE * 4}),
     ]
-    volumes = [Arm(f"sequential, volume {share}", "lora", task_args={"volume": share}) for share in (0.1, 0.4)]
+    volumes = [Arm("sequential, volume 0.25", "lora", task_args={"volume": 0.25})]
     wordings = [
         Arm("sequential, Type2", "lora", task_args={"instruction": "type2"}),
-        Arm("moelora, Type2", "moelora", task_args={"instruction": "type2"}),
-        Arm("sequential, Type2, volume 0.1", "lora", task_args={"instruction": "type2", "volume": 0.1}),
+        Arm("sequential, Type2, volume 0.25", "lora", task_args={"instruction": "type2", "volume": 0.25}),
     ]
     return {arm.name: arm for arm in (*main, *others, *repeats, *experts, *rates, *volumes, *wordings)}
 
@@ -105,7 +102,12 @@ ARMS = _arms()
 
 
 def study(
-    output: Path, size: Size, *, arms: Iterable[Arm] = ARMS.values(), jobs: int = 1, say: Callable[[str], None] = print
+    output: Path,
+    size: Size,
+    *,
+    arms: Iterable[Arm] = ARMS.values(),
+    jobs: int = 1,
+    say: Callable[[str], None] = print,
 ) -> dict[str, ResultMatrix]:
     """Runs all arms below `output`, `jobs` at once; name -> matrix."""
     arms = list(arms)
@@ -134,8 +136,8 @@ def _run(arm: Arm, output: Path, size: Size) -> None:
         method=arm.method,
         method_args=arm.method_args,
         order=order,
-        task_args={"n_train": size.rows, **arm.task_args},
-        judges=(KNOWLEDGE,),
+        task_args={"rows": size.rows, **arm.task_args},
+        judges=(),
         limit=size.asked,
         device="cpu",
         keep="all" if arm.method == "routed" else "last",
@@ -171,7 +173,7 @@ def _forgetting(found: Mapping[str, ResultMatrix]) -> list[Claim]:
         _paired(
             "Sequential tuning learns each task better than tuning on all at once", "section 5.2, Table 2",
             "61.4 against 57.2 % (Type1, each task just after it was learnt)",
-            *((matrix, rows) for matrix, rows in ((plain, None), (joint, joint.rows[-1]))), tasks,
+            (plain, None), (joint, joint.rows[-1]), tasks,
         ),
         _paired(
             "Before tuning the model knows more than it says in the wanted form", "section 5.2, Tables 2 and 3",
@@ -184,10 +186,17 @@ def _forgetting(found: Mapping[str, ResultMatrix]) -> list[Claim]:
 
 def _loss(plain: ResultMatrix) -> Claim:
     """Of what each task lost since it was learnt: the wanted form, or what is known."""
-    lost = form_and_knowledge_lost(plain, KNOWLEDGE)
+    earlier = plain.cols[:-1]
+    right, now = (_values(plain, row, earlier, None) for row in (None, plain.rows[-1]))
+    known = _values(plain, plain.rows[-1], earlier, KNOWLEDGE)
+    lost = {key for key in right if right[key] >= 0.5 and now.get(key, 1.0) < 0.5}
+    form = [float(key in lost and known[key] >= 0.5) for key in right]
+    knowledge = [float(key in lost and known[key] < 0.5) for key in right]
+    told = paired_difference(form, knowledge, [key[:2] for key in right])
     return _claim(
         "More answers are lost by their form than by what is known", "section 5.2, Tables 2 and 3",
-        "BWT -32.6 (instruction following) against -11.8 points (general knowledge)", lost.difference, above=0.0,
+        "BWT -32.6 (instruction following) against -11.8 points (general knowledge)",
+        MetricValue("difference", told.difference, told.low, told.high, told.n, told.n),
     )  # fmt: skip
 
 
@@ -212,7 +221,7 @@ def _methods(found: Mapping[str, ResultMatrix]) -> list[Claim]:
 
 def _factors(found: Mapping[str, ResultMatrix]) -> list[Claim]:
     def difference(first: str, second: str, name: str) -> MetricValue:
-        return continual_difference(found[first], found[second])[name]
+        return continual_difference(_as_type1(found[first]), _as_type1(found[second]))[name]
 
     return [
         _claim(
@@ -220,16 +229,16 @@ def _factors(found: Mapping[str, ResultMatrix]) -> list[Claim]:
             difference("sequential", "sequential, Type2", "average_accuracy"),
         ),
         _claim(
-            "With little data Type2 is better: a higher MAA at a tenth of the data", "section 5.3.1, Table 4", "+0.9 points (30.3 to 31.1 %)",
-            difference("sequential, Type2, volume 0.1", "sequential, volume 0.1", "mean_average_accuracy"),
+            "With little data Type2 is better: a higher MAA at a quarter of the data", "section 5.3.1, Table 4", "+0.9 points (30.3 to 31.1 %)",
+            difference("sequential, Type2, volume 0.25", "sequential, volume 0.25", "mean_average_accuracy"),
         ),
         _claim(
-            "More data, more forgetting: BWT is lower with all data than with a tenth", "section 5.3.1, Table 4", "-16.5 points (-16.2 to -32.6)",
-            difference("sequential, volume 0.1", "sequential", "backward_transfer"),
+            "More data, more forgetting: BWT is lower with all data than with a quarter", "section 5.3.1, Table 4", "-16.5 points (-16.2 to -32.6)",
+            difference("sequential, volume 0.25", "sequential", "backward_transfer"),
         ),
         _claim(
             "More data learns each task better", "section 5.3.1, Table 4", "+14.3 points (47.1 to 61.4 %, a tenth to all)",
-            difference("sequential", "sequential, volume 0.1", "learning_accuracy"),
+            difference("sequential", "sequential, volume 0.25", "learning_accuracy"),
         ),
         *(
             _claim(
@@ -239,6 +248,17 @@ def _factors(found: Mapping[str, ResultMatrix]) -> list[Claim]:
             for fewer, more, said in ((1, 2, "+2.8 points"), (2, 4, "+4.5 points"), (4, 8, "+2.5 points"))
         ),
     ]  # fmt: skip
+
+
+def _as_type1(matrix: ResultMatrix) -> ResultMatrix:
+    """The matrix with its columns called as in the other wording: the same pictures and answers are compared."""
+    called = {col: col.removesuffix("-type2") for col in matrix.cols}
+    return ResultMatrix(
+        matrix.rows,
+        tuple(called.values()),
+        {(row, called[col]): run for (row, col), run in matrix.runs.items()},
+        {**matrix.meta, "tuned_on": {row: called[col] for row, col in matrix.meta["tuned_on"].items()}},
+    )
 
 
 def _experts(number: int) -> str:
@@ -264,7 +284,12 @@ def _controls(found: Mapping[str, ResultMatrix]) -> list[Claim]:
     if matched.difference is not None:
         at = f"learnt to {100 * (matched.at or 0):.1f} %"
         claims.append(
-            _claim(f"Having learnt as much ({at}), MoELoRA forgets less than LoRA", ours, "not asked", matched.difference)
+            _claim(
+                f"Having learnt as much ({at}), MoELoRA forgets less than LoRA",
+                ours,
+                "not asked",
+                matched.difference,
+            )
         )
     return claims
 
@@ -275,11 +300,18 @@ def _repeated(
 ) -> Claim:  # fmt: skip
     """The mean over all repeats; its interval spans those of all, so that a verdict is every repeat's."""
     endings = ["", *(f", order {order}" for _, order in REPEATS)]
-    pairs = [(found[first + end], found[second + end]) for end in endings if first + end in found and second + end in found]
+    pairs = [
+        (found[first + end], found[second + end])
+        for end in endings
+        if first + end in found and second + end in found
+    ]
     values = [continual_difference(*pair, scorer=scorer)[name] for pair in pairs]
     mean = sum(value.value for value in values) / len(values)
     spanned = replace(
-        values[0], value=mean, low=min(value.low for value in values), high=max(value.high for value in values)
+        values[0],
+        value=mean,
+        low=min(value.low for value in values),
+        high=max(value.high for value in values),
     )
     return _claim(f"{claim} ({len(values)} orders)", where, published, spanned)
 
@@ -288,7 +320,9 @@ def _claim(claim: str, where: str, published: str, value: MetricValue, above: fl
     """Of a difference that the claim says is positive; in points."""
     interval = 100 * value.low, 100 * value.high
     source = where if where.startswith("a control") else f"{PAPER}, {where}"
-    return Claim(claim, source, published, 100 * value.value, interval, value.n, verdict_on(interval, above), "points")
+    return Claim(
+        claim, source, published, 100 * value.value, interval, value.n, verdict_on(interval, above), "points"
+    )
 
 
 def _negative(claim: str, where: str, published: str, value: MetricValue) -> Claim:
@@ -297,7 +331,9 @@ def _negative(claim: str, where: str, published: str, value: MetricValue) -> Cla
     return replace(told, verdict=verdict_on((-told.interval[1], -told.interval[0])))
 
 
-Side = tuple[ResultMatrix, str | None]  # a matrix and its row; None: of each column the row that has just learnt it
+Side = tuple[
+    ResultMatrix, str | None
+]  # a matrix and its row; None: of each column the row that has just learnt it
 
 
 def _paired(
@@ -307,7 +343,9 @@ def _paired(
     """First less second over all samples of the tasks, paired by sample; tasks weigh by their samples."""
     first, second = (_values(*side, tasks, scorer) for side, scorer in zip((better, worse), scorers))
     both = sorted(first.keys() & second.keys())
-    told = paired_difference([first[key] for key in both], [second[key] for key in both], [key[:2] for key in both])
+    told = paired_difference(
+        [first[key] for key in both], [second[key] for key in both], [key[:2] for key in both]
+    )
     value = MetricValue("difference", told.difference, told.low, told.high, told.n, told.n)
     return _claim(claim, where, published, value)
 
@@ -329,7 +367,9 @@ def _values(
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiny", action="store_true", help="two tasks, few rows, a few arms: a check that it all runs")
+    parser.add_argument(
+        "--tiny", action="store_true", help="two tasks, few rows, a few arms: a check that it all runs"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="sequences at once")
     parser.add_argument("--output_path", default="out/coin")
     asked = parser.parse_args(argv)

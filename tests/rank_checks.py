@@ -20,6 +20,8 @@ from keepsight.verbs import audit
 from tests.fake_vlm import FakeVLM, make_task, samples
 
 N = 13  # rows that are learnt: the last step of an epoch is short, and one rank's share filled up
+FSDP_METHODS = ("agem", "ewc", "l2sp")
+DDP_METHODS = ("lwf", *FSDP_METHODS)
 AUDITED = {"tasks": ["emt:shapes"], "limit": 9, "judges": ["label"], "gen_kwargs": {"max_new_tokens": 6}}
 
 
@@ -135,6 +137,60 @@ def a_sequence(base, out, folder, **changes):
     return [list(told.matrix.rows), [stage.checkpoint.exists() for stage in told.stages]]
 
 
+def together(*names):
+    """One method that does what several do, in their order: two processes are started, and three sequences are dear."""
+    from keepsight.tune.methods import METHODS, Method
+
+    class Together(Method):
+        name = "+".join(names)
+        parts = [METHODS[name]() for name in names]
+
+        def arrange(self, stages):
+            for part in self.parts:
+                stages = part.arrange(stages)
+            return stages
+
+        def start_stage(self, model, stage):
+            for part in self.parts:
+                part.start_stage(model, stage)
+
+        def penalty(self, model, batch, outputs):
+            return sum(part.penalty(model, batch, outputs) for part in self.parts)
+
+        def edit_gradients(self, model):
+            for part in self.parts:
+                part.edit_gradients(model)
+
+        def end_stage(self, model, stage):
+            for part in self.parts:
+                part.end_stage(model, stage)
+
+        def state_dict(self):
+            return {f"{p.name}/{key}": value for p in self.parts for key, value in p.state_dict().items()}
+
+        def load_state_dict(self, state):
+            for part in self.parts:
+                own = {
+                    key.removeprefix(f"{part.name}/"): v
+                    for key, v in state.items()
+                    if key.startswith(part.name)
+                }
+                part.load_state_dict(own)
+
+    return Together()
+
+
+def two_stages(base, out, config, *names):
+    """Two stages that answer the same questions otherwise, under the methods of these names."""
+    from keepsight.models import load
+    from keepsight.tune.methods import Stage
+    from keepsight.tune.sequence import run_sequence
+
+    other = [replace(row, target=("Is there a red dog?",)) for row in rows()[:7]]
+    stages = [Stage("a", rows()[:6]), Stage("b", other)]
+    return run_sequence(load(base, device="cpu"), stages, config, out, method=together(*names))
+
+
 def commands(out):
     """The command line in every rank: what each prints, and its exit code."""
     from keepsight import cli
@@ -172,6 +228,10 @@ def under_fsdp(base, out):
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     config = settings(method="full", per_device_train_batch_size=2, learning_rate=1e-3)
     sft(load(base, device="cpu"), rows(), config, out / "fsdp-full")
+    AcceleratorState._reset_state()
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    config = settings(per_device_train_batch_size=1, gradient_accumulation_steps=2)
+    two_stages(base, out / "fsdp-methods", config, *FSDP_METHODS)
     return refused
 
 
@@ -210,6 +270,7 @@ def main(base, out):
     config = settings(method="moelora", per_device_train_batch_size=2)
     sft(load(base, device="cpu"), rows(), config, out / "ddp-moelora")
     seen["sequence"] = a_sequence(base, out, "sequence", per_device_train_batch_size=2)
+    two_stages(base, out / "ddp-methods", config, *DDP_METHODS)
     seen["fsdp_on_cpu"] = under_fsdp(base, out)
     everyone = ranks.gather(seen)
     if ranks.is_first:

@@ -229,3 +229,38 @@ def test_dry_run_counts_what_the_judges_may_be_asked(run, judge, tmp_path):  # n
     _, out, _ = run(*eval_, "--judges", "llm,verdict", *settings)
     assert "the llm judge would be asked at most 5 times" in out
     assert "the verdict judge would be asked at most 20 times" in out
+
+
+RATED = ("--judges", "general_knowledge", "--llm_judge", "stub")
+
+
+def test_score_with_ratings(run, judge, runs):  # noqa: F811
+    judge.reply = lambda sample, seed: '{"score": 10}' if '["a cat"]' in sample.prompt else "Score: 4"
+    code, out, err = run("score", runs[0], *RATED)
+    assert (code, err) == (0, "") and re.search(r"general_knowledge +70\.0 .* 12 +now", out)
+    judge.reply = lambda sample, seed: "good"
+    code, _, err = run("score", runs[1], *RATED)
+    assert code == 3 and "judge general_knowledge gave no verdict on 6 of 12 answers" in err
+
+
+def test_score_with_two_models(run, judge, runs):  # noqa: F811
+    judge.reply = lambda sample, seed: "8"
+    code, _, _ = run("score", runs[0], "--judges", "general_knowledge", "--llm_judge", "stub,stub")
+    assert code == 0 and load_run(runs[0]).records[0].scores["general_knowledge"].tags == ("ratings:8/8",)
+    code, _, err = run("score", runs[0], "--judges", "llm", "--llm_judge", "stub,stub")
+    assert code == 2 and "the llm judge asks one model, and 2 were given" in err
+
+
+def test_attack_and_calibrate_a_judge_that_rates(run, judge, runs, tmp_path):  # noqa: F811
+    judge.reply = lambda sample, seed: "Score: 6" if '"cat"' in sample.prompt else "2"
+    code, out, _ = run("judge", "attack", "stub", "--judge", "general_knowledge")
+    assert code == 0 and re.search(r"^all +\d", out, re.MULTILINE)
+    assert run("score", runs[0], *RATED)[0] == 0
+    labels = tmp_path / "labels.jsonl"
+    rows = [
+        {"question": f"q{at}", "answer": "x", "target": ("cat", "dog")[at % 2], "correct": at % 2 == 0}
+        for at in range(40)
+    ]
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = run("judge", "calibrate", "stub", str(labels), runs[0], "--judge", "general_knowledge")
+    assert code == 0 and re.search(r"agreement % +100\.0", out)

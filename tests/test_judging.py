@@ -141,8 +141,8 @@ def test_finished_runs_can_be_judged(tmp_path):
         (["verdict"], None, {}, "the verdict judge needs a model to ask"),
         (["llm"], None, {}, "the llm judge needs a model to ask"),
         (["label", "opinion"], None, {}, "unknown judge 'opinion'"),
-        (["label"], None, {"repeats": 3}, "judge_args are the verdict judge's"),
-        (["llm"], "m", {"temperature": 0}, "judge_args are the verdict judge's"),
+        (["label"], None, {"repeats": 3}, "judge_args are of verdict and general_knowledge"),
+        (["llm"], "m", {"temperature": 0}, "judge_args are of verdict and general_knowledge"),
         (["verdict"], "m", {"rubric": "x"}, "judge_args has no 'rubric'; choose from repeats"),
         (["verdict"], "m", {"repeats": "three"}, "judge_args repeats='three' is no number that fits"),
         (["verdict"], "m", {"repeats": 1.5}, "is no number that fits"),
@@ -201,7 +201,10 @@ def test_an_audit_and_a_rescoring_can_be_told_to_abstain(tmp_path):
 def test_a_model_to_ask_adds_the_published_judge_unless_a_judge_that_asks_is_named():
     assert Judges(["label"], judge_of(CORRECT), "tiny").names == ("label", "llm")
     assert Judges(["label", "verdict"], judge_of(CORRECT), "tiny").names == ("label", "verdict")
-    assert set(JUDGES) == {"label", "embedding", "taxonomy", "llm", "verdict"}
+    assert Judges([], judge_of(CORRECT), "tiny").names == ("llm",)
+    assert Judges(["general_knowledge"], judge_of(CORRECT), "tiny").names == ("general_knowledge",)
+    named = {"label", "embedding", "taxonomy", "llm", "verdict", "general_knowledge", "semantic"}
+    assert set(JUDGES) == named
 
 
 def test_the_most_that_may_be_asked(tmp_path):
@@ -242,3 +245,65 @@ def test_canned_replies_judge(tmp_path):
         "judge_failed",
         ("no_reply",),
     ) and "no answer for sample judge-" in other.explanation
+
+
+# ---- judges of any task ----
+
+
+def counted(n=6):
+    """A task that is scored otherwise than by labels."""
+    from keepsight.inference import Generate
+    from keepsight.scoring.metrics import accuracy
+    from keepsight.scoring.same_text import SameText
+
+    samples = [Sample(f"s{at:02}", f"How many are there? ({at})", target=("2",)) for at in range(n)]
+    return ks.Task("counted", "1", lambda: samples, Generate(), SameText(), (accuracy,))
+
+
+def test_judges_that_read_no_labels_score_any_task(tmp_path):
+    said = {f"s{at:02}": "2" for at in range(6)}
+    base, tuned = FakeVLM("base", "w0", said), FakeVLM("e1", "w1", said | {"s00": "two", "s01": "three"})
+    rating = judge_of(lambda sample, seed: '{"score": 7}')
+    names = ["label", "semantic", "general_knowledge"]
+    matrix = verbs.audit([base, tuned], [counted()], tmp_path, judges=names, llm_judge=rating, report=False)
+    run = matrix["e1", "counted"]
+    assert list(run.manifest["scorers"]) == ["same_text", "semantic", "general_knowledge"]
+    assert [score.value for score in run.scores()] == [0, 0, 1, 1, 1, 1]
+    assert [score.value for score in run.scores("semantic")] == [1, 0, 1, 1, 1, 1]
+    assert {score.value for score in run.scores("general_knowledge")} == {0.7}
+    assert (
+        len(rating.asked) == 8
+    )  # a sample's question is its own; both models' equal answers are one request
+
+    from keepsight.console import comparison_lines
+
+    told = comparison_lines(verbs.compare(matrix["base", "counted"], run))
+    (line,) = [line for line in told if isinstance(line, str) and line.startswith("of all by semantic")]
+    assert re.search(r"n 6: lost 33\.3 % .*, format 16\.7 % .*, knowledge 16\.7 % .*, unclear 0\.0 % ", line)
+
+
+def test_a_task_with_such_a_judge_of_its_own_gets_no_second_one(tmp_path):
+    task = ks.tasks.get("coin_drawn:counts", n=2)
+    judged = Judges(["semantic", "label"], None, "tiny").of(task, ks.Store(tmp_path))
+    assert [judge.name for judge in judged.judges] == ["semantic"]
+
+
+def test_several_models_rate_and_one_gives_a_verdict(tmp_path):
+    mild, strict = judge_of("9"), judge_of("5")
+    strict.name, strict.digest = "strict", "2" * 64
+    store = ks.Store(tmp_path)
+    judge = Judges(["general_knowledge"], [mild, strict], "tiny").build("general_knowledge", LABELS, store)
+    scores = judge([Sample("s", "q", target=("cat",))], [ks.Output("a cat")])
+    assert scores[0].value == 0.7 and scores[0].tags == ("split", "ratings:9/5")
+
+    from keepsight.console import repeat_lines
+    from keepsight.types import Record, Run
+
+    sample = Sample("s", "q", target=("cat",))
+    run = Run({}, (Record(sample, ks.Output("a cat"), {"general_knowledge": scores[0]}),), ())
+    assert repeat_lines([run]) == [
+        "judge general_knowledge: the ratings of one answer lie 4.0 [4.0, 4.0] of 10 apart, n 1"
+    ]
+    with pytest.raises(KeepsightError, match="the verdict judge asks one model, and 2 were given"):
+        Judges(["verdict"], [mild, strict], "tiny").build("verdict", LABELS, store)
+    assert most_requests("general_knowledge", 10, {"repeats": 3}, models=2) == 60

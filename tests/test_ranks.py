@@ -288,6 +288,21 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(two, tmp_path, s
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(
+    ("shared", "names"), [("ddp", rank_checks.DDP_METHODS), ("fsdp", rank_checks.FSDP_METHODS)]
+)
+def test_continual_methods_of_two_processes_learn_what_those_of_one_do(two, tmp_path, shared, names):
+    config = rank_checks.settings(per_device_train_batch_size=4)
+    for alone in rank_checks.two_stages(str(two.base), tmp_path, config, *names):
+        together = two.out / f"{shared}-methods" / "stages" / alone.directory.name
+        assert logged(alone.directory, "loss", "grad_norm") == pytest.approx(
+            logged(together, "loss", "grad_norm"), rel=1e-3
+        )
+        assert_close(alone.checkpoint, together / "epoch-1", 2e-5)
+        assert_close(alone.directory, together, 1e-2)  # importances are squares
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["ddp", "fsdp-moelora"])
 def test_a_stopped_run_of_two_goes_on_to_the_same_bits(two, name):
     whole, resumed = two.out / name, two.out / f"{name}-resumed"

@@ -51,6 +51,7 @@ from keepsight.options import (
     TaskArgs,
     Tasks,
     error_limit,
+    judges_of,
     listed,
     lm_eval_model,
     one_model,
@@ -346,7 +347,7 @@ def score(
     scored = verbs.rescore(
         before,
         listed(judges),
-        llm_judge=llm_judge,
+        llm_judge=judges_of(llm_judge),
         judge_args=pairs_of("judge_args", judge_args),
         embedder=embedder,
     )
@@ -542,7 +543,8 @@ def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, promp
     if settings["llm_judge"] is not None:
         answers = sum(cell.total for cell in plan)
         for name in [name for name in settings["judges"] if name in ASKING] or ["llm"]:
-            times = most_requests(name, answers, settings["judge_args"])
+            models = settings["llm_judge"] if isinstance(settings["llm_judge"], list) else [""]
+            times = most_requests(name, answers, settings["judge_args"], len(models))
             typer.echo(f"the {name} judge would be asked at most {times} times")
 
 

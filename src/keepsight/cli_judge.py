@@ -27,7 +27,10 @@ Ref = Annotated[str, typer.Argument(help="The model that the judge asks: tiny, h
 OutputPath = Annotated[
     Path, typer.Option("--output_path", help="Where its replies are kept: asking again is free.")
 ]
-Which = Annotated[str, typer.Option("--judge", help="verdict (shielded) or llm (EMT's prompt).")]
+Which = Annotated[
+    str,
+    typer.Option("--judge", help="verdict (shielded), llm (EMT's prompt) or general_knowledge (0 to 10)."),
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
 
 

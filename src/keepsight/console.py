@@ -231,7 +231,8 @@ def judging_lines(runs: Sequence[Run]) -> list[str]:
 
 
 def repeat_lines(runs: Sequence[Run]) -> list[str]:
-    """How far each judge that was asked several times agrees with itself, over all runs."""
+    """How far each judge that was asked several times agrees with itself, or its models with each other, over all runs."""
+    from keepsight.scoring.judges.general_knowledge import rating_spread
     from keepsight.scoring.judges.repeats import self_agreement
 
     judged: dict[str, list[tuple[Sample, Score]]] = {}
@@ -247,6 +248,12 @@ def repeat_lines(runs: Sequence[Run]) -> list[str]:
             lines.append(
                 f"judge {name} agrees with itself on {figure(found.value)} % [{span_of}] of repeats,"
                 f" n {count(found.n)}"
+            )
+        spread = rating_spread([sample for sample, _ in pairs], [score for _, score in pairs])
+        if spread.n:
+            lines.append(
+                f"judge {name}: the ratings of one answer lie {spread.value:.1f} [{spread.low:.1f}, {spread.high:.1f}]"
+                f" of 10 apart, n {count(spread.n)}"
             )
     return lines
 
@@ -379,6 +386,7 @@ def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | 
         f"lost {points(drop.difference).lstrip('+')} points ({span(drop.low, drop.high)}), {test} p {p_value(drop.p)}: {drop.verdict}",
         f"{count(drop.lost)} samples fell, {count(drop.gained)} rose",
         *_left_out(comparison),
+        *_format_lines(comparison),
     ]
     parts: list[Table | str] = [printable(line) for line in words]
     if any(change.lost or change.gained for change in comparison.classes):
@@ -391,6 +399,29 @@ def comparison_lines(comparison: Comparison, top: int = 10) -> Sequence[Table | 
         cells = (flow.truth, flow.before, flow.after, str(flow.count))
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return [*parts, "", table]
+
+
+def _format_lines(comparison: Comparison) -> list[str]:
+    """Where both runs were scored for general knowledge, too: which of the lost answers lost their form alone."""
+    from keepsight.scoring.forgetting import NotComparable
+    from keepsight.scoring.format_loss import format_loss
+
+    before, after = comparison.before, comparison.after
+    lines = []
+    for judge in ("semantic", "general_knowledge"):
+        if judge == before.scorer or any(judge not in run.manifest["scorers"] for run in (before, after)):
+            continue
+        try:
+            found = format_loss(before, after, knowledge=judge)
+        except NotComparable as error:
+            lines.append(f"form and knowledge by {judge}: {error}")
+            continue
+        told = ", ".join(
+            f"{part.name} {figure(part.value)} % [{interval(part.low, part.high)}]"
+            for part in (found.lost, *found.parts)
+        )
+        lines.append(f"of all by {judge}, n {count(found.n)}: {told}")
+    return lines
 
 
 def _left_out(comparison: Comparison) -> list[str]:

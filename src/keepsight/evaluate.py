@@ -424,7 +424,11 @@ def _scores(scorer: Scorer, samples: Sequence[Sample], outputs: Sequence[Output]
 
 def _finish(writer: RunWriter, samples: Sequence[Sample], task: Task) -> None:
     scores = {scorer.name: writer.scores(samples, scorer.name) for scorer in _scorers(task)}
-    by_scorer = {name: task.metrics[0](samples, given) for name, given in scores.items()}
+    # The headline metric is made for the headline's values; a judge beside it may give shares (a rating, an overlap).
+    by_scorer = {
+        name: (task.metrics[0] if name == task.score.name else mean_score)(samples, given)
+        for name, given in scores.items()
+    }
     writer.finish(_measure(task.metrics, samples, scores[task.score.name]), by_scorer)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepsight.errors import UsageError
-from keepsight.judging import embedding_args, judging_model, model_judge, own_args
+from keepsight.judging import WITH_ARGS, embedding_args, judging_model, model_judge, own_args
+from keepsight.scoring.judges.general_knowledge import as_verdicts
 from keepsight.store import Store, is_final, load_runs
-from keepsight.types import KeepsightError, MetricValue, Run, Scorer
+from keepsight.types import KeepsightError, MetricValue, Output, Run, Sample, Score, Scorer
 
 if TYPE_CHECKING:
     from keepsight.scoring.calibration import Calibration, Estimate
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["Calibrated", "Corrected", "attack_judge", "calibrate_judge", "sample_answers"]
 
 OUTPUT_PATH = "keepsight-out"
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """A judge whose graded scores count as verdicts: a half or more is correct."""
+
+    judge: Scorer
+
+    @property
+    def name(self) -> str:
+        return self.judge.name
+
+    @property
+    def version(self) -> str:
+        return self.judge.version
+
+    def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
+        return as_verdicts(self.judge(samples, outputs))
 
 
 @dataclass(frozen=True)
@@ -56,8 +75,8 @@ def attack_judge(
     Args:
         ref: the model that the judge asks: whatever `keepsight.models.load` takes.
         output_path: where its replies are remembered; running again asks nothing.
-        judge: `verdict` or `llm`.
-        judge_args: settings of the verdict judge.
+        judge: `verdict`, `llm` or `general_knowledge`, whose rating of 5 or more calls an answer correct.
+        judge_args: settings of the verdict and the general-knowledge judge.
     """
     from keepsight.scoring.judges.attack import attacked
 
@@ -116,8 +135,9 @@ def _judge(ref: Any, name: str, store: Store, judge_args: Mapping[str, Any] | No
             f"judge_args embedding.{next(iter(idle))} is the embedding judge's, which asks no model; leave it out"
         )
     if name == "llm" and own:
-        raise UsageError("judge_args are the verdict judge's; the llm judge asks as the paper did")
-    return model_judge(name, judging_model(ref, judge_args or {}), store, own)
+        raise UsageError(f"judge_args are of {' and '.join(WITH_ARGS)}; the llm judge asks as the paper did")
+    refs = ref if isinstance(ref, (list, tuple)) else [ref]
+    return _Deciding(model_judge(name, [judging_model(one, judge_args or {}) for one in refs], store, own))
 
 
 def _scored_by(judge: Scorer, run: Run) -> Run:
@@ -135,7 +155,7 @@ def _corrected(run: Run, judge: Scorer, calibration: Calibration) -> Corrected:
     from keepsight.scoring.calibration import corrected_accuracy
     from keepsight.scoring.metrics import accuracy, effective_size
 
-    samples, scores = [record.sample for record in run.records], run.scores(judge.name)
+    samples, scores = [record.sample for record in run.records], as_verdicts(run.scores(judge.name))
     judged = accuracy(samples, scores)
     kept = [(score.value, sample.cluster) for sample, score in zip(samples, scores) if score.scored]
     effective = effective_size([value for value, _ in kept], [name for _, name in kept]) if kept else 0.0

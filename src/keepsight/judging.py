@@ -1,4 +1,4 @@
-"""Judges by name: further scorers over the same outputs of a classification task."""
+"""Judges by name: further scorers over the same outputs of a task."""
 
 from __future__ import annotations
 
@@ -32,10 +32,16 @@ JUDGES: Mapping[str, str] = {
     "taxonomy": "how an answer failed: incorrect, intrinsic or extrinsic hallucination, leaks",
     "llm": "another model's yes or no to EMT's own prompt, unshielded; needs --llm_judge",
     "verdict": "another model's verdict in JSON, shielded from what the answer says; needs --llm_judge",
+    "general_knowledge": "another model's rating from 0 to 10, shielded; one model or several; needs --llm_judge",
+    "semantic": "how much of the truth the answer says, whatever its form: rules, no model",
 }
-ASKING = ("llm", "verdict")  # the judges that ask a model
+ASKING = ("llm", "verdict", "general_knowledge")  # the judges that ask a model
+WITH_ARGS = ("verdict", "general_knowledge")  # those of them that have settings
+OF_ANY_TASK = ("general_knowledge", "semantic")  # they compare with targets; the others read labels
 JUDGE_ARGS = ("repeats", "temperature", "max_new_tokens", "top_p", "seed", "max_answer_chars")
-EMBEDDING = "embedding."  # in front of its settings: those without a name in front are the verdict judge's
+EMBEDDING = (
+    "embedding."  # in front of its settings: those without a name in front are of judges that ask a model
+)
 EMBEDDING_ARGS = ("margin", "normalise", "phrase")
 NEED_LABELS = ("label", "embedding", "taxonomy")
 
@@ -72,9 +78,9 @@ class Judges:
             raise UsageError(
                 f"judge_args {EMBEDDING}... are the embedding judge's, which was not asked for; add it to --judges"
             )
-        if own_args(self._judge_args) and "verdict" not in self.names:
+        if own_args(self._judge_args) and not set(WITH_ARGS) & set(self.names):
             raise UsageError(
-                "judge_args are the verdict judge's, which was not asked for; add it to --judges "
+                f"judge_args are of {' and '.join(WITH_ARGS)}, and neither was asked for; add one to --judges "
                 f"(those of the embedding judge begin with {EMBEDDING})"
             )
 
@@ -85,8 +91,9 @@ class Judges:
         return models.load_embedder(self._embedder)
 
     @cached_property
-    def _llm(self) -> VLM:
-        return judging_model(self._llm_judge, self._judge_args)
+    def _llms(self) -> list[VLM]:
+        refs = self._llm_judge if isinstance(self._llm_judge, (list, tuple)) else [self._llm_judge]
+        return [judging_model(ref, self._judge_args) for ref in refs]
 
     def build(self, name: str, labels: tuple[str, ...], store: Store) -> Scorer:
         """The judge of this name for a label set; one that asks a model looks into `store` first.
@@ -95,10 +102,11 @@ class Judges:
         """
         from keepsight.scoring.judges.embedding import EmbeddingJudge
         from keepsight.scoring.judges.label_match import LabelMatch
+        from keepsight.scoring.semantic import Semantic
         from keepsight.scoring.taxonomy import Taxonomy
 
         if name in ASKING:
-            return model_judge(name, self._llm, store, own_args(self._judge_args))
+            return model_judge(name, self._llms, store, own_args(self._judge_args))
         if ".py:" in name:
             from keepsight.tasks import function_of_file
 
@@ -107,13 +115,21 @@ class Judges:
             "label": lambda: LabelMatch(labels),
             "taxonomy": lambda: Taxonomy(labels),
             "embedding": lambda: EmbeddingJudge(self._embedding_model, labels, **self._embedding_args),
+            "semantic": Semantic,
         }
         return builders[name]()
 
     def of(self, task: Task, store: Store) -> Task:
-        """The task with these judges and those of its own that have no name here; a task scored otherwise keeps its own."""
+        """The task with these judges and those of its own that have no name here.
+
+        A task that is not scored by labels keeps its own, and gets those of these that read no labels.
+        """
         if task.score.name != "label":
-            return task
+            known = {judge.name for judge in (task.score, *task.judges)}
+            added = [name for name in self.names if name in OF_ANY_TASK and name not in known]
+            return replace(
+                task, judges=(*task.judges, *(self.build(name, task.labels, store) for name in added))
+            )
         own = {judge.name: judge for judge in (*task.judges, task.score)}
         named = [own.get(name) or self.build(name, task.labels, store) for name in self.names]
         others = [judge for judge in task.judges if judge.name not in JUDGES]
@@ -121,7 +137,7 @@ class Judges:
 
 
 def own_args(judge_args: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict judge's settings, without those of the server that its model may be behind."""
+    """The settings of judges that ask a model, without those of the server that its model may be behind."""
     from keepsight.models.api import served_arguments
 
     others = served_arguments()
@@ -178,24 +194,32 @@ def judging_model(ref: Any, judge_args: Mapping[str, Any]) -> VLM:
     return model
 
 
-def model_judge(name: str, model: VLM, store: Store, judge_args: Mapping[str, Any]) -> Scorer:
-    """The judge of this name that asks `model`, and remembers in `store` what was said.
+def model_judge(name: str, models: Sequence[VLM], store: Store, judge_args: Mapping[str, Any]) -> Scorer:
+    """The judge of this name that asks `models`, and remembers in `store` what was said.
 
-    Raises UsageError for a name that is none of `ASKING`, and for an argument that the judge does not have.
+    Raises UsageError for a name that is none of `ASKING`, for several models where the judge asks one, and for an argument
+    that the judge does not have.
     """
+    from keepsight.scoring.judges.general_knowledge import GeneralKnowledge
     from keepsight.scoring.judges.llm import LLMYesNo
     from keepsight.scoring.judges.verdict import VerdictJudge
 
+    if name in ASKING and name != "general_knowledge" and len(models) != 1:
+        raise UsageError(
+            f"the {name} judge asks one model, and {len(models)} were given; general_knowledge asks several"
+        )
     if name == "llm":  # the published judge: its settings are the paper's
-        return LLMYesNo(model, replies=store.judge_replies)
-    if name != "verdict":
+        return LLMYesNo(models[0], replies=store.judge_replies)
+    if name not in WITH_ARGS:
         raise UsageError(f"judge {name!r} asks no model; choose from {', '.join(ASKING)}")
     if unknown := sorted(set(judge_args) - set(JUDGE_ARGS)):
         raise UsageError(f"judge_args has no {unknown[0]!r}; choose from {', '.join(JUDGE_ARGS)}")
     wrong = [key for key, value in judge_args.items() if not _fits(key, value)]
     if wrong:
         raise UsageError(f"judge_args {wrong[0]}={judge_args[wrong[0]]!r} is no number that fits")
-    return VerdictJudge(model, replies=store.judge_replies, **judge_args)
+    if name == "general_knowledge":
+        return GeneralKnowledge(models, replies=store.judge_replies, **judge_args)
+    return VerdictJudge(models[0], replies=store.judge_replies, **judge_args)
 
 
 def _fits(key: str, value: Any) -> bool:
@@ -203,6 +227,8 @@ def _fits(key: str, value: Any) -> bool:
     return isinstance(value, (int, float) if fractions else int) and not isinstance(value, bool)
 
 
-def most_requests(name: str, answers: int, judge_args: Mapping[str, Any]) -> int:
-    """How often a judge's model is asked at most about so many answers: the verdict judge may repair every reply."""
-    return answers * 2 * int(judge_args.get("repeats", 1)) if name == "verdict" else answers
+def most_requests(name: str, answers: int, judge_args: Mapping[str, Any], models: int = 1) -> int:
+    """How often a judge's models are asked at most about so many answers: the verdict judge may repair every reply."""
+    if name not in WITH_ARGS:
+        return answers
+    return answers * int(judge_args.get("repeats", 1)) * (2 if name == "verdict" else models)

@@ -36,6 +36,7 @@ __all__ = [
     "TaskArgs",
     "Tasks",
     "error_limit",
+    "judges_of",
     "listed",
     "lm_eval_model",
     "one_model",
@@ -74,14 +75,20 @@ IncludePath = Annotated[
     Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")
 ]
 Judges = Annotated[
-    str, typer.Option("--judges", help="Of label, embedding, taxonomy, llm, verdict (keepsight ls judges).")
+    str,
+    typer.Option("--judges", help="Of label, embedding, taxonomy, llm, verdict, ... (keepsight ls judges)."),
 ]
-LLMJudge = Annotated[str | None, typer.Option("--llm_judge", help="Model that llm and verdict ask.")]
+LLMJudge = Annotated[
+    str | None,
+    typer.Option(
+        "--llm_judge", help="Model that llm, verdict and general_knowledge ask; a,b: the last asks both."
+    ),
+]
 JudgeArgs = Annotated[
     str,
     typer.Option(
         "--judge_args",
-        help="k=v,k=v for the verdict judge, e.g. repeats=3; embedding.margin=0.1; for a served one max_cost=5.",
+        help="k=v,k=v for verdict and general_knowledge, e.g. repeats=3; embedding.margin=0.1; for a served one max_cost=5.",
     ),
 ]
 Embedder = Annotated[str, typer.Option("--embedder", help="Text embedder: tiny, clip:PATH or st:PATH.")]
@@ -127,7 +134,7 @@ def settings_of(
         "tasks": [_included(name, include_path) for name in listed(tasks)],
         "task_args": pairs_of("task_args", task_args),
         "judges": listed(judges),
-        "llm_judge": llm_judge,
+        "llm_judge": judges_of(llm_judge),
         "judge_args": pairs_of("judge_args", judge_args),
         "embedder": embedder,
         "limit": limit,
@@ -140,6 +147,12 @@ def settings_of(
 
 def listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def judges_of(refs: str | None) -> str | list[str] | None:
+    """The models of `--llm_judge`: one as it is written, several as a list."""
+    named = listed(refs or "")
+    return named if len(named) > 1 else refs
 
 
 def _included(task: str, folder: Path | None) -> str:

@@ -21,6 +21,7 @@ from keepsight.ranks import Ranks, join
 from keepsight.refs import on_base, row_names
 from keepsight.scoring.forgetting import forgetting
 from keepsight.store import Store, load_matrix, require_place, write_matrix
+from keepsight.tasks.coin_drawn import DRAWN_NAMES
 from keepsight.types import KeepsightError, ResultMatrix, Run, Sample, Task
 from keepsight.verbs import DEFAULT_JUDGES, OUTPUT_PATH, load_models, prepared_tasks, training_rows
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["SEQUENCES", "TunedSequence", "sequence_of", "tune_sequence"]
 
 # Sequences that need no file: the tasks' names, in the order of CoIN's section 5.1.
-SEQUENCES: dict[str, tuple[str, ...]] = {"coin": tuple(f"coin:{name}" for name in ORDER)}
+SEQUENCES: dict[str, tuple[str, ...]] = {
+    "coin": tuple(f"coin:{name}" for name in ORDER),
+    "coin_drawn": DRAWN_NAMES,
+}
 
 _GATES_OF = 32  # samples of each task whose gates are counted
 

@@ -80,10 +80,12 @@ def audit(
             these.
         tasks: names for `keepsight.tasks.get`, or Task objects.
         task_args: for every named task, e.g. `{"split": "train", "share": 0.2}`.
-        judges: scorers of a classification task: label, embedding, taxonomy, llm, verdict.
-        llm_judge: the model that llm and verdict ask; giving one and naming neither adds llm.
-        judge_args: settings of the verdict judge, e.g. `{"repeats": 3, "temperature": 0.7}`, and of the embedding
-            judge, e.g. `{"embedding.margin": 0.1}`.
+        judges: scorers of a classification task: label, embedding, taxonomy, llm, verdict; and of any task:
+            general_knowledge, semantic.
+        llm_judge: the model that llm, verdict and general_knowledge ask, or a list of them for general_knowledge; giving
+            one and naming none of these adds llm.
+        judge_args: settings of verdict and general_knowledge, e.g. `{"repeats": 3, "temperature": 0.7}`, and of the
+            embedding judge, e.g. `{"embedding.margin": 0.1}`.
         embedder: the text embedder of the embedding judge.
         limit, batch_size, fail_on_error, progress: as for `keepsight.evaluate.evaluate_all`.
         device, dtype, model_args: as for `keepsight.models.load`.

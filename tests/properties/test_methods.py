@@ -1,6 +1,7 @@
 """What holds for every continual method that is registered, on a random model and two stages of a few steps."""
 
 import json
+from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from keepsight.data.drawn import SETS
 from keepsight.data.llava import instruction_samples
-from keepsight.errors import KeepsightError, UsageError
+from keepsight.errors import UsageError
 from keepsight.tune.config import SFTConfig, help_of
 from keepsight.tune.methods import METHODS, Stage
 from keepsight.tune.sequence import run_sequence
@@ -21,7 +22,6 @@ CONFIG = SFTConfig(
     lr_scheduler_type="constant", save_steps=1, lora_r=2, lora_dropout=0.1,
 )  # fmt: skip
 STEPS = 4  # two in each stage
-NEEDS_LORA = ("low_alpha", "olora", "routed")
 # What leaves plain sequential tuning of a method.
 OFF = {
     "agem": {"share": 0},
@@ -36,13 +36,18 @@ OFF = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
+    """Every stage trains a copy of the module in memory: what loading costs would be most of a stage."""
     import torch
 
     from keepsight.models import load
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield load(str(make_tiny_llava(tmp_path_factory.mktemp("base"), hidden=16)), device="cpu")
+    base = load(str(make_tiny_llava(tmp_path_factory.mktemp("base"), hidden=16)), device="cpu")
+    own = base.unshared()
+    assert own.module is not None and own.processor is not None
+    base.unshared = lambda: deepcopy(own)
+    yield base
     torch.set_num_threads(before)
 
 
@@ -112,23 +117,14 @@ def test_stopped_and_gone_on_with_it_ends_with_the_bits_of_a_run_that_was_not(
     assert steps[STEPS:] == steps[STEPS - 1 : STEPS], "one step was taken twice"
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_it_trains_a_whole_model_or_says_in_one_line_that_it_cannot(name, model, stages, tmp_path):
+@pytest.mark.parametrize("name", ["agem", "ewc", "l2sp", "lwf"])
+def test_it_trains_a_whole_model_too(name, model, stages, tmp_path):
     losses = []
     config = replace(CONFIG, method="full", learning_rate=1e-3, save_steps=0, per_device_train_batch_size=6)
-    try:
-        run_sequence(
-            model,
-            stages,
-            config,
-            tmp_path,
-            method=METHODS[name](),
-            progress=lambda now: losses.append(now.loss),
-        )
-        assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
-    except KeepsightError as refused:
-        assert name in str(refused) and "\n" not in str(refused) and not losses
-        assert name in NEEDS_LORA
+    run_sequence(
+        model, stages, config, tmp_path, method=METHODS[name](), progress=lambda now: losses.append(now.loss)
+    )
+    assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
 
 
 @pytest.mark.parametrize("name", OFF)

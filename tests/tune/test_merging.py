@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from keepsight.errors import UsageError
 from keepsight.tune.methods import METHODS, Dare, Sequential, Ties, WiseFT, low_rank
 from keepsight.tune.methods.dare import dropped
 from keepsight.tune.methods.low_rank import (
@@ -338,6 +339,9 @@ def test_gated_adapters_are_refused_before_anything_is_learnt(lora, name):
         ("dare", {"density": 0.0}),
         ("dare", {"combine": "svd"}),
         ("dare", {"rank": -1}),
+        ("dare", {"seed": 1.5}),
+        ("ties", {"weight": "0.5"}),
+        ("ties", {"weight": float("nan")}),
         ("olora", {"strength": -1.0}),
         ("routed", {"prototypes": 0}),
         ("routed", {"looked_at": 0}),
@@ -345,5 +349,5 @@ def test_gated_adapters_are_refused_before_anything_is_learnt(lora, name):
 )
 def test_impossible_settings_are_refused(name, settings):
     (field,) = settings
-    with pytest.raises(KeepsightError, match=field):
+    with pytest.raises(UsageError, match=f"method {name}: {field} "):
         METHODS[name](**settings)

@@ -10,7 +10,9 @@ from keepsight.data.drawn import SETS
 from keepsight.data.llava import instruction_samples
 from keepsight.models import load
 from keepsight.models.routing import Router, cluster, routing_features
-from keepsight.tune.methods import Routed
+from keepsight.tune.methods import Stage
+from keepsight.tune.methods.routed import Routed
+from keepsight.tune.sequence import run_sequence
 from keepsight.tune.starting import read_method_state
 from keepsight.types import VLM, Described, KeepsightError, Media, RanksChoices, Sample
 from tests.tune.sequences import QUICK, run_stages
@@ -104,6 +106,19 @@ def test_asking_for_it_again_writes_nothing(base, tuned):
     shutil.rmtree(directory.parent / ".routed.partial", ignore_errors=True)
     assert Routed().checkpoint_ref(tuned[0], str(base)) == tuned[1][-1]
     assert (directory / "routed.json").stat().st_ino == before
+
+
+def test_a_sequence_keeps_the_experts_it_needs(base, tmp_path):
+    stages = [Stage(name, rows(name, 2)) for name in QUESTIONS]
+    model = load(str(base), device="cpu")
+    for again in (False, True):  # a finished sequence names the same
+        done = run_sequence(model, stages, QUICK, tmp_path, method=Routed(), keep="last")
+        assert [stage.ref for stage in done] == [f"routed:{stage.directory / 'routed'}" for stage in done], (
+            again
+        )
+    assert load(done[1].ref, device="cpu").route(rows("letters", 3)) == [1, 1, 1]
+    shutil.rmtree(done[0].directory)
+    load(done[1].ref, device="cpu").require_usable()  # its experts are its own
 
 
 def index(**changes):

@@ -115,6 +115,9 @@ def test_a_stage_starts_where_the_one_before_ended(base, stages, tmp_path, part)
     first, second = run(base, stages, tmp_path, config=config, stage_settings=still)
     learnt = tensors(first.checkpoint)
     assert same(learnt, tensors(second.checkpoint))
+    load(
+        f"{base}+adapter:{second.checkpoint}", device="cpu"
+    ).require_usable()  # of the base, not of the first stage
     alone = sft(load(str(base), device="cpu"), stages[0].samples, config, tmp_path / "alone")[-1]
     assert same(learnt, tensors(alone))
 

@@ -30,6 +30,7 @@ __all__ = [
     "NotComparable",
     "Pairing",
     "Verdict",
+    "comparisons",
     "correct",
     "forgetting",
     "incomparable_cells",
@@ -96,7 +97,7 @@ def forgetting(matrix: ResultMatrix, against: Against = "base", *, level: float 
 
     A cell that would be compared with itself, or whose run is missing, has no Drop.
     """
-    cells = list(_comparisons(matrix, against))
+    cells = list(comparisons(matrix, against))
     found = [_paired(matrix[reference, col], matrix[row, col]) for row, col, reference in cells]
     results = iter(correct([pairing for pairing in found if isinstance(pairing, Pairing)], level))
     return [
@@ -111,7 +112,7 @@ def incomparable_cells(matrix: ResultMatrix, against: Against = "base") -> dict[
     """(row, col) -> why the cell cannot be compared with its reference; no statistics are computed."""
     found = {
         (row, col): _paired(matrix[reference, col], matrix[row, col])
-        for row, col, reference in _comparisons(matrix, against)
+        for row, col, reference in comparisons(matrix, against)
     }
     return {cell: why for cell, why in found.items() if isinstance(why, str)}
 
@@ -174,8 +175,8 @@ def verdict_of(low: float, high: float) -> Verdict:
     return "improved" if high < 0 else "no evidence"
 
 
-def _comparisons(matrix: ResultMatrix, against: Against) -> Iterator[tuple[str, str, str]]:
-    """(row, col, reference row) of every cell to compare."""
+def comparisons(matrix: ResultMatrix, against: Against) -> Iterator[tuple[str, str, str]]:
+    """(row, col, reference row) of every cell to compare; see `forgetting` for what a reference is."""
     choose = {"base": _base_row, "own": _own_row, "best": _best_row}
     if against not in choose:
         raise KeepsightError(f'cannot compare against {against!r}; choose "base", "own" or "best"')

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.drawn import ALL_SETS
+from keepsight.data.drawn.coin import DRAWN_TASKS
 from keepsight.data.labelled import PictureSet
 from keepsight.data.published import PUBLISHED
 from keepsight.errors import UsageError
 from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.coin import ORDER, TITLES, coin
+from keepsight.tasks.coin_drawn import coin_drawn
 from keepsight.tasks.emt import emt
 from keepsight.tasks.picture_sets import names_a_set, picture_set
 from keepsight.tasks.rows import rows
@@ -74,6 +76,10 @@ def available() -> list[TaskInfo]:
     ]
     own = [TaskInfo(name, _first_line(builder)) for name, builder in TASKS.items()]
     own += [TaskInfo(f"coin:{name}", f"CoIN: {TITLES[name]}; give path=.") for name in ORDER]
+    own += [
+        TaskInfo(f"coin_drawn:{name}", f"As CoIN's {task.of}, drawn: {task.title}.")
+        for name, task in DRAWN_TASKS.items()
+    ]
     others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
     return [*sets, *own, *others]
 
@@ -114,6 +120,8 @@ def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
         return OF_A_SET[kind], (_known_set(name, rest),)
     if kind == "coin" and rest in ORDER:
         return coin, (rest,)
+    if kind == "coin_drawn" and rest in DRAWN_TASKS:
+        return coin_drawn, (rest,)
     if kind in OF_A_FILE:
         return OF_A_FILE[kind], (_known_file(name, rest),)
     if ".py:" in name:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keepsight.data.json_rows import read_json
-from keepsight.models import HFModel, load
+from keepsight.models import HFModel
 from keepsight.ranks import join
 from keepsight.store.files import replace_file
 from keepsight.tune.config import SFTConfig
@@ -158,17 +158,8 @@ def _learn(
         start = Start(
             finished[-1].checkpoint if method.continues else None, read_method_state(finished[-1].directory)
         )
-    if config.method == "full" and start.checkpoint is not None:  # a whole model of its own
-        model = _loaded_like(model, start.checkpoint)
-        start = replace(start, checkpoint=None)
     made = tune_stage(model, stage, config, directory, method=method, start=start, progress=progress)
     return made[-1].name, None
-
-
-def _loaded_like(model: HFModel, checkpoint: Path) -> HFModel:
-    loaded = load(str(checkpoint), device=model.device)
-    assert isinstance(loaded, HFModel)
-    return loaded
 
 
 def _write_record(directory: Path, identity: str, checkpoint: str, score: float | None) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keepsight.models.checkpoint import read_checkpoint, read_tensors, saving
+from keepsight.models.checkpoint import Checkpoint, read_checkpoint, read_tensors, saving
+from keepsight.models.sources import quiet_loading
 from keepsight.store.files import replace_file
 from keepsight.tune.trainable import LORA_NAME, trained_parameters
 from keepsight.types import KeepsightError, digest_of
@@ -46,9 +47,10 @@ class Start:
             return
         import torch
 
-        tensors, trained = read_checkpoint(self.checkpoint).tensors(), trained_parameters(module)
-        tensors = {name: value for name, value in tensors.items() if carries_on(name)}
+        trained = trained_parameters(module)
         places = {_saved_name(name): parameter for name, parameter in trained.items()}
+        tensors = _tensors(read_checkpoint(self.checkpoint), module, places)
+        tensors = {name: value for name, value in tensors.items() if carries_on(name)}
         places = {name: parameter for name, parameter in places.items() if carries_on(name)}
         if different := sorted(set(places) ^ set(tensors)):
             raise KeepsightError(
@@ -63,6 +65,15 @@ class Start:
                         f"{list(parameter.shape)}; go on with the same lora_r"
                     )
                 parameter.copy_(tensors[name])
+
+
+def _tensors(checkpoint: Checkpoint, module: Any, places: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint's tensors; of a whole model those that train, under the names that this module gives them."""
+    if not checkpoint.is_whole_model:
+        return checkpoint.tensors()
+    with quiet_loading():
+        state = type(module).from_pretrained(checkpoint.directory).state_dict()
+    return {name: value for name, value in state.items() if name in places}
 
 
 def write_method_state(directory: Path, state: Mapping[str, Any]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from keepsight.tune.methods.settings import require_count, require_one_of
 from keepsight.tune.methods.task_vectors import TaskVectors
 from keepsight.tune.methods.ties import agreeing_mean
 from keepsight.tune.trainable import seeded
-from keepsight.types import KeepsightError
 
 __all__ = ["Dare", "dropped"]
 
@@ -42,8 +42,8 @@ class Dare(TaskVectors):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.combine not in _COMBINATIONS:
-            raise KeepsightError(f"combine {self.combine!r} is none of {', '.join(_COMBINATIONS)}")
+        require_one_of(self.name, "combine", self.combine, _COMBINATIONS)
+        require_count(self.name, "seed", self.seed, 0)
 
     def merged(self, name: str, vectors: Any) -> Any:
         import torch

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepsight.tune.methods.low_rank import factors, is_lora, lora_layers, saved_as
 from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.settings import require_number
 from keepsight.tune.methods.stage import Stage
 from keepsight.tune.shards import is_sharded
 from keepsight.tune.trainable import LORA_NAME, seeded, trained_parameters
@@ -46,8 +47,7 @@ class OLoRA(Method):
     name = "olora"
 
     def __post_init__(self) -> None:
-        if self.strength < 0:
-            raise KeepsightError(f"strength must not be negative, it is {self.strength}")
+        require_number(self.name, "strength", self.strength, 0)
         self._stack: dict[str, Any] = {}  # layer/lora_A, layer/lora_B of the stages before; and their scaling
         self._layers: dict[str, Any] = {}
         self._earlier: dict[str, Any] = {}  # layer -> A of the stages before, where the model is

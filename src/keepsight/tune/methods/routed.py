@@ -13,6 +13,7 @@ from keepsight.models.routed import ROUTED, read_experts, save_experts
 from keepsight.models.routing import Prototypes, Router, cluster, routing_features
 from keepsight.tune.methods.low_rank import is_lora
 from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.settings import require_count
 from keepsight.tune.methods.stage import Stage
 from keepsight.tune.starting import read_method_state
 from keepsight.tune.trainable import trained_parameters
@@ -53,9 +54,9 @@ class Routed(Method):
     keeps_stages = True
 
     def __post_init__(self) -> None:
-        for field in ("prototypes", "looked_at"):
-            if getattr(self, field) < 1:
-                raise KeepsightError(f"{field} must be at least 1, not {getattr(self, field)}")
+        require_count(self.name, "prototypes", self.prototypes, 1)
+        require_count(self.name, "looked_at", self.looked_at, 1)
+        require_count(self.name, "seed", self.seed, 0)
         self.routing_accuracy = 0.0
         self._width = 0
         self._stages: dict[str, Prototypes] = {}

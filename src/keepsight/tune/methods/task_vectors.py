@@ -22,10 +22,10 @@ from keepsight.tune.methods.low_rank import (
     truncated,
 )
 from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.settings import require_count, require_number
 from keepsight.tune.methods.stage import Stage
 from keepsight.tune.shards import whole
 from keepsight.tune.trainable import LORA_NAME
-from keepsight.types import KeepsightError
 
 if TYPE_CHECKING:
     from keepsight.models import HFModel
@@ -46,13 +46,13 @@ class TaskVectors(Method):
     continues = False
 
     density: float
+    weight: float
     rank: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.density <= 1:
-            raise KeepsightError(f"density must be above 0 and at most 1, not {self.density}")
-        if self.rank < 0:
-            raise KeepsightError(f"rank must not be negative, it is {self.rank}")
+        require_number(self.name, "density", self.density, 1e-6, 1)
+        require_number(self.name, "weight", self.weight, 0)
+        require_count(self.name, "rank", self.rank, 0)
         self.recompression_error = 0.0
         self._vectors: list[dict[str, Any]] = []  # of the stages so far, on the CPU
         self._cuts: dict[str, Cut] = {}  # the merged LoRA by layer, once the stage has ended

@@ -16,9 +16,9 @@ from keepsight.tune.methods.low_rank import (
     truncated_sum,
 )
 from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.settings import require_number
 from keepsight.tune.methods.stage import Stage
 from keepsight.tune.shards import whole
-from keepsight.types import KeepsightError
 
 if TYPE_CHECKING:
     from keepsight.models import HFModel
@@ -44,8 +44,7 @@ class WiseFT(Method):
     name = "wise_ft"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise KeepsightError(f"weight must be from 0 to 1, not {self.weight}")
+        require_number(self.name, "weight", self.weight, 0, 1)
         self.recompression_error = 0.0
 
     def wrap(self, model: HFModel) -> None:
