@@ -18,10 +18,12 @@ from tests.tiny_llava import make_tiny_llava
 pytestmark = pytest.mark.torch
 
 CONFIG = SFTConfig(
-    method="lora", num_train_epochs=1, per_device_train_batch_size=3, learning_rate=1e-2,
+    method="lora", num_train_epochs=1, per_device_train_batch_size=3, learning_rate=5e-2,
     lr_scheduler_type="constant", save_steps=1, lora_r=2, lora_dropout=0.1,
 )  # fmt: skip
 STEPS = 4  # two in each stage
+# So that a few steps show what is done. Of the others the defaults are.
+EAGER = {"agem": {"share": 1.0, "batch_size": 2}}
 # What leaves plain sequential tuning of a method.
 OFF = {
     "agem": {"share": 0},
@@ -67,7 +69,7 @@ def whole(model, stages, tmp_path_factory):
     def files(name):
         if name not in done:
             root = tmp_path_factory.mktemp(name)
-            run_sequence(model, stages, CONFIG, root, method=METHODS[name]())
+            run_sequence(model, stages, CONFIG, root, method=METHODS[name](**EAGER.get(name, {})))
             done[name] = everything(root)
         return done[name]
 
@@ -108,10 +110,17 @@ def test_stopped_and_gone_on_with_it_ends_with_the_bits_of_a_run_that_was_not(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_sequence(model, stages, CONFIG, tmp_path, method=METHODS[name](), progress=stop)
+        run_sequence(
+            model, stages, CONFIG, tmp_path, method=METHODS[name](**EAGER.get(name, {})), progress=stop
+        )
     assert len(list(tmp_path.glob("stages/*/state/step-*"))) == 1
     run_sequence(
-        model, stages, CONFIG, tmp_path, method=METHODS[name](), progress=lambda now: steps.append(now.step)
+        model,
+        stages,
+        CONFIG,
+        tmp_path,
+        method=METHODS[name](**EAGER.get(name, {})),
+        progress=lambda now: steps.append(now.step),
     )
     assert everything(tmp_path) == whole(name)
     assert steps[STEPS:] == steps[STEPS - 1 : STEPS], "one step was taken twice"

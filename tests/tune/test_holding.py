@@ -113,6 +113,10 @@ def test_gradients_outside_the_loop_leave_those_of_the_step_alone(trainee, sampl
         half = answer_gradients(model, samples[:3], replace(CONFIG, bf16=True))
     off = max(float((half[name] - found[name]).abs().max() / found[name].abs().max()) for name in found)
     assert 1e-4 < off < 0.2, "in the precision of the tuning"
+    longest = int(batch["attention_mask"].sum(dim=1).max())
+    with without_dropout(model.module):
+        cut = answer_gradients(model, samples[:3], replace(CONFIG, max_length=longest - 2))
+    assert not all(cut[name].equal(found[name]) for name in found), "and with its longest answers"
 
 
 def test_the_importance_is_the_mean_squared_gradient_of_single_samples_over_its_mean(trainee, samples):
@@ -187,6 +191,9 @@ def test_the_first_loras_teacher_is_the_model_without_it(trainee, samples):
         layer.enable_adapters(False)
     assert len(layers) > 10 and taught.equal(logits_of(model, batch)) and not taught.requires_grad
     assert (taught - learnt).abs().max() > 1e-3
+    later = trainee("lora")  # now dropout would be seen
+    lwf.start_stage(later, Stage("b", samples))
+    assert lwf._teacher_logits(later, batch).equal(logits_of(later, batch))
 
 
 @pytest.mark.parametrize("part", ["linear", "lora", "full"])
