@@ -13,6 +13,7 @@ from keepsight.report.gates import gates
 from keepsight.report.lineage import lines
 from keepsight.report.sequence import sequence_verdict, sequence_view
 from keepsight.scoring.continual import continual_metrics
+from keepsight.scoring.format_loss import overall_loss
 from keepsight.types import MetricValue, ResultMatrix
 from tests.report.fake_audit import EVIL, evil_audit
 from tests.report.fake_sequence import fake_gates, fake_sequence
@@ -65,6 +66,25 @@ def test_the_triangle_tells_since_when(matrix):
     assert forgotten.shade < -1 and "points" not in forgotten.text and "since it was learnt" in forgotten.hint
     assert "forgotten" in forgotten.hint and forgotten.place == (3, 0)
     assert view.triangle[0].squares[0].shade == 0, "what is not yet learnt cannot be forgotten"
+
+
+def test_lost_form_beside_lost_knowledge(matrix, section):
+    view = sequence_view(read_audit(matrix), read_figures(matrix))
+    assert [row.title for row in view.losses] == [
+        "choices",
+        "reading",
+        "all of these",
+    ]  # what the last stage teaches lost nothing
+    found = overall_loss(matrix, knowledge="semantic")
+    shares = [100 * part.value for part in (found.lost, *found.parts)]
+    assert [cell.text for cell in view.losses[-1].cells] == [f"{share:.1f}" for share in shares]
+    assert shares[0] == pytest.approx(sum(shares[1:])) and shares[1] > 0 and found.n == 80
+    assert (
+        "Form or knowledge Answers that were right when" in section
+        and "by semantic the truth is still said" in section
+    )
+    for left in (fake_sequence(THREE, n=20, judge=None), fake_sequence(THREE, n=20, done=1)):
+        assert not sequence_view(read_audit(left), read_figures(left)).losses
 
 
 def test_one_curve_per_task_with_its_stage_and_its_judge(matrix, section):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from keepsight.scoring.forgetting import NotComparable
-from keepsight.scoring.format_loss import format_loss, format_losses
+from keepsight.scoring.format_loss import format_loss, format_losses, overall_loss
 from keepsight.scoring.statistics import bootstrap_ratio, paired_difference, wilson
 from keepsight.types import Score
 from tests.scoring.conftest import make_matrix, make_run
@@ -87,3 +87,20 @@ def test_a_matrix_cell_by_cell():
     assert [(cell.row, cell.col) for cell in against_base] == [("one", "t"), ("two", "t")]
     (unscored,) = [cell for cell in format_losses(matrix, "best") if cell.col == "u"]
     assert unscored.loss is None and "no sample has scores" in unscored.why
+
+
+def test_all_tasks_of_a_row_together():
+    cells = {
+        (row, col): run(values) for row, values in (("one", BEFORE), ("two", AFTER)) for col in ("t", "u")
+    }
+    cells["two", "u"] = run(BEFORE)
+    matrix = make_matrix(cells, {"tuned_on": {"one": "t"}})
+    found = overall_loss(matrix)
+    (cell,) = format_losses(matrix)
+    assert found == overall_loss(matrix, "two") and found.n == 8
+    assert [part.value for part in found.parts] == [part.value for part in cell.loss.parts]
+    both = overall_loss(matrix, against="base")  # u lost nothing
+    assert (both.n, both.lost.value, both.format.value) == (16, 5 / 16, 2 / 16)
+    assert both.instruction_following.clusters == 16  # one id in two tasks is two samples
+    with pytest.raises(NotComparable, match="no task of one has an earlier result"):
+        overall_loss(matrix, "one")

@@ -105,6 +105,7 @@ class ScoredSequence:
     title: str
     metrics: ContinualMetrics
     share: bool
+    scorer: str = ""  # of a judge beside the headline
 
     def cell(self, name: str) -> FigureCell:
         if name not in self.metrics.figures:
@@ -199,7 +200,7 @@ def _signed(value: float) -> str:
 def _scored(title: str, matrix: ResultMatrix, scorer: str | None, level: float) -> ScoredSequence:
     metrics = continual_metrics(matrix, scorer=scorer, level=level)
     known = [value for row in metrics.means for value in row if not math.isnan(value)]
-    return ScoredSequence(title, metrics, all(0 <= value <= 1 for value in known))
+    return ScoredSequence(title, metrics, all(0 <= value <= 1 for value in known), scorer or "")
 
 
 def _knowledge(matrix: ResultMatrix, level: float) -> list[ScoredSequence]:

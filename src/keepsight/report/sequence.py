@@ -16,6 +16,8 @@ from keepsight.report.lineage import column_titles
 from keepsight.report.verdict import Finding, Part, Verdict
 from keepsight.report.wording import count, figure, interval, percent, points, printable, span
 from keepsight.scoring.continual import ContinualMetrics
+from keepsight.scoring.forgetting import NotComparable
+from keepsight.scoring.format_loss import FormatLoss, format_losses, overall_loss
 from keepsight.types import MetricValue
 
 __all__ = ["SequenceView", "sequence_verdict", "sequence_view"]
@@ -128,6 +130,15 @@ class StageRow:
 
 
 @dataclass(frozen=True)
+class LossRow:
+    """What one task lost since it was learnt: in all, and by what was lost."""
+
+    title: str
+    cells: tuple[FigureCell, ...]  # lost, format, knowledge, unclear
+    overall: bool = False
+
+
+@dataclass(frozen=True)
 class TaskChart:
     """One task through the stages; `learnt`: by one of them."""
 
@@ -150,6 +161,8 @@ class SequenceView:
     charts: tuple[TaskChart, ...]
     charts_hint: str
     gates: Gates | None
+    losses: tuple[LossRow, ...] = ()
+    losses_hint: str = ""
 
 
 def sequence_view(audit: Audit, figures: SequenceFigures) -> SequenceView:
@@ -172,6 +185,45 @@ def sequence_view(audit: Audit, figures: SequenceFigures) -> SequenceView:
         charts=tuple(_chart(audit, figures, place, col) for place, col in enumerate(order)),
         charts_hint=_charts_hint(figures),
         gates=gates(audit.matrix),
+        losses=_losses(audit, figures),
+        losses_hint=_losses_hint(figures),
+    )
+
+
+def _losses(audit: Audit, figures: SequenceFigures) -> tuple[LossRow, ...]:
+    """Lost form beside lost knowledge, a row per task that a stage before the last one taught; by the first judge."""
+    if len(figures.by_scorer) < 2 or figures.stages < 2:
+        return ()
+    matrix, judge = audit.matrix, figures.by_scorer[1].scorer
+    last = matrix.rows[-1]
+    titles = dict(zip(matrix.cols, audit.cols))
+    rows = [
+        _loss_row(titles[cell.col], cell.loss)
+        for cell in format_losses(matrix, knowledge=judge)
+        if cell.row == last and cell.loss is not None
+    ]
+    try:
+        return (*rows, _loss_row("all of these", overall_loss(matrix, knowledge=judge), overall=True))
+    except NotComparable:  # the cell concerned says why
+        return ()
+
+
+def _loss_row(title: str, loss: FormatLoss, *, overall: bool = False) -> LossRow:
+    cells = [
+        FigureCell(figure(part.value), interval(part.low, part.high), count(part.n))
+        for part in (loss.lost, *loss.parts)
+    ]
+    return LossRow(printable(title), tuple(cells), overall)
+
+
+def _losses_hint(figures: SequenceFigures) -> str:
+    if len(figures.by_scorer) < 2:
+        return ""
+    judge = printable(figures.by_scorer[1].scorer)
+    return (
+        f"Answers that were right when their task was learnt and are not at the end, per cent of all n. Format: by {judge} the truth is"
+        " still said, not in the form asked for. Knowledge: it is not said any more. Unclear: this judge did not find it while the"
+        " answer was right."
     )
 
 

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from keepsight.scoring.forgetting import Against, NotComparable, Pairing, comparisons, pair_runs
 from keepsight.scoring.metrics import accuracy
 from keepsight.scoring.statistics import PairedDifference, bootstrap_ratio, paired_difference
 from keepsight.types import MetricValue, ResultMatrix, Run, Sample, Score
 
-__all__ = ["KNOWLEDGE", "CellLoss", "FormatLoss", "format_loss", "format_losses"]
+__all__ = ["KNOWLEDGE", "CellLoss", "FormatLoss", "format_loss", "format_losses", "overall_loss"]
 
 KNOWLEDGE = "semantic"  # the judge that needs no model
 _HALF = 0.5
@@ -81,13 +82,7 @@ def format_loss(
         NotComparable: the runs asked different things, were scored by different rules, or have no sample that both
             scorers scored in both.
     """
-    pairs = _joined(pair_runs(before, after, following), pair_runs(before, after, knowledge))
-    if not pairs.ids:
-        named = following or before.scorer
-        raise NotComparable(
-            f"no sample has scores by {named} and {knowledge} in both runs; score them (keepsight score --judges {knowledge})"
-        )
-    return _counted(pairs, level)
+    return _counted(_pairs_of(before, after, knowledge, following), level)
 
 
 def format_losses(
@@ -108,6 +103,33 @@ def format_losses(
     return found
 
 
+def overall_loss(
+    matrix: ResultMatrix,
+    row: str | None = None,
+    against: Against = "own",
+    *,
+    knowledge: str = KNOWLEDGE,
+    level: float = 0.95,
+) -> FormatLoss:
+    """What one row lost over all columns that have a reference: their samples together, each of equal weight.
+
+    Args:
+        row: default: the last.
+        against: as for `format_losses`.
+
+    Raises:
+        NotComparable: no cell of the row has a reference, or one cannot be compared with it.
+    """
+    row = matrix.rows[-1] if row is None else row
+    cells = [(col, reference) for at, col, reference in comparisons(matrix, against) if at == row]
+    if not cells:
+        raise NotComparable(f"no task of {row} has an earlier result to be compared with")
+    found = [
+        _pairs_of(matrix[reference, col], matrix[row, col], knowledge).below(col) for col, reference in cells
+    ]
+    return _counted(_Pairs.together(found), level)
+
+
 @dataclass(frozen=True)
 class _Pairs:
     """(before, after) of both scores, sample by sample."""
@@ -117,6 +139,40 @@ class _Pairs:
     following: tuple[tuple[float, ...], tuple[float, ...]]
     knowledge: tuple[tuple[float, ...], tuple[float, ...]]
     unpaired: int
+
+    def below(self, task: str) -> _Pairs:
+        """Named by task, because two tasks may have ids in common; one picture of both is two clusters."""
+        ids, clusters = (tuple(f"{task}/{name}" for name in names) for names in (self.ids, self.clusters))
+        return replace(self, ids=ids, clusters=clusters)
+
+    @classmethod
+    def together(cls, parts: Sequence[_Pairs]) -> _Pairs:
+        """One after the other."""
+        return cls(
+            tuple(chain.from_iterable(part.ids for part in parts)),
+            tuple(chain.from_iterable(part.clusters for part in parts)),
+            _both([part.following for part in parts]),
+            _both([part.knowledge for part in parts]),
+            sum(part.unpaired for part in parts),
+        )
+
+
+def _both(
+    parts: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    before, after = (tuple(chain.from_iterable(part[at] for part in parts)) for at in (0, 1))
+    return before, after
+
+
+def _pairs_of(before: Run, after: Run, knowledge: str, following: str | None = None) -> _Pairs:
+    """The samples that both scorers scored in both runs; at least one."""
+    pairs = _joined(pair_runs(before, after, following), pair_runs(before, after, knowledge))
+    if not pairs.ids:
+        named = following or before.scorer
+        raise NotComparable(
+            f"no sample has scores by {named} and {knowledge} in both runs; score them (keepsight score --judges {knowledge})"
+        )
+    return pairs
 
 
 def _joined(following: Pairing, knowledge: Pairing) -> _Pairs:
