@@ -67,6 +67,7 @@ def test_letter_and_text_of_an_option_are_the_same(text, value):
         ("red or blue", "red", 0.25),
         ("reddish", "red", 0),
         ("blue", "red", 0),
+        ("blue or green", "red", 0),
         ("grey", "gray", 1),
         ("violet", "purple", 1),
         ("the big one", "large", 1),
@@ -215,3 +216,9 @@ def test_any_text_has_a_value_between_0_and_1(text, target):
 )
 def test_the_truth_itself_is_right(target):
     assert score(target, target, choices=OPTIONS).value == 1
+
+
+def test_labels_that_are_letters_are_no_letters_of_options():
+    letters = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert score("The letter K.", "K", choices=letters).tags == ("choice",)
+    assert score("K or M", "K", choices=letters).value == 0.25
