@@ -180,7 +180,10 @@ def together(*names):
     return Together()
 
 
-def two_stages(base, out, config, *names):
+SPLIT = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+
+
+def two_stages(base, out, split, *names):
     """Two stages that answer the same questions otherwise, under the methods of these names."""
     from keepsight.models import load
     from keepsight.tune.methods import Stage
@@ -188,7 +191,7 @@ def two_stages(base, out, config, *names):
 
     other = [replace(row, target=("Is there a red dog?",)) for row in rows()[:7]]
     stages = [Stage("a", rows()[:6]), Stage("b", other)]
-    return run_sequence(load(base, device="cpu"), stages, config, out, method=together(*names))
+    return run_sequence(load(base, device="cpu"), stages, settings(**split), out, method=together(*names))
 
 
 def commands(out):
@@ -230,8 +233,7 @@ def under_fsdp(base, out):
     sft(load(base, device="cpu"), rows(), config, out / "fsdp-full")
     AcceleratorState._reset_state()
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-    config = settings(per_device_train_batch_size=1, gradient_accumulation_steps=2)
-    two_stages(base, out / "fsdp-methods", config, *FSDP_METHODS)
+    two_stages(base, out / "fsdp-methods", SPLIT, *FSDP_METHODS)
     return refused
 
 
@@ -270,7 +272,7 @@ def main(base, out):
     config = settings(method="moelora", per_device_train_batch_size=2)
     sft(load(base, device="cpu"), rows(), config, out / "ddp-moelora")
     seen["sequence"] = a_sequence(base, out, "sequence", per_device_train_batch_size=2)
-    two_stages(base, out / "ddp-methods", config, *DDP_METHODS)
+    two_stages(base, out / "ddp-methods", SPLIT, *DDP_METHODS)
     seen["fsdp_on_cpu"] = under_fsdp(base, out)
     everyone = ranks.gather(seen)
     if ranks.is_first:

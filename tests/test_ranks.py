@@ -292,8 +292,8 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(two, tmp_path, s
     ("shared", "names"), [("ddp", rank_checks.DDP_METHODS), ("fsdp", rank_checks.FSDP_METHODS)]
 )
 def test_continual_methods_of_two_processes_learn_what_those_of_one_do(two, tmp_path, shared, names):
-    config = rank_checks.settings(per_device_train_batch_size=4)
-    for alone in rank_checks.two_stages(str(two.base), tmp_path, config, *names):
+    whole = {"per_device_train_batch_size": 4}
+    for alone in rank_checks.two_stages(str(two.base), tmp_path, whole, *names):
         together = two.out / f"{shared}-methods" / "stages" / alone.directory.name
         assert logged(alone.directory, "loss", "grad_norm") == pytest.approx(
             logged(together, "loss", "grad_norm"), rel=1e-3

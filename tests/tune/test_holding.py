@@ -119,6 +119,18 @@ def test_gradients_outside_the_loop_leave_those_of_the_step_alone(trainee, sampl
     assert not all(cut[name].equal(found[name]) for name in found), "and with its longest answers"
 
 
+def test_a_row_without_a_picture_asks_nothing_of_the_projector(trainee, samples):
+    model = trainee("linear")
+    words = replace(samples[0], media=(), prompt="How many?")
+    assert answer_gradients(model, [words], CONFIG) == {}
+    ewc = METHODS["ewc"]()
+    ewc.end_stage(model, Stage("a", [words, samples[1]], count=2))
+    assert ewc.state_dict()
+    agem = METHODS["agem"]()
+    agem.start_stage(model, Stage("b", samples, memory=(words,), number=2, count=2))
+    agem.edit_gradients(model)
+
+
 def test_the_importance_is_the_mean_squared_gradient_of_single_samples_over_its_mean(trainee, samples):
     import torch
 

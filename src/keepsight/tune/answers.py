@@ -80,7 +80,9 @@ def _backward(module: Any, batch: Mapping[str, Any], config: SFTConfig) -> None:
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         logits = module(**model_inputs(batch, device), use_cache=False).logits
     labels = batch["labels"].to(device)
-    (answer_loss(logits, labels) / answer_places(labels).sum()).backward()
+    loss = answer_loss(logits, labels) / answer_places(labels).sum()
+    if loss.requires_grad:  # of a projector alone, words without a picture ask nothing
+        loss.backward()
 
 
 def _agreed(gradient: Any) -> Any:
