@@ -26,6 +26,7 @@ from keepsight.options import (
     OutputPath,
     TaskArgs,
     error_limit,
+    judges_of,
     listed,
     pairs_of,
 )
@@ -48,6 +49,7 @@ def tune(
         settings[name] = pairs_of(name, settings[name])
     settings["tasks"], settings["judges"] = listed(settings["tasks"]), listed(settings["judges"])
     settings["fail_on_error"] = error_limit(settings["fail_on_error"])
+    settings["llm_judge"] = judges_of(settings["llm_judge"])
     settings["method"] = settings["method"] or ("linear" if sequence is None else "lora")
     if sequence is not None:
         _tune_sequence(model, sequence, output_path, settings)
