@@ -22,11 +22,12 @@ from typing import Any
 from keepsight.report.claims import Claim, verdict_on, write_claims
 from keepsight.report.methods_page import write_methods_page
 from keepsight.scoring.continual import continual_difference, continual_metrics
+from keepsight.scoring.format_loss import overall_loss
 from keepsight.scoring.matched import matched_forgetting
 from keepsight.scoring.statistics import paired_difference
 from keepsight.sequencing import tune_sequence
 from keepsight.store import load_matrix
-from keepsight.types import MetricValue, ResultMatrix
+from keepsight.types import MetricValue, ResultMatrix, Run
 
 __all__ = ["ARMS", "Arm", "claims_of", "study"]
 
@@ -186,18 +187,13 @@ def _forgetting(found: Mapping[str, ResultMatrix]) -> list[Claim]:
 
 
 def _loss(plain: ResultMatrix) -> Claim:
-    """Of what each task lost since it was learnt: the wanted form, or what is known."""
-    earlier = plain.cols[:-1]
-    right, now = (_values(plain, row, earlier, None) for row in (None, plain.rows[-1]))
-    known = _values(plain, plain.rows[-1], earlier, KNOWLEDGE)
-    lost = {key for key in right if right[key] >= 0.5 and now.get(key, 1.0) < 0.5}
-    form = [float(key in lost and known[key] >= 0.5) for key in right]
-    knowledge = [float(key in lost and known[key] < 0.5) for key in right]
-    told = paired_difference(form, knowledge, [key[:2] for key in right])
-    return _claim(
-        "More answers are lost by their form than by what is known", "section 5.2, Tables 2 and 3",
-        "BWT -32.6 (instruction following) against -11.8 points (general knowledge)",
-        MetricValue("difference", told.difference, told.low, told.high, told.n, told.n),
+    """Of the answers that were right when their task was learnt and are not at the end: lost in form, or in knowledge?"""
+    lost = overall_loss(plain, knowledge=KNOWLEDGE)
+    share, low, high = (100 * value for value in lost.format_share)
+    return Claim(
+        "More answers are lost by their form than by what is known", f"{PAPER}, section 5.2, Tables 2 and 3",
+        "BWT -32.6 (instruction following) against -11.8 points (general knowledge)", share, (low, high), lost.n,
+        verdict_on((low, high), above=50.0), "% of the lost answers lost their form alone",
     )  # fmt: skip
 
 
@@ -264,14 +260,19 @@ def _factors(found: Mapping[str, ResultMatrix]) -> list[Claim]:
 
 
 def _as_type1(matrix: ResultMatrix) -> ResultMatrix:
-    """The matrix with its columns called as in the other wording: the same pictures and answers are compared."""
+    """The matrix with its columns called as in the other wording and its prompts left out: pictures and answers are paired."""
     called = {col: col.removesuffix("-type2") for col in matrix.cols}
     return ResultMatrix(
         matrix.rows,
         tuple(called.values()),
-        {(row, called[col]): run for (row, col), run in matrix.runs.items()},
+        {(row, called[col]): _unworded(run) for (row, col), run in matrix.runs.items()},
         {**matrix.meta, "tuned_on": {row: called[col] for row, col in matrix.meta["tuned_on"].items()}},
     )
+
+
+def _unworded(run: Run) -> Run:
+    records = [replace(record, sample=replace(record.sample, prompt="", meta={})) for record in run.records]
+    return replace(run, records=tuple(records))
 
 
 def _controls(found: Mapping[str, ResultMatrix]) -> list[Claim]:

@@ -86,6 +86,25 @@ def test_what_was_asked_of_a_checkpoint_that_is_gone_stays(place, tmp_path):
         tuned(place, tmp_path / "last", keep="last", tasks=["emt:digits"], limit=3)
 
 
+def test_several_checkpoints_that_are_gone_and_a_kill_on_the_way(place, tmp_path, monkeypatch):
+    (place / "three.yaml").write_text(
+        STAGES + "  - {name: again, data: shapes/train.json, task: 'rows:letters/train.json'}"
+    )
+    whole = tuned(place, tmp_path, "three.yaml", keep="last").matrix
+    asked = []
+
+    def killed(model, *_, **__):
+        asked.append(model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keepsight.sequencing._Audit._remember", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(place, tmp_path, "three.yaml", keep="last")
+    monkeypatch.undo()
+    again = tuned(place, tmp_path, "three.yaml", keep="last").matrix
+    assert asked and again.runs.keys() == whole.runs.keys() and len(again.rows) == 4
+
+
 def test_a_test_file_of_its_own_is_asked_whole(place, tmp_path):
     (place / "own.yaml").write_text(
         "stages: [{name: a, data: shapes/train.json, task: 'rows:letters/train.json'}]"

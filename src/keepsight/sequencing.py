@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -307,10 +308,16 @@ class _Audit:
             for task, use in uses.items()
         }
 
+    @cached_property
+    def _before(self) -> ResultMatrix | None:
+        """What an earlier call left; read before anything is written."""
+        there = os.path.exists(self.store.root / "matrix.json")
+        return load_matrix(self.store.root) if there else None
+
     def _remember(self, row: str) -> None:
-        """The runs of a stage whose checkpoint is gone, as the matrix on the disk has them."""
-        before = load_matrix(self.store.root)
-        known = {task.name: before.runs.get((row, task.name)) for task in self.tasks}
+        """The runs of a stage whose checkpoint is gone, as the matrix on the disk had them."""
+        before = self._before.runs if self._before is not None else {}
+        known = {task.name: before.get((row, task.name)) for task in self.tasks}
         if missing := [col for col, run in known.items() if run is None]:
             raise KeepsightError(
                 f"stage {row} was not asked {missing[0]} before its checkpoint was removed; ask the tasks it was asked, "
@@ -320,7 +327,10 @@ class _Audit:
         self.runs.update({(row, col): run for col, run in known.items() if run is not None})
 
     def _write(self, matrix: ResultMatrix) -> None:
-        if not matrix.runs:
+        further = self._before is not None and not set(self._before.rows) <= set(matrix.rows)
+        if (
+            not matrix.runs or further
+        ):  # an earlier call got further: its runs are of checkpoints that may be gone
             return
         write_matrix(matrix, forgetting(matrix), self.store.root)
         if self.report:
