@@ -419,7 +419,7 @@ def list_names(
     shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list of {name, description}.")] = False,
 ) -> None:
-    """List tasks, sets, models, methods, judges, questions or sequences."""
+    """List tasks, sets, models, methods, judges and so on."""
     from keepsight.shelves import SHELVES
 
     rows = SHELVES[shelf.value]()

@@ -42,7 +42,7 @@ def tune(
     output_path: Path,
     **settings: Any,
 ) -> None:
-    """Fine-tune a model and audit every epoch, or on a sequence of tasks and audit every stage."""
+    """Fine-tune a model, also task after task, and audit it."""
     if (data is None) == (sequence is None):
         raise UsageError("give --data, what is learnt, or --sequence, several of them in order; not both")
     for name in ("task_args", "judge_args", "method_args"):

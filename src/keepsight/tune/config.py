@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import textwrap
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
@@ -83,6 +84,10 @@ class SFTConfig:
     """Decides the order of the samples, the LoRA start values and dropout."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.lora_alpha < math.inf:
+            raise KeepsightError(f"lora_alpha must be a positive number, not {self.lora_alpha}")
+        if self.lora_alpha == int(self.lora_alpha):  # 32.0, as the command line reads it, is 32
+            object.__setattr__(self, "lora_alpha", int(self.lora_alpha))
         if self.lr_scheduler_type not in SCHEDULES:
             raise KeepsightError(
                 f"lr_scheduler_type {self.lr_scheduler_type!r} is none of {', '.join(SCHEDULES)}"
