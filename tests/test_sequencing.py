@@ -102,6 +102,7 @@ def test_several_checkpoints_that_are_gone_and_a_kill_on_the_way(place, tmp_path
         tuned(place, tmp_path, "three.yaml", keep="last")
     monkeypatch.undo()
     again = tuned(place, tmp_path, "three.yaml", keep="last").matrix
+    assert load_matrix(tmp_path).rows == again.rows
     assert asked and again.runs.keys() == whole.runs.keys() and len(again.rows) == 4
 
 

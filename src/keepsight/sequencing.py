@@ -244,8 +244,11 @@ class _Audit:
     failed: list[Mapping[str, str]] = field(default_factory=list)
     gates: dict[str, Any] = field(default_factory=dict)
 
-    def ask(self, done: FinishedStage) -> float:
-        """Asks the stage's checkpoint (and before the first one the base); the mean score on what was learnt so far."""
+    def ask(self, done: FinishedStage) -> float | None:
+        """Asks the stage's checkpoint (and before the first one the base).
+
+        Returns the mean score on what was learnt so far, or None if a task could not be asked.
+        """
         if not self.rows:
             self._ask(row_names([self.base])[0], self.base)
         row = f"{done.stage.number}-{done.stage.name}"
@@ -257,9 +260,11 @@ class _Audit:
             self._remember(row)
         if self.sequence["trained"] == "moelora":
             self.gates[row] = self.ranks.first(lambda: self._gates(done))
-        matrix = self.matrix()
-        self.ranks.first(lambda: self._write(matrix))
-        seen = [matrix[row, col].headline.value for col in self.tuned_on.values() if (row, col) in self.runs]
+        matrix, last = self.matrix(), done.stage.number == done.stage.count
+        self.ranks.first(lambda: self._write(matrix, last=last))
+        if any((row, col) not in self.runs for col in matrix.cols):
+            return None
+        seen = [matrix[row, col].headline.value for col in self.tuned_on.values()]
         return sum(seen) / len(seen) if seen else 0.0
 
     def matrix(self) -> ResultMatrix:
@@ -326,11 +331,10 @@ class _Audit:
         self.rows.append(row)
         self.runs.update({(row, col): run for col, run in known.items() if run is not None})
 
-    def _write(self, matrix: ResultMatrix) -> None:
+    def _write(self, matrix: ResultMatrix, *, last: bool) -> None:
+        """Not before the last stage over what an earlier call knew of further ones: their checkpoints may be gone."""
         further = self._before is not None and not set(self._before.rows) <= set(matrix.rows)
-        if (
-            not matrix.runs or further
-        ):  # an earlier call got further: its runs are of checkpoints that may be gone
+        if not matrix.runs or (further and not last):
             return
         write_matrix(matrix, forgetting(matrix), self.store.root)
         if self.report:

@@ -29,6 +29,7 @@ def _models() -> list[tuple[str, str]]:
         ("hf:PATH-OR-HUB-ID", "any Hugging Face image-text-to-text model; a directory alone will do"),
         ("BASE+adapter:DIR", "a checkpoint on its base; repeatable"),
         ("api:MODEL@BASE_URL", "a model behind an OpenAI-compatible server"),
+        ("routed:DIR", "experts of one base, each question to the nearest; made by tune --method routed"),
         ("replay:FILE", "canned answers, JSON lines of {id, text}"),
     ]
 

@@ -161,6 +161,12 @@ def test_checkpoints_that_stay(base, stages, tmp_path):
         assert asked == ["a", "b", "c"] * 2
 
 
+def test_a_checkpoint_that_could_not_be_asked_stays(base, stages, tmp_path):
+    for answered, left in ((False, ["01-a", "02-b"]), (True, ["02-b"])):
+        run(base, stages, tmp_path, keep="last", on_stage=lambda done, ok=answered: 0.5 if ok else None)
+        assert sorted(path.parent.name for path in (tmp_path / "stages").glob("*/epoch-2")) == left
+
+
 @pytest.mark.parametrize("changed", ["data", "settings", "method", "order", "number"])
 def test_another_sequence_is_refused(base, stages, undisturbed, changed):
     where = undisturbed[0].directory.parents[1]

@@ -23,6 +23,7 @@ Source: Chen et al., "CoIN" (arXiv:2403.08350), and the evaluation scripts relea
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
@@ -49,7 +50,7 @@ _ONE_CHARACTER = re.compile(r"\b(\w)\b")
 _EMPTY = "is empty"
 
 
-class _Rule:
+class _Rule(ABC):
     """A published rule over one answer at a time."""
 
     name = ""
@@ -59,8 +60,8 @@ class _Rule:
         """Scores each answer; see the module. Raises KeepsightError for a sample that lacks what the rule compares with."""
         return score_each(samples, outputs, self._score)
 
-    def _score(self, sample: Sample, text: str) -> Score:
-        raise NotImplementedError
+    @abstractmethod
+    def _score(self, sample: Sample, text: str) -> Score: ...
 
     def _truth(self, sample: Sample) -> str:
         if not sample.target or not sample.target[0].strip():

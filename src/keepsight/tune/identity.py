@@ -18,7 +18,7 @@ from keepsight.tune.methods import Method, Stage
 from keepsight.tune.starting import Start
 from keepsight.types import KeepsightError, Sample, digest_of
 
-__all__ = ["claim", "data_digest", "identity_of", "is_claimed", "require_same"]
+__all__ = ["claim", "data_digest", "deciding", "identity_of", "is_claimed", "require_same"]
 
 # Settings that do not change what is learnt, so a run may be resumed with others.
 _FREE = ("save_steps", "logging_steps")
@@ -81,13 +81,14 @@ def data_digest(samples: Sequence[Sample]) -> str:
     return digest_of([sample.digest() for sample in samples])
 
 
-def _digest(about: Mapping[str, Any]) -> str:
-    return digest_of({**about, "model": "", "config": _deciding(about["config"])})
-
-
-def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an SFTConfig, given as a mapping, that decide what is learnt."""
     idle = _FREE if config["method"] == "moelora" else (*_FREE, *_OF_EXPERTS)
     return {name: value for name, value in config.items() if name not in idle}
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    return digest_of({**about, "model": "", "config": deciding(about["config"])})
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -105,5 +106,5 @@ def _earlier(path: Path) -> dict[str, Any]:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     top = [name for name in _NAMED if before.get(name) != now.get(name)]
     return top + [
-        name for name, value in _deciding(now["config"]).items() if before["config"].get(name) != value
+        name for name, value in deciding(now["config"]).items() if before["config"].get(name) != value
     ]

@@ -26,7 +26,7 @@ from keepsight.models import HFModel
 from keepsight.ranks import join
 from keepsight.store.files import replace_file
 from keepsight.tune.config import SFTConfig
-from keepsight.tune.identity import data_digest
+from keepsight.tune.identity import data_digest, deciding
 from keepsight.tune.methods import Method, Stage
 from keepsight.tune.progress import OnProgress
 from keepsight.tune.sft import tune_stage
@@ -56,7 +56,7 @@ class FinishedStage:
     score: float | None = None
 
 
-# Asks the stage's checkpoint; returns what `keep="best"` compares.
+# Asks the stage's checkpoint; returns what `keep="best"` compares, or None if not all could be asked: it is kept then.
 OnStage = Callable[[FinishedStage], float | None]
 
 
@@ -108,12 +108,13 @@ def run_sequence(
         made = [*(before.checkpoint for before in finished), checkpoint]
         ref = ranks.first(lambda: str(method.checkpoint_ref(made, model.name)))  # noqa: B023
         now = FinishedStage(stage, directory, checkpoint, ref, identity, done[1])
-        if on_stage is not None and (score := on_stage(now)) is not None:
-            now = replace(now, score=score)
+        if on_stage is not None:
+            now = replace(now, score=on_stage(now))
             if ranks.is_first:
-                _write_record(directory, identity, done[0], score)
+                _write_record(directory, identity, done[0], now.score)
         finished.append(now)
-        ranks.first(lambda: _discard(finished, keep, method))
+        everything = method.keeps_stages or keep == "all"
+        ranks.first(lambda: None if everything else _discard(finished, keep, asked=on_stage is not None))  # noqa: B023
         ranks.wait()
     return finished
 
@@ -138,7 +139,7 @@ def _identity(before: str, stage: Stage, config: SFTConfig, method: Method) -> s
     return digest_of(
         [
             before, stage.name, data_digest(stage.samples), data_digest(stage.memory), stage.number, stage.count,
-            method.name, method.settings, {k: v for k, v in asdict(config).items() if k not in ("save_steps", "logging_steps")},
+            method.name, method.settings, deciding(asdict(config)),
         ]
     )  # fmt: skip
 
@@ -191,13 +192,11 @@ def _read_record(directory: Path, identity: str) -> tuple[str, float | None] | N
     return record["checkpoint"], float(score) if isinstance(score, (int, float)) else None
 
 
-def _discard(finished: Sequence[FinishedStage], keep: Keep, method: Method) -> None:
-    """Removes the checkpoints that nobody needs any more."""
-    if keep == "all":
-        return
+def _discard(finished: Sequence[FinishedStage], keep: Keep, *, asked: bool) -> None:
+    """Removes the checkpoints that nobody needs any more; one that is still to be asked is needed."""
     needed = {finished[-1].checkpoint}
-    if method.keeps_stages:
-        needed |= {done.checkpoint for done in finished}
+    if asked:
+        needed |= {done.checkpoint for done in finished if done.score is None}
     if keep == "best":
         scored = [done for done in finished if done.score is not None]
         needed |= {max(scored, key=lambda done: done.score or 0.0).checkpoint} if scored else set()
