@@ -20,6 +20,7 @@ DESCRIBED = [
     schema.Manifest,
     schema.OutputRow,
     schema.MediaRow,
+    schema.StepRow,
     schema.ScoreRow,
     schema.ReplyRow,
     schema.Results,

@@ -30,7 +30,8 @@ LAYERS = [
     ["report", "exchange"],
     ["diagnose"],  # asks, trains and compares
     ["tune"],
-    ["evaluate", "tasks", "envs", "models"],
+    ["evaluate", "tasks"],  # an environment is asked as a task
+    ["envs", "models"],
     ["inference", "data", "scoring", "store", "ranks"],
     ["types"],
     ["limits"],

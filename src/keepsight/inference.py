@@ -163,7 +163,7 @@ class _Contexts:
     def __init__(self, model: RanksChoices, inference: RankChoices) -> None:
         self._model = model
         self._inference = inference
-        self._known: dict[tuple[str, tuple[str, ...], int], tuple[float, ...]] = {}
+        self._known: dict[tuple[str, tuple[str, ...], tuple[str, ...], int], tuple[float, ...]] = {}
 
     def guided(self, sample: Sample, logprobs: tuple[float, ...]) -> tuple[float, ...]:
         guidance = self._inference.guidance
@@ -179,7 +179,7 @@ class _Contexts:
                     f"sample {sample.id}: no mean log-probability of {missing[0]!r} is given"
                 )
             return tuple(means[choice] for choice in sample.choices)
-        key = sample.prompt, sample.choices, len(sample.media)
+        key = sample.prompt, sample.history, sample.choices, len(sample.media)
         if key not in self._known:
             asked = self._model.choice_logprobs(
                 [guidance.unasked(sample)], reduction=self._inference.reduction

@@ -127,7 +127,8 @@ def _bytes_of(path: Path) -> bytes:
 class Sample:
     """One question: what the model sees (`prompt`, `media`) and what the scorer needs besides.
 
-    The prompt is the user's turn as plain text; pictures come before the text unless `<image>` marks their places.
+    The prompt is the user's turn as plain text; pictures come before the text unless `<image>` marks their places. In a
+    dialogue it is the first turn: `history` holds what followed, the model's answer and the user's reply in turn.
     """
 
     id: str
@@ -137,6 +138,13 @@ class Sample:
     choices: tuple[str, ...] = ()
     group: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[str, ...] = ()  # (answer, reply, answer, reply, ...) after `prompt`: of even length
+
+    def __post_init__(self) -> None:
+        if len(self.history) % 2:
+            raise KeepsightError(
+                f"sample {self.id}: its history has {len(self.history)} turns; give an answer and a reply in turn"
+            )
 
     @property
     def cluster(self) -> str:
@@ -153,8 +161,9 @@ class Sample:
 
     @cached_property
     def request_digest(self) -> str:
-        """Digest of what the *model* sees: prompt, choices and media bytes. The id is not identity."""
-        return digest_of([self.prompt, list(self.choices), [[m.kind, m.sha256] for m in self.media]])
+        """Digest of what the *model* sees: prompt, history, choices and media bytes. The id is not identity."""
+        seen: list[Any] = [self.prompt, list(self.choices), [[m.kind, m.sha256] for m in self.media]]
+        return digest_of([*seen, list(self.history)] if self.history else seen)
 
     def digest(self) -> str:
         """Digest of everything that model and scorer see, image bytes included."""
@@ -164,7 +173,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Output:
-    """What a model gave back for one sample. `error` set means: nothing was generated, and why."""
+    """What a model gave back for one sample. `error` set means: nothing was generated, and why.
+
+    An episode's Output holds its `steps`, a Record each: what was seen, what was said, and the reward as a Score. Their
+    `group` is the episode's id, and `text` is the last thing said.
+    """
 
     text: str
     choice_logprobs: tuple[float, ...] | None = None
@@ -174,6 +187,7 @@ class Output:
     stop: str | None = None  # "eos" | "length" | "stop"
     usage: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
+    steps: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +204,7 @@ class Score:
     status: ScoreStatus = "ok"
     explanation: str = ""
     tags: tuple[str, ...] = ()
+    weight: float = 1.0  # of how many things `value` is the mean: the steps of an episode
 
     @property
     def scored(self) -> bool:

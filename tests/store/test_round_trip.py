@@ -216,7 +216,7 @@ def test_the_command_is_recorded_without_keys(argv, command, tmp_path, monkeypat
 
 def test_a_newer_schema_is_refused(finished):
     path = finished / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
     with pytest.raises(KeepsightError, match="newer keepsight"):
         load_run(finished)
 
@@ -225,7 +225,7 @@ def test_a_run_of_the_first_schema_is_read_and_gone_on_with(finished):
     """Its manifest does not say how the model computed."""
     path, before = finished / "manifest.json", load_run(finished)
     manifest = json.loads(path.read_text())
-    assert manifest.pop("model", "absent") is None and manifest["schema_version"] == 2
+    assert manifest.pop("model", "absent") is None and manifest["schema_version"] == 3
     path.write_text(json.dumps({**manifest, "schema_version": 1}))
     old = load_run(finished)
     assert old.manifest["model"] is None and old.records == before.records and old.metrics == before.metrics

@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 from keepsight.models.bases import Base
-from keepsight.models.prompts import render_messages, user_message
+from keepsight.models.prompts import render_messages, asked_messages
 from keepsight.types import KeepsightError, Sample
 
 __all__ = ["require_fit"]
@@ -42,8 +42,8 @@ def _needs_pixels(module: Any) -> bool:
 
 
 def _one_place(processor: Any, sample: Sample, text: str) -> bool:
-    message = user_message(processor, sample)
+    message, *history = asked_messages(processor, sample)
     parts = message["content"]
     first = next(at for at, part in enumerate(parts) if part["type"] == "image")
     kept = [part for at, part in enumerate(parts) if at <= first or part["type"] != "image"]
-    return render_messages(processor, [{**message, "content": kept}], answer_next=True) == text
+    return render_messages(processor, [{**message, "content": kept}, *history], answer_next=True) == text

@@ -411,9 +411,11 @@ class HFModel:
         processor = self.processor  # outside the try: a processor that cannot be loaded is no sample's fault
         texts: dict[int, str] = {}
         failures: dict[int, str] = {}
-        written: dict[tuple[str, int], str] = {}  # often one question is asked about many pictures
+        written: dict[
+            tuple[str, tuple[str, ...], int], str
+        ] = {}  # often one question is asked about many pictures
         for index, sample in enumerate(samples):
-            question = sample.prompt, len(sample.media)
+            question = sample.prompt, sample.history, len(sample.media)
             try:
                 if question not in written:
                     text = render(processor, sample)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from keepsight.data.pictures import decode
@@ -16,12 +18,14 @@ __all__ = [
     "IMAGE_MARK",
     "Prepared",
     "answer_ids",
+    "asked_messages",
     "batch_inputs",
     "message_parts",
     "pictures",
     "prepare",
     "render",
     "render_messages",
+    "text_message",
     "user_message",
     "with_answers",
     "without_answers",
@@ -40,16 +44,32 @@ def render(processor: Any, sample: Sample, answer: str | None = None) -> str:
     Raises:
         KeepsightError: the sample's marks and pictures do not match, or its text holds the model's own image token.
     """
-    user = user_message(processor, sample)
+    asked = asked_messages(processor, sample)
     if answer is None:
-        return render_messages(processor, [user], answer_next=True)
-    assistant = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-    return render_messages(processor, [user, assistant], answer_next=False)
+        return render_messages(processor, asked, answer_next=True)
+    return render_messages(processor, [*asked, text_message("assistant", answer)], answer_next=False)
+
+
+def asked_messages(processor: Any, sample: Sample) -> list[dict[str, Any]]:
+    """The dialogue up to where the answer is due: the question and the sample's history. Raises as `render` does."""
+    turns = zip(cycle(("assistant", "user")), _without_marks(processor, sample))
+    return [user_message(processor, sample), *(text_message(role, turn) for role, turn in turns)]
+
+
+def _without_marks(processor: Any, sample: Sample) -> tuple[str, ...]:
+    """The history; what a model wrote must not stand for a picture."""
+    marks = _image_tokens(processor)
+    return tuple(reduce(lambda text, mark: text.replace(mark, ""), marks, turn) for turn in sample.history)
 
 
 def user_message(processor: Any, sample: Sample) -> dict[str, Any]:
     """The sample's question as a chat message, pictures at their marks. Raises as `render` does."""
     return {"role": "user", "content": message_parts(sample, _image_tokens(processor))}
+
+
+def text_message(role: str, text: str) -> dict[str, Any]:
+    """A chat message without a picture."""
+    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], *, answer_next: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keepsight.models.prompts import answer_ids, render_messages, user_message
+from keepsight.models.prompts import answer_ids, asked_messages, render_messages, text_message
 from keepsight.types import KeepsightError, Sample
 
 __all__ = ["Tokens", "learnt_tokens"]
@@ -22,19 +22,16 @@ def learnt_tokens(processor: Any, text: str, sample: Sample) -> Tokens:
     """
     if not sample.target:
         raise KeepsightError(f"sample {sample.id} has no target to learn")
-    messages = [user_message(processor, sample)]
+    messages = asked_messages(processor, sample)
+    first = len(messages) + 1  # before that the text was rendered whole
     tokens: Tokens = []
     for number, (question, answer) in enumerate([("", sample.target[0]), *sample.meta.get("turns", ())]):
         if number:
-            messages.append(_said("user", question))
-            text = _extended(processor, sample, messages, text, tokens, answer_next=True)
-        messages.append(_said("assistant", answer))
-        text = _extended(processor, sample, messages, text, tokens, answer_next=False)
+            messages.append(text_message("user", question))
+            text = _extended(processor, sample, messages, text, tokens, first, answer_next=True)
+        messages.append(text_message("assistant", answer))
+        text = _extended(processor, sample, messages, text, tokens, first, answer_next=False)
     return tokens[: _last_learnt(tokens) + 1]  # nothing is learnt after the last turn's end
-
-
-def _said(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def _extended(
@@ -43,12 +40,13 @@ def _extended(
     messages: list[dict[str, Any]],
     text: str,
     tokens: Tokens,
+    first: int,
     *,
     answer_next: bool,
 ) -> str:
     """Adds to `tokens` what the newest message adds to `text`, and returns the longer text."""
     longer = render_messages(processor, messages, answer_next=answer_next)
-    if len(messages) > 2 and not longer.startswith(text):
+    if len(messages) > first and not longer.startswith(text):
         raise KeepsightError(
             f"sample {sample.id}: the model's chat template rewrites earlier turns of a conversation; "
             "split it into rows of one exchange"

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from keepsight.scoring.statistics import bootstrap_mean, wilson
+from keepsight.scoring.statistics import bootstrap_mean, bootstrap_ratio, wilson
 from keepsight.types import KeepsightError, MetricValue, Sample, Score
 
 __all__ = [
@@ -39,17 +39,21 @@ def accuracy(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
 
 
 def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
-    """Mean of the values of the scored samples, with a bootstrap interval (recall, IoU, rewards)."""
-    kept = [(sample, score.value) for sample, score in zip(samples, scores, strict=True) if score.scored]
-    values = [value for _, value in kept]
+    """Mean of the values of the scored samples by their weights, with a bootstrap interval (recall, IoU, rewards)."""
+    kept = [(sample, score) for sample, score in zip(samples, scores, strict=True) if score.scored]
+    clusters = [sample.cluster for sample, _ in kept]
+    if any(score.weight != 1 for _, score in kept):
+        sums, weights = zip(*((score.value * score.weight, score.weight) for _, score in kept))
+        return _metric("mean_value", *bootstrap_ratio(sums, weights, clusters), len(kept), scores)
+    values = [score.value for _, score in kept]
     mean = math.fsum(values) / len(values) if values else math.nan
-    low, high = bootstrap_mean(values, [sample.cluster for sample, _ in kept])
+    low, high = bootstrap_mean(values, clusters)
     return _metric("mean_value", mean, low, high, len(kept), scores)
 
 
 def mean_score(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
     """`accuracy` where every score is 0 or 1, `mean_value` of all other scorers."""
-    binary = all(score.value in (0.0, 1.0) for score in scores if score.scored)
+    binary = all(score.value in (0.0, 1.0) and score.weight == 1 for score in scores if score.scored)
     return accuracy(samples, scores) if binary else mean_value(samples, scores)
 
 

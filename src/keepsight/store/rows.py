@@ -12,10 +12,11 @@ from typing import Any
 
 from keepsight.errors import redacted
 from keepsight.store.media import media_of, media_row
-from keepsight.store.schema import Manifest, MetricRow, OutputRow, ScoreRow
-from keepsight.types import KeepsightError, MetricValue, Output, Sample, Score, digest_of
+from keepsight.store.schema import Manifest, MetricRow, OutputRow, ScoreRow, StepRow
+from keepsight.types import KeepsightError, MetricValue, Output, Record, Sample, Score, digest_of
 
 __all__ = [
+    "REWARD",
     "Identity",
     "fingerprint_of",
     "is_final",
@@ -90,7 +91,26 @@ def _clean(text: str) -> str:
 def _resp_hash(output: Output) -> str:
     logprobs = [repr(float(value)) for value in output.choice_logprobs or ()]  # as they are read back
     media = [medium.sha256 for medium in output.media]
-    return digest_of([_clean(output.text), logprobs, media, output.error and _clean(output.error)])
+    said = [_clean(output.text), logprobs, media, output.error and _clean(output.error)]
+    return digest_of([*said, list(map(_step_digest, output.steps))] if output.steps else said)
+
+
+def _step_digest(step: Record) -> str:
+    """Everything of an exchange that scorers read."""
+    (score,) = step.scores.values()
+    told = [score.answer, score.status, score.explanation, *score.tags]
+    return digest_of(
+        [
+            [step.sample.id, step.sample.request_digest, _plain(step.sample.meta)],
+            [_clean(step.output.text), repr(float(score.value))],
+            [None if word is None else _clean(word) for word in told],
+        ]
+    )
+
+
+def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return dict(json.loads(json.dumps(dict(meta), default=str)))
 
 
 def output_row(
@@ -115,7 +135,8 @@ def output_row(
         target=sample.target[0] if len(sample.target) == 1 else list(sample.target),
         choices=list(sample.choices),
         group=sample.group,
-        meta=json.loads(json.dumps(dict(sample.meta), default=str)),
+        meta=_plain(sample.meta),
+        history=[_clean(turn) for turn in sample.history],
         resps=[[] if output.error is not None else [_clean(output.text)]],
         filtered_resps=[_clean(output.text)],
         resp_hash=_resp_hash(output),
@@ -125,6 +146,7 @@ def output_row(
         output_media=[media_row(root, medium) for medium in output.media],
         stop=output.stop,
         usage=dict(output.usage),
+        steps=[_step_row(root, step) for step in output.steps],
         latency_s=round(latency_s, 6),
         seed=identity.inference.get("seed"),
         error=None if output.error is None else redacted(_clean(output.error)),
@@ -149,6 +171,7 @@ def sample_of(root: Path, row: OutputRow) -> Sample:
         choices=tuple(row.choices),
         group=row.group,
         meta=row.meta,
+        history=tuple(row.history),
     )
 
 
@@ -163,6 +186,53 @@ def output_of(root: Path, row: OutputRow) -> Output:
         stop=row.stop,
         usage=row.usage,
         error=row.error,
+        steps=tuple(_step_of(root, row.doc_id, step) for step in row.steps),
+    )
+
+
+REWARD = "reward"  # the scorer's name in an episode's steps
+
+
+def _step_row(root: Path, step: Record) -> StepRow:
+    sample, output, score = step.sample, step.output, step.scores[REWARD]
+    return StepRow(
+        doc_id=sample.id,
+        prompt=sample.prompt,
+        history=[_clean(turn) for turn in sample.history],
+        media=[media_row(root, medium) for medium in sample.media],
+        meta=_plain(sample.meta),
+        text=_clean(output.text),
+        token_ids=_listed(output.token_ids),
+        token_logprobs=_listed(output.token_logprobs),
+        stop=output.stop,
+        usage=dict(output.usage),
+        reward=_or_null(score.value),
+        answer=None if score.answer is None else _clean(score.answer),
+        status=score.status,
+        explanation=_clean(score.explanation),
+        tags=list(score.tags),
+    )
+
+
+def _step_of(root: Path, episode: str, row: StepRow) -> Record:
+    sample = Sample(
+        id=row.doc_id,
+        prompt=row.prompt,
+        media=tuple(media_of(root, medium) for medium in row.media),
+        group=episode,
+        meta=row.meta,
+        history=tuple(row.history),
+    )
+    output = Output(
+        row.text,
+        token_ids=_tupled(row.token_ids),
+        token_logprobs=_tupled(row.token_logprobs),
+        stop=row.stop,
+        usage=row.usage,
+    )
+    value = math.nan if row.reward is None else row.reward
+    return Record(
+        sample, output, {REWARD: Score(value, row.answer, row.status, row.explanation, tuple(row.tags))}
     )
 
 
@@ -194,13 +264,14 @@ def score_row(row: OutputRow, scorer: str, version: str, score: Score) -> ScoreR
         status=score.status,
         explanation=_clean(score.explanation if score.status == "ok" else redacted(score.explanation)),
         tags=list(score.tags),
+        weight=score.weight,
     )
 
 
 def score_of(row: ScoreRow) -> Score:
     """The score that `row` holds."""
     value = math.nan if row.value is None else row.value
-    return Score(value, row.answer, row.status, row.explanation, tuple(row.tags))
+    return Score(value, row.answer, row.status, row.explanation, tuple(row.tags), row.weight)
 
 
 def is_final(score: Score) -> bool:

@@ -27,10 +27,12 @@ __all__ = [
     "ReplyRow",
     "Results",
     "ScoreRow",
+    "StepRow",
     "json_schema",
 ]
 
-SCHEMA_VERSION = 2  # 2: a manifest says how its model computes (`model`)
+# 2: a manifest says how its model computes (`model`); 3: `history` and `steps` of a question, `weight` of a score
+SCHEMA_VERSION = 3
 
 
 class _Row(BaseModel):
@@ -47,6 +49,26 @@ class MediaRow(_Row):
         str | None, Field(description="name below media/", pattern=r"^[0-9a-f]{64}\.[a-z0-9]+$")
     ] = None
     path: Annotated[str | None, Field(description="where the unreadable file was looked for")] = None
+
+
+class StepRow(_Row):
+    """One exchange of an episode: what was seen and said, and the reward."""
+
+    doc_id: str
+    prompt: str
+    history: list[str] = []
+    media: list[MediaRow] = []
+    meta: dict[str, Any] = {}
+    text: Annotated[str, Field(description="what the model said")]
+    token_ids: list[int] | None = None
+    token_logprobs: list[float] | None = None
+    stop: str | None = None
+    usage: dict[str, int] = {}
+    reward: Annotated[float | None, Field(description="null = nothing could be rewarded")]
+    answer: Annotated[str | None, Field(description="what was done")] = None
+    status: ScoreStatus = "ok"
+    explanation: Annotated[str, Field(description="the verifier's word")] = ""
+    tags: list[str] = []
 
 
 class OutputRow(_Row):
@@ -70,6 +92,7 @@ class OutputRow(_Row):
     choices: list[str] = []
     group: str | None = None
     meta: dict[str, Any] = {}
+    history: Annotated[list[str], Field(description="answer and reply in turn, after `prompt`")] = []
     resps: Annotated[list[list[str]], Field(description="[[raw text]]; [[]] when nothing was generated")]
     filtered_resps: Annotated[
         list[str], Field(description="[raw text]: parsing is the scorers' business", min_length=1)
@@ -83,6 +106,7 @@ class OutputRow(_Row):
     output_media: Annotated[list[MediaRow], Field(description="pictures the model made")] = []
     stop: Annotated[str | None, Field(description="eos | length | stop")] = None
     usage: dict[str, int] = {}
+    steps: Annotated[list[StepRow], Field(description="the exchanges of an episode")] = []
     latency_s: Annotated[
         float, Field(description="seconds since the previous answer; their sum is the wait")
     ] = 0.0
@@ -102,6 +126,7 @@ class ScoreRow(_Row):
     status: ScoreStatus = "ok"
     explanation: str = ""
     tags: list[str] = []
+    weight: Annotated[float, Field(description="of how many things `value` is the mean")] = 1.0
 
 
 class ReplyRow(_Row):

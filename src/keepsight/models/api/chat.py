@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from io import BytesIO
+from itertools import cycle
 from random import Random
 from typing import Any, TypeGuard
 
@@ -55,7 +56,13 @@ def request_body(
     }
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": content_of(sample, options.image_detail)}],
+        "messages": [
+            {"role": "user", "content": content_of(sample, options.image_detail)},
+            *(
+                {"role": role, "content": turn}
+                for role, turn in zip(cycle(("assistant", "user")), sample.history)
+            ),
+        ],
         **named,
         **({"logprobs": True} if options.logprobs else {}),
         **options.extra_body,
@@ -115,7 +122,8 @@ def _plain_format(data: bytes) -> str | None:
 
 def assumed_prompt_tokens(sample: Sample, image_tokens: int) -> int:
     """About how many tokens a sample's prompt has, before a server has said so."""
-    return math.ceil(len(sample.prompt) / _CHARACTERS_PER_TOKEN) + image_tokens * len(sample.media)
+    letters = len(sample.prompt) + sum(map(len, sample.history))
+    return math.ceil(letters / _CHARACTERS_PER_TOKEN) + image_tokens * len(sample.media)
 
 
 def usage_of(reply: Mapping[str, Any]) -> Usage | None:

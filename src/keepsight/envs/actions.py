@@ -1,0 +1,77 @@
+"""f: from what a model wrote to the action it names (dissertation, section 4.4, equation 4.1)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["PARSERS", "ParseStatus", "Parsed", "json_objects", "parse_action"]
+
+ParseStatus = Literal["parsed", "illegal", "unparsed"]
+MOST_OBJECTS = (
+    64  # of one text that are looked at, from its end: braces without end must not take quadratic time
+)
+_AFTER_KEY = re.compile(r"action[\"'`*]*\s*[:=]\s*[\"'`*]*([^\"'`*\n,}]*)", re.IGNORECASE)
+_EDGES = " \t\r\n\"'`.*"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """`parsed` with an action, `illegal` (the text names something that is no action), or `unparsed` (it names nothing)."""
+
+    status: ParseStatus
+    action: str | None = None
+    rule: str = ""  # what found it: "json", "key", "bare" or "mention"
+
+
+def parse_action(text: str, actions: Sequence[str]) -> Parsed:
+    """The action that `text` names.
+
+    In this order: the key "action" of the last JSON object that has one; what follows the last word `action` and a colon;
+    the whole text, if it is an action; the only action whose name of letters stands in the text as whole words. Names are
+    compared whole, without regard to case and outer quotes: "standing" is not "stand", "100" is not "10".
+    """
+    named = {action.casefold(): action for action in actions}
+    for value in (found["action"] for found in json_objects(text) if "action" in found):
+        return _named(named, value, "json")
+    if keyed := _AFTER_KEY.findall(text):
+        return _named(named, keyed[-1], "key")
+    if (bare := text.strip(_EDGES).casefold()) in named:
+        return Parsed("parsed", named[bare], "bare")
+    words = text.casefold()
+    mentioned = [name for name in named if name[:1].isalpha() and _stands_in(name, words)]
+    return Parsed("parsed", named[mentioned[0]], "mention") if len(mentioned) == 1 else Parsed("unparsed")
+
+
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
+    end, decoder = len(text), json.JSONDecoder()
+    for _ in range(MOST_OBJECTS):
+        end = text.rfind("{", 0, end)
+        if end < 0:
+            return
+        try:
+            value, _ = decoder.raw_decode(text, end)
+        except (ValueError, RecursionError):
+            continue
+        yield {key.lower(): each for key, each in value.items()}
+
+
+def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return Parsed("unparsed")
+    name = str(value).strip().casefold()
+    name = name if name in named else name.strip(_EDGES)
+    if not name:
+        return Parsed("unparsed")
+    return Parsed("parsed", named[name], rule) if name in named else Parsed("illegal", rule=rule)
+
+
+def _stands_in(name: str, words: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
+
+
+PARSERS: Mapping[str, Callable[[str, Sequence[str]], Parsed]] = {"exact": parse_action}

@@ -1,0 +1,257 @@
+"""What every environment is: a Gymnasium environment that shows a picture, speaks text and reads text.
+
+There are two kinds. A `TextEnv` reads a whole answer and judges it. An `ActionEnv` is one whose answers name an action;
+with `action="index"` it takes the actions' numbers instead and shows the picture alone, for ordinary RL libraries.
+
+Source: Zhai, "Towards Foundation Models that Learn and Adapt" (dissertation), sections 4.4 (h and f) and 5.3.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from keepsight.envs.actions import PARSERS, ParseStatus
+from keepsight.errors import UsageError
+
+__all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv"]
+
+Picture = NDArray[np.uint8]  # [h, w, 3]
+ActionForm = Literal["text", "index"]
+MOST_CHARACTERS = 100_000  # of an answer or a prompt; what follows is not read
+
+
+class AnyText(spaces.Text):
+    """Any text of at most `MOST_CHARACTERS` characters. Gymnasium's own Text knows single alphabets only."""
+
+    def __init__(self) -> None:
+        super().__init__(MOST_CHARACTERS, min_length=0)
+
+    def contains(self, x: Any) -> bool:
+        """Whether `x` is such a text."""
+        return isinstance(x, str) and len(x) <= MOST_CHARACTERS
+
+    def sample(self, *args: Any, **kwargs: Any) -> str:
+        """A short text of letters and digits."""
+        return "".join(self.np_random.choice(list(self.characters), size=int(self.np_random.integers(32))))
+
+
+@dataclass(frozen=True)
+class Move:
+    """What an answer did."""
+
+    reward: float
+    answer: str | None = None  # the action that was done, or the answer as read
+    status: ParseStatus = "parsed"
+    message: str = ""  # the verifier's word
+    terminated: bool = False
+    truncated: bool = False
+    solved: bool = False
+    tags: tuple[str, ...] = ()
+
+
+class TextEnv(gymnasium.Env[Any, Any], ABC):
+    """An environment that is answered in text.
+
+    An observation is `{"image": uint8 [h, w, 3], "text": str}`; the text is the whole dialogue so far (`dialogue`).
+
+    `info` holds of every step: `answer` (what was done, or read), `status` (`parsed`, `illegal` or `unparsed`), `message`
+    (the verifier's word), `solved`, `tags`, `steps`; `facts()`; and under `hidden` what no player may see.
+
+    Subclasses give the hooks `start`, `paint`, `prompt`, `judge`, and `expert` where one exists. All their randomness is
+    drawn from `self.np_random`, so that a seed is an episode.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
+    VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
+    horizon: int = 1  # most steps of an episode
+
+    def __init__(
+        self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise UsageError(f"render_mode is {render_mode!r}; give rgb_array or None")
+        self.size = size  # h, w
+        self.thoughts = thoughts  # whether the prompt asks for a chain of thought
+        self.shows_picture = shows_picture  # whether a model is given the picture
+        self.render_mode = render_mode
+        self.steps = 0
+        self.replies: list[
+            str
+        ] = []  # after the prompt: answer, verifier's reply, answer, ... where answers are revised
+        self._over = True
+        self.action_space: spaces.Space[Any] = AnyText()
+        self.observation_space: spaces.Space[Any] = spaces.Dict(
+            {"image": spaces.Box(0, 255, (*size, 3), np.uint8), "text": AnyText()}
+        )
+
+    # ---- what a subclass gives
+
+    @abstractmethod
+    def start(self, options: Mapping[str, Any]) -> None:
+        """Draws the first state from `self.np_random`."""
+
+    @abstractmethod
+    def paint(self, canvas: Picture) -> None:
+        """Draws the present state over all of `canvas`, uint8 [h, w, 3]."""
+
+    @abstractmethod
+    def prompt(self) -> str:
+        """The first turn: the paper's h(o)."""
+
+    @abstractmethod
+    def judge(self, text: str) -> Move:
+        """Does what an answer says and says what came of it."""
+
+    def expert(self) -> str | None:
+        """A best answer to the present observation in the form that the prompt asks for; None where there is none."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Of the present state what may be told; copies, never live objects."""
+        return {}
+
+    def hidden(self) -> dict[str, Any]:
+        """Of the present state what no player may see."""
+        return {}
+
+    # ---- what all share
+
+    @property
+    def dialogue(self) -> tuple[str, ...]:
+        """The user's and the model's turns, a user's turn first and last."""
+        return (self.prompt(), *self.replies)
+
+    def picture(self) -> Picture:
+        """The present state, a new array uint8 [h, w, 3]."""
+        canvas = np.empty((*self.size, 3), np.uint8)
+        self.paint(canvas)
+        return canvas
+
+    def render(self) -> Any:
+        """`picture()` with render_mode rgb_array, else None."""
+        return self.picture() if self.render_mode == "rgb_array" else None
+
+    def observation(self) -> Any:
+        """What `reset` and `step` return first."""
+        return {"image": self.picture(), "text": "\n".join(self.dialogue)}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode; one seed, one episode."""
+        super().reset(seed=seed)
+        self.steps = 0
+        self.replies = []
+        self._over = False
+        self.start(options or {})
+        return self.observation(), self._info(Move(0.0))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
+        move = self.play(action)
+        return self.observation(), move.reward, move.terminated, move.truncated, self._info(move)
+
+    def play(self, action: Any) -> Move:
+        """`step` without an observation."""
+        if self._over:
+            raise gymnasium.error.ResetNeeded("the episode is over; call reset")
+        move = self._moved(action)
+        self.steps += 1
+        if self.steps >= self.horizon and not move.terminated and not move.truncated:
+            move = replace(move, truncated=True)
+        self._over = move.terminated or move.truncated
+        return move
+
+    def _moved(self, action: Any) -> Move:
+        if not isinstance(action, str):
+            raise UsageError(f"the action is a {type(action).__name__}; this environment is answered in text")
+        return self.judge(action[:MOST_CHARACTERS])
+
+    def _info(self, move: Move) -> dict[str, Any]:
+        return {
+            "answer": move.answer,
+            "status": move.status,
+            "message": move.message,
+            "solved": move.solved,
+            "tags": move.tags,
+            "steps": self.steps,
+            **self.facts(),
+            "hidden": self.hidden(),
+        }
+
+
+class ActionEnv(TextEnv):
+    """An environment whose answers name an action.
+
+    An answer that names none of `actions` is replaced by one of the legal actions, drawn evenly (equation 4.1); the move
+    then says `illegal` (another word stood where the action should) or `unparsed`, and has the tag `random_action`.
+    Subclasses give `actions`, `act`, and `legal` where not all actions are legal at all times.
+    """
+
+    actions: tuple[str, ...]  # in the order of their numbers
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        *,
+        action: ActionForm,
+        parser: str,
+        thoughts: bool,
+        render_mode: str | None,
+        shows_picture: bool = True,
+        most_actions: int | None = None,
+    ) -> None:
+        super().__init__(size, thoughts=thoughts, shows_picture=shows_picture, render_mode=render_mode)
+        if action not in ("text", "index"):
+            raise UsageError(f"action is {action!r}; give text or index")
+        if parser not in PARSERS:
+            raise UsageError(f"parser is {parser!r}; give {' or '.join(PARSERS)}")
+        self.action_form = action
+        self.parse = PARSERS[parser]
+        if action == "index":
+            self.action_space = spaces.Discrete(most_actions or len(self.actions))
+            self.observation_space = spaces.Box(0, 255, (*size, 3), np.uint8)
+
+    @abstractmethod
+    def act(self, name: str) -> Move:
+        """Does one of `actions`."""
+
+    def legal(self) -> tuple[str, ...]:
+        """The actions that can be done now; never empty."""
+        return self.actions
+
+    def best(self) -> frozenset[str]:
+        """The actions that an expert may choose now; empty where none is better than another, or none is known."""
+        return frozenset()
+
+    def illegal(self, move: Move) -> Move:
+        """What an answer that named no action costs: by default nothing beyond the random action's own outcome."""
+        return move
+
+    def judge(self, text: str) -> Move:
+        """Does the action that `text` names, else a random legal one."""
+        parsed = self.parse(text, self.actions)
+        if parsed.action is not None:
+            return self.act(parsed.action)
+        legal = self.legal()
+        move = self.act(legal[int(self.np_random.integers(len(legal)))])
+        return self.illegal(replace(move, status=parsed.status, tags=(*move.tags, "random_action")))
+
+    def observation(self) -> Any:
+        """The picture alone in index form."""
+        return self.picture() if self.action_form == "index" else super().observation()
+
+    def _moved(self, action: Any) -> Move:
+        if self.action_form == "text":
+            return super()._moved(action)
+        if not isinstance(action, (int, np.integer)) or not 0 <= action < len(self.actions):
+            raise UsageError(f"the action is {action!r}; give a number from 0 to {len(self.actions) - 1}")
+        return self.act(self.actions[int(action)])
