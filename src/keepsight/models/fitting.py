@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 from keepsight.models.bases import Base
-from keepsight.models.prompts import render_messages, asked_messages
+from keepsight.models.prompts import asked_messages, render_messages
 from keepsight.types import KeepsightError, Sample
 
 __all__ = ["require_fit"]
