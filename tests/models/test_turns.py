@@ -1,9 +1,12 @@
 """In a conversation every answer is learnt and no question is; one exchange is the ordinary case of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from keepsight.data.drawn import SETS
 from keepsight.models import load
+from keepsight.models.prompts import render
 from keepsight.types import KeepsightError, Sample
 from tests.tiny_llava import make_tiny_llava
 
@@ -68,3 +71,30 @@ def test_a_template_that_rewrites_the_past_is_refused(model):
     model.processor.chat_template = "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content[-1].text }} {% endif %}{% endfor %}"
     with pytest.raises(KeepsightError, match="rewrites earlier turns"):
         model.training_batch([talk(("a", "b"), ("c", "d"), media=())])
+
+
+def test_a_history_is_read_and_not_learnt(model):
+    """The same conversation; only what comes after the history is learnt."""
+    whole = talk(("What is it?", "a circle"), ("Is it red?", "Yes."))
+    last = Sample("talk", "What is it?", (MEDIA,), ("Yes.",), history=("a circle", "Is it red?"))
+    ((text, _),), ((same, learnt),) = rows(model, whole), rows(model, last)
+    assert same == text and learnt.replace(" ", "") == "Yes.</s>"
+    more = replace(last, meta={"turns": [["Sure?", "Quite."]]})
+    ((_, learnt),) = rows(model, more)
+    assert learnt.replace(" ", "") == "Yes.</s>Quite.</s>"
+
+
+def test_a_history_changes_the_answer_and_its_picture_marks_are_words(model):
+    plain = Sample("a", "What is it?", (MEDIA,))
+    talks = [
+        replace(plain, history=turns)
+        for turns in [("a cup", "Sure?"), ("a <image> cup", "Sure?"), ("x", "y")]
+    ]
+    texts = [render(model.processor, sample) for sample in (plain, *talks)]
+    assert texts[1] == texts[2].replace("a  cup", "a cup") and len({*texts}) == 4
+    assert all(text.count("<image>") == 1 for text in texts)
+    together = dict(model.generate([plain, *talks], max_new_tokens=3))
+    assert [output.error for output in together.values()] == [None] * 4
+    for at, sample in enumerate([plain, *talks]):
+        ((_, alone),) = model.generate([sample], max_new_tokens=3)
+        assert alone.token_ids == together[at].token_ids

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import os
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepsight.store import Identity, Store, json_schema, load_run, sample_hash
-from keepsight.types import KeepsightError, Media, MetricValue, Output, Sample, Score
+from keepsight.store.rows import REWARD
+from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Sample, Score
 
 text = st.text(max_size=20)
 finite = st.floats(allow_nan=False)
@@ -38,6 +41,7 @@ strategy_of_samples = st.builds(
     choices=st.lists(text, max_size=3).map(tuple),
     group=st.none() | text,
     meta=st.dictionaries(text, json_values, max_size=3),
+    history=st.lists(st.tuples(text, text), max_size=2).map(lambda pairs: tuple(chain(*pairs))),
 )
 strategy_of_outputs = st.builds(
     Output,
@@ -57,7 +61,9 @@ strategy_of_scores = st.builds(
     status=st.sampled_from(["ok", "unparsed", "refused", "judge_failed", "error"]),
     explanation=text,
     tags=st.lists(text, max_size=3).map(tuple),
+    weight=st.floats(0, 100),
 )
+steps = st.lists(st.tuples(strategy_of_samples, strategy_of_outputs, strategy_of_scores), max_size=2)
 strategy_of_metrics = st.builds(
     MetricValue,
     name=text,
@@ -88,9 +94,28 @@ def identity_of(samples: list[Sample], **changes) -> Identity:
     return Identity(**{**fields, **changes})
 
 
-@given(rows=rows, metrics=st.lists(strategy_of_metrics, min_size=1, max_size=2), order=st.randoms())
+def in_episode(sample: Sample, output: Output, steps) -> Output:
+    """`output` with steps of the kind that an episode has."""
+    kept = tuple(
+        Record(
+            replace(seen, group=sample.id, target=(), choices=()),
+            replace(said, choice_logprobs=None, media=(), error=None),
+            {REWARD: replace(score, weight=1.0, value=-1.5 if math.isnan(score.value) else score.value)},
+        )
+        for seen, said, score in steps
+    )
+    return replace(output, steps=kept)
+
+
+@given(
+    rows=rows,
+    episodes=st.lists(steps, min_size=4, max_size=4),
+    metrics=st.lists(strategy_of_metrics, min_size=1, max_size=2),
+    order=st.randoms(),
+)
 @settings(max_examples=60, deadline=None)
-def test_a_run_comes_back_exactly(rows, metrics, order, tmp_path_factory):
+def test_a_run_comes_back_exactly(rows, episodes, metrics, order, tmp_path_factory):
+    rows = [(row[0], in_episode(row[0], row[1], steps), row[2]) for row, steps in zip(rows, episodes)]
     samples = [row[0] for row in rows]
     store = Store(tmp_path_factory.mktemp("store"))
     with store.open_run(identity_of(samples), {"judge": "2"}, {"limit": None}, ("cat",)) as writer:
