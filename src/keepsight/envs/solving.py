@@ -6,10 +6,10 @@ The search goes backwards from the target. The numbers are split in two; for eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
+from math import gcd
 
 from keepsight.errors import UsageError
 
@@ -17,6 +17,10 @@ __all__ = ["solution", "solutions", "solvable"]
 
 MOST_NUMBERS = 5
 Numbers = tuple[int, ...]  # in rising order: a multiset
+Value = tuple[
+    int, int
+]  # a fraction in lowest terms, over a bottom above zero: Fraction itself takes 3 times as long
+Way = tuple[str, bool]  # an operator, and whether the larger part stands before it
 Formula = tuple[
     str, str
 ]  # the text, and its last operation: "+" also for "-", "*" also for "/", "" for a number
@@ -48,42 +52,47 @@ def solutions(numbers: tuple[int, ...], target: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def _solutions(numbers: Numbers, target: int) -> tuple[str, ...]:
-    texts = {text for text, _ in _formulas(numbers, Fraction(target))}
+    texts = {text for text, _ in _formulas(numbers, (target, 1))}
     return tuple(sorted(texts, key=lambda text: (len(text), text)))
 
 
 @lru_cache(maxsize=65536)
-def _formulas(numbers: Numbers, target: Fraction) -> frozenset[Formula]:
+def _formulas(numbers: Numbers, target: Value) -> frozenset[Formula]:
     if len(numbers) == 1:
-        return frozenset({(str(numbers[0]), "")}) if target == numbers[0] else frozenset()
+        return frozenset({(str(numbers[0]), "")}) if target == (numbers[0], 1) else frozenset()
     found: set[Formula] = set()
     for small, large in _splits(numbers):
+        possible = _values(large) if len(large) <= 3 else None  # larger parts have too many
         for y in _values(small):
-            for operator, x, x_first in _wanted(y, target, large):
-                if len(large) <= 3 and x not in _values(large):
-                    continue
-                for one in _formulas(small, y):
-                    for other in _formulas(large, x):
-                        found.add(_joined(other, operator, one) if x_first else _joined(one, operator, other))
+            for x, ways in _wanted(y, target, large):
+                if possible is None or x in possible:
+                    found.update(_joined(_formulas(small, y), _formulas(large, x), ways))
     return frozenset(found)
 
 
-def _wanted(y: Fraction, target: Fraction, large: Numbers) -> Iterator[tuple[str, Fraction, bool]]:
-    """(operator, the value x that `large` must have, whether it stands first), so that both together are `target`."""
-    yield from (("+", target - y, True), ("+", target - y, False))
-    yield from (("-", target + y, True), ("-", y - target, False))
-    if y:
-        yield from (("*", target / y, True), ("*", target / y, False), ("/", target * y, True))
-        if target:
-            yield "/", y / target, False
-    elif target == 0:
+def _wanted(y: Value, target: Value, large: Numbers) -> Iterator[tuple[Value, tuple[Way, ...]]]:
+    """(the value x that `large` must have, the ways to join it with y) so that `target` comes out."""
+    (a, b), (t, u) = y, target
+    yield _ratio(t * b - a * u, u * b), (("+", True), ("+", False))
+    yield _ratio(t * b + a * u, u * b), (("-", True),)
+    yield _ratio(a * u - t * b, u * b), (("-", False),)
+    if a:
+        yield _ratio(t * b, u * a), (("*", True), ("*", False))
+        yield _ratio(t * a, u * b), (("/", True),)
+        if t:
+            yield _ratio(a * u, b * t), (("/", False),)
+    elif t == 0:
         for x in _values(large):
-            yield from (("*", x, True), ("*", x, False))
-            if x:
-                yield "/", x, False
+            yield x, (("*", True), ("*", False), ("/", False)) if x[0] else (("*", True), ("*", False))
 
 
-def _joined(left: Formula, operator: str, right: Formula) -> Formula:
+def _joined(ys: Iterable[Formula], xs: Iterable[Formula], ways: tuple[Way, ...]) -> Iterator[Formula]:
+    for y, x in product(ys, xs):
+        for operator, x_first in ways:
+            yield _pair(x, operator, y) if x_first else _pair(y, operator, x)
+
+
+def _pair(left: Formula, operator: str, right: Formula) -> Formula:
     kind = "+" if operator in "+-" else "*"
     before = f"({left[0]})" if kind == "*" and left[1] == "+" else left[0]
     bracketed = right[1] and ((operator in "-*/" and right[1] == "+") or (operator == "/"))
@@ -92,17 +101,24 @@ def _joined(left: Formula, operator: str, right: Formula) -> Formula:
 
 
 @lru_cache(maxsize=16384)
-def _values(numbers: Numbers) -> frozenset[Fraction]:
+def _values(numbers: Numbers) -> frozenset[Value]:
     """All values of formulas that use each of `numbers` once."""
     if len(numbers) == 1:
-        return frozenset({Fraction(numbers[0])})
-    found: set[Fraction] = set()
+        return frozenset({(numbers[0], 1)})
+    found: set[Value] = set()
     for small, large in _splits(numbers):
-        for a in _values(small):
-            for b in _values(large):
-                found.update((a + b, a - b, b - a, a * b))
-                found.update(top / bottom for top, bottom in ((a, b), (b, a)) if bottom)
+        for (a, b), (c, d) in product(_values(small), _values(large)):
+            found.update(_ratio(top, b * d) for top in (a * d + c * b, a * d - c * b, c * b - a * d, a * c))
+            if c:
+                found.add(_ratio(a * d, b * c))
+            if a:
+                found.add(_ratio(b * c, a * d))
     return frozenset(found)
+
+
+def _ratio(top: int, bottom: int) -> Value:
+    shared = gcd(top, bottom) if bottom > 0 else -gcd(top, bottom)
+    return top // shared, bottom // shared
 
 
 @lru_cache(maxsize=16384)
