@@ -31,24 +31,20 @@ _SYMBOLS = {"H": "♥", "S": "♠", "D": "♦", "C": "♣"}
 _RED, _BLACK = (196, 18, 34), (20, 20, 24)
 _PAPER, _RIM, _PANEL = (255, 255, 253), (120, 124, 122), (246, 240, 222)
 _BACK, _WEAVE = (36, 66, 130), (120, 150, 206)
-# Where the pips of 2 to 10 stand: (x, y) of their centres in the field inside the corners' columns, 0 to 1.
-_COLUMN = {
-    2: (0.0, 1.0),
-    3: (0.0, 0.5, 1.0),
-    4: (0.0, 1 / 3, 2 / 3, 1.0),
+_TWO, _THREE, _FOUR = (0.0, 1.0), (0.0, 1 / 2, 1.0), (0.0, 1 / 3, 2 / 3, 1.0)
+# Where a number's pips stand in their field, 0 to 1: the heights of those in the two columns, of those in the middle.
+_PIPS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "A": ((), (0.5,)),
+    "2": ((), _TWO),
+    "3": ((), _THREE),
+    "4": (_TWO, ()),
+    "5": (_TWO, (0.5,)),
+    "6": (_THREE, ()),
+    "7": (_THREE, (0.25,)),
+    "8": (_THREE, (0.25, 0.75)),
+    "9": (_FOUR, (0.5,)),
+    "10": (_FOUR, (1 / 6, 5 / 6)),
 }
-_PIPS: dict[str, tuple[tuple[float, float], ...]] = {
-    "A": ((0.5, 0.5),),
-    "2": tuple((0.5, y) for y in _COLUMN[2]),
-    "3": tuple((0.5, y) for y in _COLUMN[3]),
-    "4": tuple((x, y) for x in (0.0, 1.0) for y in _COLUMN[2]),
-}
-_PIPS["5"] = (*_PIPS["4"], (0.5, 0.5))
-_PIPS["6"] = tuple((x, y) for x in (0.0, 1.0) for y in _COLUMN[3])
-_PIPS["7"] = (*_PIPS["6"], (0.5, 0.25))
-_PIPS["8"] = (*_PIPS["7"], (0.5, 0.75))
-_PIPS["9"] = (*((x, y) for x in (0.0, 1.0) for y in _COLUMN[4]), (0.5, 0.5))
-_PIPS["10"] = (*((x, y) for x in (0.0, 1.0) for y in _COLUMN[4]), (0.5, 1 / 6), (0.5, 5 / 6))
 
 
 class Card(NamedTuple):
@@ -145,18 +141,17 @@ def _widest(columns: int, n: int, wide: int, high: int) -> int:
 
 
 def _draw_back(draw: ImageDraw.ImageDraw, wide: int, high: int) -> None:
-    """A blue field with a woven pattern inside a white edge."""
-    edge, cell = wide // 12, wide // 8
-    draw.rectangle((edge, edge, wide - edge, high - edge), fill=_BACK)
-    line = max(1, wide // 60)
-    for row in range((high - 2 * edge) // cell + 1):
-        for column in range((wide - 2 * edge) // cell + 1):
-            x, y = edge + column * cell + cell // 2, edge + row * cell + cell // 2
-            if x + cell // 2 > wide - edge or y + cell // 2 > high - edge:
-                continue
-            r = cell * 2 // 5
-            draw.polygon(((x, y - r), (x + r, y), (x, y + r), (x - r, y)), outline=_WEAVE, width=line)
-    draw.rectangle((edge, edge, wide - edge, high - edge), outline=_WEAVE, width=line)
+    """A blue field of small diamonds inside a white edge."""
+    edge, line = wide // 12, max(1, wide // 60)
+    field = (edge, edge, wide - edge, high - edge)
+    draw.rectangle(field, fill=_BACK, outline=_WEAVE, width=line)
+    columns, rows = 6, 9
+    cell_x, cell_y = (wide - 2 * edge) / columns, (high - 2 * edge) / rows
+    for row in range(rows):
+        for column in range(columns):
+            x, y = edge + (column + 0.5) * cell_x, edge + (row + 0.5) * cell_y
+            rx, ry = 0.36 * cell_x, 0.36 * cell_y
+            draw.polygon(((x, y - ry), (x + rx, y), (x, y + ry), (x - rx, y)), outline=_WEAVE, width=line)
 
 
 def _draw_face(picture: Image.Image, card: Card) -> None:
@@ -165,9 +160,9 @@ def _draw_face(picture: Image.Image, card: Card) -> None:
     colour = _RED if card.red else _BLACK
     suit = _SYMBOLS[card.suit]
     corner = Image.new("L", picture.size)
-    middle = int(0.15 * wide)
+    middle = int(0.125 * wide)
     rank_high, suit_high = int(0.20 * wide), int(0.15 * wide)
-    _stamp(corner, card.rank, (middle, int(0.06 * wide) + rank_high // 2), rank_high, widest=int(0.22 * wide))
+    _stamp(corner, card.rank, (middle, int(0.06 * wide) + rank_high // 2), rank_high, widest=int(0.18 * wide))
     _stamp(corner, suit, (middle, int(0.10 * wide) + rank_high + suit_high // 2), suit_high)
     picture.paste(colour, mask=corner)
     picture.paste(colour, mask=corner.rotate(180))
@@ -178,16 +173,15 @@ def _draw_face(picture: Image.Image, card: Card) -> None:
 
 
 def _draw_pips(picture: Image.Image, card: Card, colour: Colour) -> None:
+    """The pips of a number; those of the lower half upside down."""
     wide, high = picture.size
-    pip = int((0.45 if card.rank == "A" else 0.20) * wide)
-    left, right, top, bottom = 0.34 * wide, 0.66 * wide, 0.17 * high, 0.83 * high
+    size = int((0.45 if card.rank == "A" else 0.18) * wide)
+    columns, middle = _PIPS[card.rank]
+    pips = [(x, y) for x in (0.36, 0.64) for y in columns] + [(0.5, y) for y in middle]
     upright, inverted = Image.new("L", picture.size), Image.new("L", picture.size)
-    for x, y in _PIPS[card.rank]:
-        at = (round(left + x * (right - left)), round(top + y * (bottom - top)))
-        if y > 0.5:
-            _stamp(inverted, _SYMBOLS[card.suit], (wide - at[0], high - at[1]), pip)
-        else:
-            _stamp(upright, _SYMBOLS[card.suit], at, pip)
+    for x, y in pips:
+        layer, (x, y) = (upright, (x, y)) if y <= 0.5 else (inverted, (1 - x, 1 - y))
+        _stamp(layer, _SYMBOLS[card.suit], (round(x * wide), round((0.17 + 0.66 * y) * high)), size)
     picture.paste(colour, mask=upright)
     picture.paste(colour, mask=inverted.rotate(180))
 
