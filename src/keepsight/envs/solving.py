@@ -13,7 +13,7 @@ from math import gcd
 
 from keepsight.errors import UsageError
 
-__all__ = ["solution", "solutions", "solvable"]
+__all__ = ["Formula", "joined", "solution", "solutions", "solvable"]
 
 MOST_NUMBERS = 5
 Numbers = tuple[int, ...]  # in rising order: a multiset
@@ -66,7 +66,7 @@ def _formulas(numbers: Numbers, target: Value) -> frozenset[Formula]:
         for y in _values(small):
             for x, ways in _wanted(y, target, large):
                 if possible is None or x in possible:
-                    found.update(_joined(_formulas(small, y), _formulas(large, x), ways))
+                    found.update(_all_joined(_formulas(small, y), _formulas(large, x), ways))
     return frozenset(found)
 
 
@@ -86,13 +86,14 @@ def _wanted(y: Value, target: Value, large: Numbers) -> Iterator[tuple[Value, tu
             yield x, (("*", True), ("*", False), ("/", False)) if x[0] else (("*", True), ("*", False))
 
 
-def _joined(ys: Iterable[Formula], xs: Iterable[Formula], ways: tuple[Way, ...]) -> Iterator[Formula]:
+def _all_joined(ys: Iterable[Formula], xs: Iterable[Formula], ways: tuple[Way, ...]) -> Iterator[Formula]:
     for y, x in product(ys, xs):
         for operator, x_first in ways:
-            yield _pair(x, operator, y) if x_first else _pair(y, operator, x)
+            yield joined(x, operator, y) if x_first else joined(y, operator, x)
 
 
-def _pair(left: Formula, operator: str, right: Formula) -> Formula:
+def joined(left: Formula, operator: str, right: Formula) -> Formula:
+    """`left operator right`, with no more brackets than it needs."""
     kind = "+" if operator in "+-" else "*"
     before = f"({left[0]})" if kind == "*" and left[1] == "+" else left[0]
     bracketed = right[1] and ((operator in "-*/" and right[1] == "+") or (operator == "/"))

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import Any
 
 from keepsight.errors import KeepsightError
 
-__all__ = ["IllFormed", "numbers_in", "value_of"]
+__all__ = ["IllFormed", "numbers_in", "rounded_value_of", "value_of"]
+
+Kind = type[Fraction] | type[float]
 
 MOST_CHARACTERS = 256  # of a formula
 MOST_DEPTH = 32  # of brackets within brackets
@@ -37,11 +40,12 @@ def value_of(text: str) -> Fraction:
     Raises:
         IllFormed: the text is no formula, is beyond a limit, or divides by zero. The message says which.
     """
-    reader = _Reader(_tokens(text))
-    value = reader.sum(0)
-    if reader.next is not None:
-        raise IllFormed(f"{reader.next!r} stands where an operator should")
-    return value
+    return Fraction(_worked_out(text, Fraction))
+
+
+def rounded_value_of(text: str) -> float:
+    """The value as floating point gives it, where 8/(3-8/3) is not quite 24. Raises as `value_of` does."""
+    return float(_worked_out(text, float))
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
@@ -51,6 +55,14 @@ def numbers_in(text: str) -> tuple[int, ...]:
         IllFormed: something stands there that no formula has, or the text is beyond a limit.
     """
     return tuple(token for token in _tokens(text) if isinstance(token, int))
+
+
+def _worked_out(text: str, kind: Kind) -> Any:
+    reader = _Reader(_tokens(text), kind)
+    value = reader.sum(0)
+    if reader.next is not None:
+        raise IllFormed(f"{reader.next!r} stands where an operator should")
+    return value
 
 
 def _tokens(text: str) -> list[int | str]:
@@ -78,8 +90,9 @@ def _number(digits: str) -> int:
 class _Reader:
     """Reads tokens from left to right, one function per rule of the grammar."""
 
-    def __init__(self, tokens: list[int | str]) -> None:
+    def __init__(self, tokens: list[int | str], kind: Kind) -> None:
         self.tokens = tokens
+        self.kind = kind  # of its values
         self.at = 0
 
     @property
@@ -91,7 +104,7 @@ class _Reader:
         self.at += 1
         return token
 
-    def sum(self, depth: int) -> Fraction:
+    def sum(self, depth: int) -> Any:
         value = self.product(depth)
         while self.next in ("+", "-"):
             added = self.take() == "+"
@@ -99,7 +112,7 @@ class _Reader:
             value = value + term if added else value - term
         return value
 
-    def product(self, depth: int) -> Fraction:
+    def product(self, depth: int) -> Any:
         value = self.factor(depth)
         while self.next in ("*", "/"):
             times = self.take() == "*"
@@ -109,10 +122,10 @@ class _Reader:
             value = value * by if times else value / by
         return value
 
-    def factor(self, depth: int) -> Fraction:
+    def factor(self, depth: int) -> Any:
         token = self.take()
         if isinstance(token, int):
-            return Fraction(token)
+            return self.kind(token)
         if token != "(":
             raise IllFormed(
                 "it ends too early" if token is None else f"{token!r} stands where a number should"
