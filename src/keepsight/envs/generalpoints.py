@@ -23,7 +23,10 @@ TIMEOUT = -1.0  # for failing at the last attempt, besides what that attempt ear
 MOST_DRAWS = 10_000
 NEAR_MISSES = 16  # formulas of which a wrong answer takes the one that comes closest
 FACES = {"10": (10, 10, 10), "11-13": (11, 12, 13)}
-SUITS = {"mixed": ("H", "S", "D", "C"), "red": ("H", "D"), "black": ("S", "C")}
+DECKS = {
+    colours: tuple(Card(rank, suit) for suit in suits for rank in RANKS)
+    for colours, suits in {"mixed": "HSDC", "red": "HD", "black": "SC"}.items()
+}
 # The released prompts, without the full stop inside their sentence about the face cards; nearly figures D.1 and D.2.
 _FACES_COUNT = {
     "10": "'J', 'Q', and 'K' count as '10'",
@@ -53,33 +56,30 @@ _ASKED = {False: "", True: "Your response should be a valid json file in the fol
 _REPLY = "You failed this trial because {}"  # figure D.2
 
 
-def _deck(rng: np.random.Generator, suits: Sequence[str]) -> list[Card]:
-    places = rng.choice(len(suits) * len(RANKS), CARDS, replace=False)
-    return [Card(RANKS[at % len(RANKS)], suits[at // len(RANKS)]) for at in places.tolist()]
+def _deck(rng: np.random.Generator, deck: Sequence[Card]) -> list[Card]:
+    rest, n = list(deck), len(deck)
+    return [rest.pop(at) for at in rng.integers((n, n - 1, n - 2, n - 3)).tolist()]
 
 
-def _with_replacement(rng: np.random.Generator, suits: Sequence[str]) -> list[Card]:
-    return [
-        Card(RANKS[rank], suits[suit])
-        for rank, suit in rng.integers((len(RANKS), len(suits)), size=(CARDS, 2)).tolist()
-    ]
+def _with_replacement(rng: np.random.Generator, deck: Sequence[Card]) -> list[Card]:
+    return [deck[at] for at in rng.integers(len(deck), size=CARDS).tolist()]
 
 
-def _face_card(rng: np.random.Generator, suits: Sequence[str]) -> list[Card]:
+def _face_card(rng: np.random.Generator, deck: Sequence[Card]) -> list[Card]:
     while True:
-        cards = _deck(rng, suits)
+        cards = _deck(rng, deck)
         if any(card.rank in "JQK" for card in cards):
             return cards
 
 
-def _forced_face_card(rng: np.random.Generator, suits: Sequence[str]) -> list[Card]:
-    cards = _with_replacement(rng, suits)
+def _forced_face_card(rng: np.random.Generator, deck: Sequence[Card]) -> list[Card]:
+    cards = _with_replacement(rng, deck)
     at = int(rng.integers(CARDS))
     cards[at] = Card("JQK"[int(rng.integers(3))], cards[at].suit)
     return cards
 
 
-SAMPLINGS: Mapping[str, Callable[[np.random.Generator, Sequence[str]], list[Card]]] = {
+SAMPLINGS: Mapping[str, Callable[[np.random.Generator, Sequence[Card]], list[Card]]] = {
     "deck": _deck,
     "with_replacement": _with_replacement,
     "face_card": _face_card,
@@ -146,7 +146,7 @@ class GeneralPoints(TextEnv):
     ) -> None:
         _check_choice("action", action, ("text",))
         _check_choice("face_cards", face_cards, tuple(FACES))
-        _check_choice("colours", colours, tuple(SUITS))
+        _check_choice("colours", colours, tuple(DECKS))
         _check_choice("sampling", sampling, tuple(SAMPLINGS))
         _check_choice("recognition_penalty", recognition_penalty, ("replace", "add"))
         _check_number("target_points", target_points, 1, 9999)
@@ -165,10 +165,11 @@ class GeneralPoints(TextEnv):
         self.hand = Hand((), (), target_points)
 
     def start(self, options: Mapping[str, Any]) -> None:
-        draw, suits = SAMPLINGS[self.sampling], SUITS[self.colours]
+        draw, deck = SAMPLINGS[self.sampling], DECKS[self.colours]
+        faces = FACES[self.face_cards]
         for _ in range(MOST_DRAWS):
-            cards = tuple(draw(self.np_random, suits))
-            numbers = tuple(card.value(FACES[self.face_cards]) for card in cards)
+            cards = tuple(draw(self.np_random, deck))
+            numbers = tuple(card.value(faces) for card in cards)
             if solvable(numbers, self.target_points):
                 self.cards = cards
                 self.hand = Hand(tuple(card.rank for card in cards), numbers, self.target_points)

@@ -23,15 +23,14 @@ _EDGES = " \t\r\n\"'`"
 def read_fields(text: str, names: Sequence[str]) -> dict[str, Any]:
     """The values of those of `names` that the text gives.
 
-    The last JSON object that has one of them is taken. Where there is none, a value is what follows the last mention of
-    its name and a colon: a list in square brackets (its items are texts then), a text in quotes, or the rest of the line.
+    The JSON object that has most of them is taken, the last one of several. Where none has any, a value is what follows
+    the last mention of its name and a colon: a list in square brackets (its items are texts then), a text in quotes, or the rest of the line.
     So single quotes, names without quotes, a comma too much, doubled braces, code fences and words around the object do
     no harm.
     """
-    for found in json_objects(text):
-        if given := {name: found[name] for name in names if name in found}:
-            return given
-    given = {}
+    objects = ({name: found[name] for name in names if name in found} for found in json_objects(text))
+    if given := max(objects, key=len, default={}):
+        return given
     for name in names:
         for mention in _mention_of(name).finditer(text):
             given[name] = _value(text[mention.end() : mention.end() + MOST_CHARACTERS])
