@@ -22,6 +22,9 @@ __all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make"]
 # name -> (Gymnasium's id, where the class is)
 ENVS: dict[str, tuple[str, str]] = {
     "numberline": ("keepsight/NumberLine-v0", "keepsight.envs.numberline:NumberLine"),
+    "ezpoints": ("keepsight/EZPoints-v0", "keepsight.envs.ezpoints:EZPoints"),
+    "points24": ("keepsight/Points24-v0", "keepsight.envs.points24:Points24"),
+    "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
 }
 
 
