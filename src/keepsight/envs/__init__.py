@@ -23,6 +23,9 @@ __all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make"]
 ENVS: dict[str, tuple[str, str]] = {
     "generalpoints": ("keepsight/GeneralPoints-v0", "keepsight.envs.generalpoints:GeneralPoints"),
     "numberline": ("keepsight/NumberLine-v0", "keepsight.envs.numberline:NumberLine"),
+    "ezpoints": ("keepsight/EZPoints-v0", "keepsight.envs.ezpoints:EZPoints"),
+    "points24": ("keepsight/Points24-v0", "keepsight.envs.points24:Points24"),
+    "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
 }
 
 

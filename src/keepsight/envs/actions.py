@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["PARSERS", "ParseStatus", "Parsed", "json_objects", "parse_action"]
+__all__ = [
+    "PARSERS",
+    "ParseStatus",
+    "Parsed",
+    "answer_text",
+    "json_objects",
+    "parse_action",
+    "parse_as_released",
+]
 
 ParseStatus = Literal["parsed", "illegal", "unparsed"]
 MOST_OBJECTS = (
@@ -24,7 +32,7 @@ class Parsed:
 
     status: ParseStatus
     action: str | None = None
-    rule: str = ""  # what found it: "json", "key", "bare" or "mention"
+    rule: str = ""  # what found it: "json", "key", "bare", "mention" or "substring"
 
 
 def parse_action(text: str, actions: Sequence[str]) -> Parsed:
@@ -44,6 +52,30 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     words = text.casefold()
     mentioned = [name for name in named if name[:1].isalpha() and _stands_in(name, words)]
     return Parsed("parsed", named[mentioned[0]], "mention") if len(mentioned) == 1 else Parsed("unparsed")
+
+
+def parse_as_released(text: str, actions: Sequence[str]) -> Parsed:
+    """The action that the released code of RL4VLM reads, for comparison with its figures; not for new work.
+
+    The text from the first `"action":` on, in lower case, or its last character alone where that key is missing. Every
+    action that is a part of it counts, longer ones first; it must be the only one. So "standing" is "stand", "100" is "10",
+    "11" is "1", and whatever is written after the object is read as well.
+    """
+    lowered = text.lower()
+    at = lowered.find('"action":')
+    rest, found = lowered[at:], []
+    for action in sorted(actions, key=len, reverse=True):
+        if action.lower() in rest:
+            found.append(action)
+            rest = rest.replace(action.lower(), "\0")
+    return Parsed("parsed", found[0], "substring") if len(found) == 1 else Parsed("unparsed")
+
+
+def answer_text(fields: Mapping[str, Any]) -> str:
+    """An answer as figures C.15 to C.22 print it: a JSON object, one key a line."""
+    return (
+        "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(each)}" for key, each in fields.items()) + "\n}"
+    )
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
@@ -74,4 +106,7 @@ def _stands_in(name: str, words: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
 
 
-PARSERS: Mapping[str, Callable[[str, Sequence[str]], Parsed]] = {"exact": parse_action}
+PARSERS: Mapping[str, Callable[[str, Sequence[str]], Parsed]] = {
+    "exact": parse_action,
+    "released": parse_as_released,
+}

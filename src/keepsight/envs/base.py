@@ -151,17 +151,21 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begins an episode; one seed, one episode."""
+        self.begin(seed=seed, options=options)
+        return self.observation(), self.info(Move(0.0))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
+        move = self.play(action)
+        return self.observation(), move.reward, move.terminated, move.truncated, self.info(move)
+
+    def begin(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
+        """`reset` without an observation."""
         super().reset(seed=seed)
         self.steps = 0
         self.replies = []
         self._over = False
         self.start(options or {})
-        return self.observation(), self._info(Move(0.0))
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
-        move = self.play(action)
-        return self.observation(), move.reward, move.terminated, move.truncated, self._info(move)
 
     def play(self, action: Any) -> Move:
         """`step` without an observation."""
@@ -179,7 +183,8 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
             raise UsageError(f"the action is a {type(action).__name__}; this environment is answered in text")
         return self.judge(action[:MOST_CHARACTERS])
 
-    def _info(self, move: Move) -> dict[str, Any]:
+    def info(self, move: Move) -> dict[str, Any]:
+        """What `reset` and `step` return last, after `move`."""
         return {
             "answer": move.answer,
             "status": move.status,
