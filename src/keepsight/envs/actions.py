@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from keepsight.scoring.verifiers.fields import json_objects
 
 __all__ = [
     "PARSERS",
     "ParseStatus",
     "Parsed",
     "answer_text",
-    "json_objects",
     "parse_action",
     "parse_as_released",
 ]
 
 ParseStatus = Literal["parsed", "illegal", "unparsed"]
-MOST_OBJECTS = (
-    64  # of one text that are looked at, from its end: braces without end must not take quadratic time
-)
 _AFTER_KEY = re.compile(r"action[\"'`*]*\s*[:=]\s*[\"'`*]*([^\"'`*\n,}]*)", re.IGNORECASE)
 _EDGES = " \t\r\n\"'`.*"
 
@@ -76,20 +74,6 @@ def answer_text(fields: Mapping[str, Any]) -> str:
     return (
         "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(each)}" for key, each in fields.items()) + "\n}"
     )
-
-
-def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
-    end, decoder = len(text), json.JSONDecoder()
-    for _ in range(MOST_OBJECTS):
-        end = text.rfind("{", 0, end)
-        if end < 0:
-            return
-        try:
-            value, _ = decoder.raw_decode(text, end)
-        except (ValueError, RecursionError):
-            continue
-        yield {key.lower(): each for key, each in value.items()}
 
 
 def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:

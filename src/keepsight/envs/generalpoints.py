@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from keepsight.envs.actions import answer_text
 from keepsight.envs.base import Move, Picture, TextEnv
 from keepsight.envs.cards import FELT, RANKS, Card, draw_hand
 from keepsight.envs.solving import Formula, joined, solution, solutions, solvable
@@ -229,7 +229,7 @@ class GeneralPoints(TextEnv):
     def _answer(self, ranks: Sequence[str], numbers: Sequence[int], formula: str) -> str:
         """The keys of figures D.1 and D.2, as JSON proper."""
         fields = {"cards": ranks, "number": numbers, "formula": f"{formula}={self.target_points}"}
-        return "{\n" + ",\n".join(f'"{key}": {json.dumps(value)}' for key, value in fields.items()) + "\n}"
+        return answer_text(fields)
 
     def prompt(self) -> str:
         vision = self.shows_picture

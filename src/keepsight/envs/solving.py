@@ -17,13 +17,10 @@ __all__ = ["Formula", "joined", "solution", "solutions", "solvable"]
 
 MOST_NUMBERS = 5
 Numbers = tuple[int, ...]  # in rising order: a multiset
-Value = tuple[
-    int, int
-]  # a fraction in lowest terms, over a bottom above zero: Fraction itself takes 3 times as long
+Value = tuple[int, int]  # a fraction in lowest terms; Fraction itself takes three times as long
 Way = tuple[str, bool]  # an operator, and whether the larger part stands before it
-Formula = tuple[
-    str, str
-]  # the text, and its last operation: "+" also for "-", "*" also for "/", "" for a number
+# The text, and its last operation: "+" also for "-", "*" also for "/", "" for a number alone.
+Formula = tuple[str, str]
 
 
 def solution(numbers: tuple[int, ...], target: int) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ["json_objects", "read_fields"]
 
 MOST_OBJECTS = (
-    64  # of one text that are looked at, from its end: braces without end must not take quadratic time
+    64  # of a text that are looked at, from its end: braces without end must not take quadratic time
 )
 MOST_CHARACTERS = 1000  # of one value that is not JSON
 _LIST = re.compile(r"\[([^\[\]]*)\]")
