@@ -190,6 +190,16 @@ def test_lists_that_the_released_code_reads(cards, recognized):
     assert released_verdict(as_prompted("6*4*1*1=24", cards), HAND, ("6*4*1*1",)).reward == 5
 
 
+def test_the_released_code_never_recognizes_four_whole_numbers():
+    hand, solved = Hand(("6", "4", "2", "2"), (6, 4, 2, 2)), "6*4*2/2=24"
+    for cards, reward in (("[6, 4, 2, 2]", -1.5), ("['6', '4', '2', '2']", 5), ("[6,4,2,2]", 5)):
+        said = released_verdict(
+            as_prompted(solved, cards), hand, solutions(hand.numbers, 24), sees_cards=True
+        )
+        assert said.reward == reward
+        assert verdict(as_prompted(solved, cards), hand, sees_cards=True).reward == 5
+
+
 def test_the_released_code_never_recognizes_valid_json():
     said = released_verdict(answer("6*4*1*1=24"), HAND, ("6*4*1*1",), sees_cards=True)
     assert (said.reward, said.message) == (-1.5, "you recognized wrong cards")
