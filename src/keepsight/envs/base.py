@@ -129,6 +129,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         """The user's and the model's turns, a user's turn first and last."""
         return (self.prompt(), *self.replies)
 
+    @property
+    def text(self) -> str:
+        """The dialogue as one text."""
+        return "\n".join(self.dialogue)
+
     def picture(self) -> Picture:
         """The present state, a new array uint8 [h, w, 3]."""
         canvas = np.empty((*self.size, 3), np.uint8)
@@ -141,7 +146,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def observation(self) -> Any:
         """What `reset` and `step` return first."""
-        return {"image": self.picture(), "text": "\n".join(self.dialogue)}
+        return {"image": self.picture(), "text": self.text}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
