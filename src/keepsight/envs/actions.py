@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 __all__ = [
@@ -23,6 +24,7 @@ MOST_OBJECTS = (
     64  # of one text that are looked at, from its end: braces without end must not take quadratic time
 )
 _AFTER_KEY = re.compile(r"action[\"'`*]*\s*[:=]\s*[\"'`*]*([^\"'`*\n,}]*)", re.IGNORECASE)
+_DECODER = json.JSONDecoder()
 _EDGES = " \t\r\n\"'`.*"
 
 
@@ -42,7 +44,7 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     the whole text, if it is an action; the only action whose name of letters stands in the text as whole words. Names are
     compared whole, without regard to case and outer quotes: "standing" is not "stand", "100" is not "10".
     """
-    named = {action.casefold(): action for action in actions}
+    named = _by_folded_name(tuple(actions))
     for value in (found["action"] for found in json_objects(text) if "action" in found):
         return _named(named, value, "json")
     if keyed := _AFTER_KEY.findall(text):
@@ -80,16 +82,21 @@ def answer_text(fields: Mapping[str, Any]) -> str:
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
-    end, decoder = len(text), json.JSONDecoder()
+    end = len(text)
     for _ in range(MOST_OBJECTS):
         end = text.rfind("{", 0, end)
         if end < 0:
             return
         try:
-            value, _ = decoder.raw_decode(text, end)
+            value, _ = _DECODER.raw_decode(text, end)
         except (ValueError, RecursionError):
             continue
         yield {key.lower(): each for key, each in value.items()}
+
+
+@lru_cache(maxsize=64)
+def _by_folded_name(actions: tuple[str, ...]) -> Mapping[str, str]:
+    return {action.casefold(): action for action in actions}
 
 
 def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:
