@@ -67,6 +67,7 @@ class Blackjack(ActionEnv):
     """
 
     actions = ("stand", "hit")
+    reward_bounds = (-1.0, 1.5)
     horizon = MOST_HITS + 1
 
     def __init__(
