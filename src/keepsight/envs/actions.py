@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from keepsight.scoring.verifiers.fields import json_objects
@@ -40,7 +41,7 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     the whole text, if it is an action; the only action whose name of letters stands in the text as whole words. Names are
     compared whole, without regard to case and outer quotes: "standing" is not "stand", "100" is not "10".
     """
-    named = {action.casefold(): action for action in actions}
+    named = _by_folded_name(tuple(actions))
     for value in (found["action"] for found in json_objects(text) if "action" in found):
         return _named(named, value, "json")
     if keyed := _AFTER_KEY.findall(text):
@@ -74,6 +75,11 @@ def answer_text(fields: Mapping[str, Any]) -> str:
     return (
         "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(each)}" for key, each in fields.items()) + "\n}"
     )
+
+
+@lru_cache(maxsize=64)
+def _by_folded_name(actions: tuple[str, ...]) -> Mapping[str, str]:
+    return {action.casefold(): action for action in actions}
 
 
 def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:

@@ -72,6 +72,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
+    reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -133,6 +134,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         """The user's and the model's turns, a user's turn first and last."""
         return (self.prompt(), *self.replies)
 
+    @property
+    def text(self) -> str:
+        """The dialogue as one text."""
+        return "\n".join(self.dialogue)
+
     def picture(self) -> Picture:
         """The present state, a new array uint8 [h, w, 3]."""
         canvas = np.empty((*self.size, 3), np.uint8)
@@ -145,7 +151,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def observation(self) -> Any:
         """What `reset` and `step` return first."""
-        return {"image": self.picture(), "text": "\n".join(self.dialogue)}
+        return {"image": self.picture(), "text": self.text}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

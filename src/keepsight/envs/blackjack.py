@@ -11,7 +11,7 @@ import numpy as np
 
 from keepsight.envs.actions import answer_text
 from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
-from keepsight.envs.cards import FELT, RANKS, SUITS, Card, draw_hand
+from keepsight.envs.cards import FELT, Card, deal, draw_hand
 from keepsight.envs.lettering import write
 
 __all__ = ["Blackjack", "best_actions", "points", "values_of_actions"]
@@ -21,7 +21,7 @@ WHITE = (255, 255, 255)
 CARD = 70  # pixels wide, at most
 MOST_HITS = 20  # two aces, nineteen more, and the next one is too much
 # The deck never runs out: the numbers of a card, and how likely each is.
-DECK = tuple((number, Fraction(4 if number == 10 else 1, 13)) for number in range(1, 11))
+CHANCES = tuple((number, Fraction(4 if number == 10 else 1, 13)) for number in range(1, 11))
 # Figure C.8. The line of thought is left out where no chain of thought is asked for.
 _TASK = (
     "You are a blackjack player. You are observing the current game state, you can choose between ['stand', 'hit']. Your "
@@ -67,6 +67,7 @@ class Blackjack(ActionEnv):
     """
 
     actions = ("stand", "hit")
+    reward_bounds = (-1.0, 1.5)
     horizon = MOST_HITS + 1
 
     def __init__(
@@ -84,14 +85,13 @@ class Blackjack(ActionEnv):
         self.player: tuple[Card, ...] = ()
 
     def start(self, options: Mapping[str, Any]) -> None:
-        drawn = self.np_random.integers((13, 4) * 4).tolist()
-        cards = tuple(Card(RANKS[rank], SUITS[suit]) for rank, suit in zip(drawn[::2], drawn[1::2]))
+        cards = deal(self.np_random, 4)
         self.dealer, self.player = cards[:2], cards[2:]
 
     def act(self, name: str) -> Move:
         if name == "stand":
             return self._settled()
-        self.player = (*self.player, self._card())
+        self.player = self.player + deal(self.np_random, 1)
         total, _ = points(self.player)
         if total > 21:
             return Move(-1.0, name, message=f"the player has {total} points", terminated=True)
@@ -127,13 +127,9 @@ class Blackjack(ActionEnv):
         draw_hand(canvas, (self.dealer[0], None), (5, 25, 290, 98), largest=CARD)
         draw_hand(canvas, self.player, (5, 150, 290, 145), largest=CARD)
 
-    def _card(self) -> Card:
-        rank, suit = self.np_random.integers((13, 4))
-        return Card(RANKS[rank], SUITS[suit])
-
     def _settled(self) -> Move:
         while points(self.dealer)[0] < 17:
-            self.dealer = (*self.dealer, self._card())
+            self.dealer = self.dealer + deal(self.np_random, 1)
         ours, theirs = points(self.player)[0], points(self.dealer)[0]
         won = ours > theirs or theirs > 21
         reward = float(self._pays()) if won else 0.0 if ours == theirs else -1.0
@@ -180,7 +176,7 @@ def values_of_actions(
 
 def _value_of_hit(total: int, soft: bool, shown: int) -> Fraction:
     value = Fraction(0)
-    for number, chance in DECK:
+    for number, chance in CHANCES:
         after, still = _with(total, soft, number)
         value += chance * (-1 if after > 21 else max(values_of_actions(after, still, shown).values()))
     return value
@@ -192,7 +188,7 @@ def _dealer_ends(total: int, soft: bool) -> tuple[tuple[int, Fraction], ...]:
     if total >= 17:
         return ((total, Fraction(1)),)
     ends: dict[int, Fraction] = {}
-    for number, chance in DECK:
+    for number, chance in CHANCES:
         for end, share in _dealer_ends(*_with(total, soft, number)):
             ends[end] = ends.get(end, Fraction(0)) + chance * share
     return tuple(ends.items())

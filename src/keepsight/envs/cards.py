@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from keepsight.envs.lettering import ink
 
-__all__ = ["FELT", "RANKS", "SUITS", "Card", "draw_hand", "places", "sprite"]
+__all__ = ["DECK", "FELT", "RANKS", "SUITS", "Card", "deal", "draw_hand", "places", "sprite"]
 
 RANKS = ("A", "2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K")
 SUITS = ("H", "S", "D", "C")
@@ -25,8 +25,10 @@ Colour = tuple[int, int, int]
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, width, height, in pixels
 
+_NUMBERS = {rank: at + 1 for at, rank in enumerate(RANKS)}
 GAP = 0.06  # between two cards, of a card's width
-FINER = 4  # times larger than asked for are cards drawn, then made smaller
+FINER = {True: 4, False: 2}  # times larger than asked for are small and large cards drawn, then made smaller
+SMALL = 150  # pixels wide
 _SYMBOLS = {"H": "♥", "S": "♠", "D": "♦", "C": "♣"}
 _RED, _BLACK = (196, 18, 34), (20, 20, 24)
 _PAPER, _RIM, _PANEL = (255, 255, 253), (120, 124, 122), (246, 240, 222)
@@ -60,8 +62,16 @@ class Card(NamedTuple):
 
     def value(self, faces: Sequence[int] = (10, 10, 10)) -> int:
         """Its number: the ace is 1, `faces` are those of J, Q and K."""
-        at = RANKS.index(self.rank)
-        return at + 1 if at < 10 else faces[at - 10]
+        number = _NUMBERS[self.rank]
+        return number if number <= 10 else faces[number - 11]
+
+
+DECK = tuple(Card(rank, suit) for suit in SUITS for rank in RANKS)
+
+
+def deal(rng: np.random.Generator, n: int) -> tuple[Card, ...]:
+    """`n` cards of `DECK`, each even among all 52, with replacement."""
+    return tuple(DECK[at] for at in rng.integers(len(DECK), size=n).tolist())
 
 
 def draw_hand(
@@ -106,7 +116,8 @@ def places(
 @lru_cache(maxsize=2048)
 def sprite(card: Card | None, width: int, felt: Colour = FELT) -> NDArray[np.uint8]:
     """The picture of a card, uint8 [h, `width`, 3] and read-only; None is one that lies face down."""
-    wide, high = width * FINER, _height(width) * FINER
+    finer = FINER[width <= SMALL]
+    wide, high = width * finer, _height(width) * finer
     picture = Image.new("RGB", (wide, high), felt)
     draw = ImageDraw.Draw(picture)
     rim = max(2, wide // 90)
@@ -156,7 +167,7 @@ def _draw_back(draw: ImageDraw.ImageDraw, wide: int, high: int) -> None:
 
 def _draw_face(picture: Image.Image, card: Card) -> None:
     """Rank and suit in two corners, upside down in the lower one; pips, or a face's panel, between them."""
-    wide, high = picture.size
+    wide, _ = picture.size
     colour = _RED if card.red else _BLACK
     suit = _SYMBOLS[card.suit]
     corner = Image.new("L", picture.size)

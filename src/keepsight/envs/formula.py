@@ -26,6 +26,7 @@ LEFT, RIGHT = 10, 292  # between them the formula is written
 class FormulaEnv(ActionEnv):
     """Subclasses give `deal`, the prompt's wording, and the places of the picture."""
 
+    reward_bounds = (-1.0, 10.0)
     hand_box: Box
     letters: int  # size of the formula's letters, in pixels
     formula_top: int

@@ -14,7 +14,7 @@ from keepsight.envs.cards import FELT, RANKS, Card, draw_hand
 from keepsight.envs.solving import Formula, joined, solution, solutions, solvable
 from keepsight.errors import UsageError
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
-from keepsight.scoring.verifiers.points import Hand, RecognitionPenalty, verdict
+from keepsight.scoring.verifiers.points import REWARDS, Hand, RecognitionPenalty, verdict
 
 __all__ = ["GeneralPoints"]
 
@@ -129,6 +129,8 @@ class GeneralPoints(TextEnv):
     ## Version History
     - v0: first.
     """
+
+    reward_bounds = (REWARDS["illegal"] + REWARDS["recognition"] + TIMEOUT, REWARDS["correct"])
 
     def __init__(
         self,

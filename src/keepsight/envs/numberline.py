@@ -60,6 +60,7 @@ class NumberLine(ActionEnv):
     """
 
     actions = ("-", "+")
+    reward_bounds = (-1.0, 1.0)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keepsight.envs.base import ActionForm
-from keepsight.envs.cards import RANKS, SUITS, Card
+from keepsight.envs.cards import deal
 from keepsight.envs.formula import FormulaEnv
 from keepsight.errors import UsageError
 
@@ -101,8 +101,7 @@ class Points24(FormulaEnv):
         )
 
     def start(self, options: Mapping[str, Any]) -> None:
-        drawn = self.np_random.integers((13, 13, 13, 13, 4, 4, 4, 4)).tolist()
-        self.lay([Card(RANKS[rank], SUITS[suit]) for rank, suit in zip(drawn[:4], drawn[4:])])
+        self.lay(deal(self.np_random, 4))
 
     def prompt(self) -> str:
         names = {

@@ -14,6 +14,7 @@ MOST_OBJECTS = (
     64  # of a text that are looked at, from its end: braces without end must not take quadratic time
 )
 MOST_CHARACTERS = 1000  # of one value that is not JSON
+_DECODER = json.JSONDecoder()
 _LIST = re.compile(r"\[([^\[\]]*)\]")
 _QUOTED = re.compile(r"\"([^\"]*)\"|'([^']*)'|`([^`]*)`")
 _BARE = re.compile(r"[^\n,{}]*")
@@ -39,13 +40,13 @@ def read_fields(text: str, names: Sequence[str]) -> dict[str, Any]:
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
-    end, decoder = len(text), json.JSONDecoder()
+    end = len(text)
     for _ in range(MOST_OBJECTS):
         end = text.rfind("{", 0, end)
         if end < 0:
             return
         try:
-            value, _ = decoder.raw_decode(text, end)
+            value, _ = _DECODER.raw_decode(text, end)
         except (ValueError, RecursionError):
             continue
         yield {key.lower(): each for key, each in value.items()}
