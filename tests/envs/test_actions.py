@@ -95,7 +95,8 @@ def test_every_action_is_read_as_itself(parser, actions):
 
 
 @pytest.mark.parametrize(
-    "text", ["{" * 99_999, '{"action":' * 9_999, "[" * 99_999, '"action": ' * 9_999, "{}" * 50_000, "a" * 100_000]
+    "text",
+    ["{" * 99_999, '{"action":' * 9_999, "[" * 99_999, '"action": ' * 9_999, "{}" * 50_000, "a" * 100_000],
 )
 @pytest.mark.parametrize("parser", PARSERS)
 def test_long_texts_take_no_time_to_speak_of(parser, text):

@@ -41,7 +41,14 @@ def value(tokens):
 
 @pytest.mark.parametrize(
     "numbers, target, most",
-    [((2, 6), 12, 9), ((2, 6), 3, 9), ((5, 5), 0, 9), ((2, 2, 3), 8, 9), ((1, 5, 7), 2, 9), ((1, 2, 4), 8, 9)],
+    [
+        ((2, 6), 12, 9),
+        ((2, 6), 3, 9),
+        ((5, 5), 0, 9),
+        ((2, 2, 3), 8, 9),
+        ((1, 5, 7), 2, 9),
+        ((1, 2, 4), 8, 9),
+    ],
 )
 def test_it_finds_the_shortest_end_of_every_beginning(numbers, target, most):
     """Of every beginning of every formula, right or wrong, that leaves room for the longest end that is ever needed."""
@@ -77,7 +84,9 @@ def test_ends_are_formulas_of_the_target():
             left = numbers[1:] if begun and begun[0] != "(" else numbers
             end = completion(begun, left, 24, ALL)
             assert (end is None) == (fewest_tokens(begun, left, 24, ALL) is None)
-            assert end is None or (value((*begun, *end)) == 24 and len(end) == fewest_tokens(begun, left, 24, ALL))
+            assert end is None or (
+                value((*begun, *end)) == 24 and len(end) == fewest_tokens(begun, left, 24, ALL)
+            )
 
 
 @pytest.mark.parametrize(
