@@ -114,6 +114,10 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         """A best answer to the present observation in the form that the prompt asks for; None where there is none."""
         return None
 
+    def mistake(self, rng: np.random.Generator) -> str | None:
+        """A wrong answer that lets the episode go on, in the form that the prompt asks for; None where none is known."""
+        return None
+
     def facts(self) -> dict[str, Any]:
         """Of the present state what may be told; copies, never live objects."""
         return {}
