@@ -9,7 +9,7 @@ from keepsight import envs
 from keepsight.data.messages import read_training_rows
 from keepsight.data.pictures import decode
 from keepsight.envs.base import Move, TextEnv
-from keepsight.envs.demonstrations import build_demonstrations, expert_episode
+from keepsight.envs.demonstrations import build_demonstrations, demonstration_seed, expert_episode
 from keepsight.errors import KeepsightError, UsageError
 from tests.test_cli import run  # noqa: F401  (a fixture)
 
@@ -51,12 +51,7 @@ class Silent(Guess):
 
 @pytest.fixture
 def guess(monkeypatch):
-    known = {
-        name: (f"x/{name}", f"{__name__}:{cls.__name__}")
-        for name, cls in (("guess", Guess), ("silent", Silent))
-    }
     monkeypatch.setattr(envs, "class_of", lambda name: {"guess": Guess, "silent": Silent}[name])
-    return known
 
 
 def built(directory, name="numberline", **settings):
@@ -76,7 +71,7 @@ def test_every_row_is_what_the_environment_shows_and_takes(tmp_path, name, thoug
         episodes.setdefault(sample.id.rsplit("/", 1)[0], []).append(sample)
     assert len(episodes) == 6
     for tried, episode in zip((int(key.split("/")[1]) for key in episodes), episodes.values()):
-        env.reset(seed=seed_of(tried))
+        env.reset(seed=demonstration_seed(0, tried))
         for sample in episode:
             assert (sample.prompt, *sample.history) == env.dialogue
             assert bool(sample.media) == env.shows_picture
@@ -86,12 +81,6 @@ def test_every_row_is_what_the_environment_shows_and_takes(tmp_path, name, thoug
             move = env.play(sample.target[0])
             assert move.status == "parsed" and "random_action" not in move.tags
         assert move.terminated or move.truncated
-
-
-def seed_of(tried, seed=0):
-    from keepsight.types import digest_of
-
-    return int(digest_of(["demonstrations", seed, tried + 1])[:12], 16)
 
 
 def test_with_and_without_thought(tmp_path):
