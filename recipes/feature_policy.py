@@ -79,7 +79,8 @@ class Eyes:
     def adapt(self, env: ActionEnv, frames: int) -> None:
         """Takes mean and spread from frames of random play."""
         rng = np.random.default_rng(TRAINED_FROM)
-        raw, over, seed = [], True, TRAINED_FROM
+        raw: list[NDArray[np.float32]] = []
+        over, seed = True, TRAINED_FROM
         while len(raw) < frames:
             if over:
                 env.reset(seed=seed)
@@ -92,7 +93,7 @@ class Eyes:
         self.scale = 1 / np.maximum(np.std(raw, axis=0), 1e-6).astype(np.float32)
 
     def _raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        key = hashlib.blake2b(pixels).digest()
+        key = hashlib.blake2b(pixels.tobytes()).digest()
         if key not in self._known:
             (self._known[key],) = self.encoder.embed_images([Media(data=packed_png(pixels))])
         return self._known[key]
@@ -144,8 +145,11 @@ class FeaturePolicy:
             yield index, Output(json.dumps({"action": self.actions[int(action)]}), stop="eos")
 
 
-def trained(name: str, encoder: Embeds, steps: int, seed: int = 0) -> FeaturePolicy:
-    """A policy after about `steps` steps of the environment (whole updates).
+def trained(name: str, encoder: Embeds, steps: int, seed: int = 0, **arguments: Any) -> FeaturePolicy:
+    """A policy after at least `steps` steps of the environment (whole updates).
+
+    Args:
+        arguments: of the environment.
 
     Raises:
         KeepsightError: stable-baselines3 is missing, or the environment has no numbered actions.
@@ -156,7 +160,7 @@ def trained(name: str, encoder: Embeds, steps: int, seed: int = 0) -> FeaturePol
         raise KeepsightError("PPO is not installed; pip install stable-baselines3") from error
     if not issubclass(class_of(name), ActionEnv):
         raise KeepsightError(f"environment {name} has no index form; choose from {', '.join(PUBLISHED)}")
-    env, eyes = make(name, action="index"), Eyes(encoder)
+    env, eyes = make(name, action="index", **arguments), Eyes(encoder)
     assert isinstance(env, ActionEnv)
     rollout = min(ROLLOUT.get(name, 1024), steps)
     eyes.adapt(env, rollout)
@@ -192,7 +196,10 @@ def claims_of(name: str, run: Run) -> list[Claim]:
     """Success beside the published figure, counted as its code counts it (return above 0) and as solved episodes."""
     samples = [record.sample for record in run.records]
     found = []
-    for scorer, what in (("positive_return", "its rewards add up to more than 0"), ("solved", "it is solved")):
+    for scorer, what in (
+        ("positive_return", "its rewards add up to more than 0"),
+        ("solved", "it is solved"),
+    ):
         figure = accuracy(samples, run.scores(scorer))
         chance = 100 * accuracy(samples, run.scores("random")).value
         interval = (100 * figure.low, 100 * figure.high)
@@ -211,7 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tiny", action="store_true", help="few steps: shows that it runs, not that it holds")
+    parser.add_argument(
+        "--tiny", action="store_true", help="few steps: shows that it runs, not that it holds"
+    )
     parser.add_argument("--env", default="numberline", choices=sorted(PUBLISHED))
     parser.add_argument("--encoder", default="tiny", help="tiny, or clip:PATH")
     parser.add_argument("--output_path", type=Path, default=Path("out/feature_policy"))
@@ -220,9 +229,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(encoder, Embeds):
         raise KeepsightError(f"{options.encoder} embeds no pictures; give tiny or clip:PATH")
     run = study(options.env, encoder, options.output_path, TINY if options.tiny else FULL)
-    write_claims(claims_of(options.env, run), options.output_path, title=f"RL on frozen features: {options.env}")
+    write_claims(
+        claims_of(options.env, run), options.output_path, title=f"RL on frozen features: {options.env}"
+    )
     for claim in claims_of(options.env, run):
-        print(f"{claim.measured:.1f} % [{claim.interval[0]:.1f}, {claim.interval[1]:.1f}], n {claim.n}: {claim.claim}")
+        print(
+            f"{claim.measured:.1f} % [{claim.interval[0]:.1f}, {claim.interval[1]:.1f}], n {claim.n}: {claim.claim}"
+        )
 
 
 if __name__ == "__main__":

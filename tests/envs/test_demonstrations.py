@@ -10,6 +10,7 @@ from keepsight.data.messages import read_training_rows
 from keepsight.data.pictures import decode
 from keepsight.envs.base import Move, TextEnv
 from keepsight.envs.demonstrations import build_demonstrations, demonstration_seed, expert_episode
+from keepsight.envs.rollout import Frames
 from keepsight.errors import KeepsightError, UsageError
 from tests.test_cli import run  # noqa: F401  (a fixture)
 
@@ -144,7 +145,7 @@ def test_hands_without_a_solution_are_left_out_and_counted(tmp_path, guess):
         and not any(sample.history for sample in samples)
     )
     env = Guess()
-    assert {expert_episode(env, seed) is None for seed in range(20)} == {True, False}
+    assert {expert_episode(env, seed, "", Frames()) is None for seed in range(20)} == {True, False}
 
 
 def test_rows_without_a_picture(tmp_path, guess):

@@ -13,26 +13,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from keepsight.data.llava import IMAGE_MARK
 from keepsight.envs import make
-from keepsight.envs.base import Picture, TextEnv
+from keepsight.envs.base import TextEnv
+from keepsight.envs.players import has_expert
+from keepsight.envs.rollout import Frames, observed
 from keepsight.errors import KeepsightError, UsageError
 from keepsight.store.files import replace_file
-from keepsight.types import digest_of
+from keepsight.types import Media, Sample, digest_of
 
-__all__ = ["Demonstrations", "Shown", "build_demonstrations", "demonstration_seed", "expert_episode"]
+__all__ = ["Demonstrations", "build_demonstrations", "demonstration_seed", "expert_episode"]
 
 Progress = Callable[[str, int, int], None]
 _LEAST_SHARE = 50  # of so many hands at least one must have a solution
+_STREAM = 2  # beside the seed: mistakes are drawn from a stream of their own, so that the hands stay the same
 _WAIT = 20  # as many times more hands may be tried before that is asked
 
 
@@ -42,15 +43,6 @@ class Demonstrations:
 
     path: Path
     manifest: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the expert saw and said: the dialogue up to its turn, its answer, and the picture where the model is given one."""
-
-    dialogue: tuple[str, ...]
-    answer: str
-    picture: Picture | None
 
 
 def build_demonstrations(
@@ -65,7 +57,7 @@ def build_demonstrations(
 ) -> Demonstrations:
     """Writes `train.json`, `images/` and `manifest.json`: a row per observation that the expert meets.
 
-    The same call writes the same rows. `train.json` appears when it is complete; pictures are named by their pixels, so
+    The same call writes the same files. `train.json` appears when it is complete; pictures are named by their content, so
     that many rows may share one.
 
     Args:
@@ -85,14 +77,12 @@ def build_demonstrations(
     if episodes < 1 or mistakes < 0:
         raise UsageError(f"episodes is {episodes}, mistakes {mistakes}; give at least 1 and 0")
     env = make(name, **arguments)
-    if type(env).expert is TextEnv.expert:
+    if not has_expert(env):
         raise UsageError(f"environment {name} has no expert; its episodes cannot be shown")
-    pictures, rows, tried = _Pictures(directory), [], 0
+    pictures, rows, left_out = _Pictures(directory), [], 0
     for done, (tried, episode) in enumerate(_solved(env, name, episodes, mistakes, seed), 1):
-        rows += [
-            _row(f"{name}/{tried - 1:06d}/{at}", shown, pictures.name_of(shown))
-            for at, shown in enumerate(episode)
-        ]
+        left_out = tried - done
+        rows += [_row(sample, pictures.name_of(sample.media)) for sample in episode]
         if progress is not None:
             progress(name, done, episodes)
     text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
@@ -104,7 +94,7 @@ def build_demonstrations(
         "seed": seed,
         "mistakes": mistakes,
         "episodes": episodes,
-        "left_out": tried - episodes,  # without a solution
+        "left_out": left_out,  # without a solution
         "rows": len(rows),
         "pictures": len(pictures.names),
         "sha256": hashlib.sha256(text.encode()).hexdigest(),  # of train.json
@@ -118,15 +108,18 @@ def demonstration_seed(seed: int, number: int) -> int:
     return int(digest_of(["demonstrations", seed, number])[:12], 16)
 
 
-def expert_episode(env: TextEnv, seed: int, mistakes: int = 0) -> list[Shown] | None:
-    """What the expert meets and says in the episode of `seed`, or None where it has no answer.
+def expert_episode(
+    env: TextEnv, seed: int, name: str, frames: Frames, mistakes: int = 0
+) -> list[Sample] | None:
+    """What the expert meets in the episode of `seed`, its answers as targets; None where there is no solution.
 
     Args:
+        name: the episode's, and the beginning of its samples' ids.
         mistakes: as in `build_demonstrations`.
     """
     env.reset(seed=seed)
-    rng = np.random.default_rng([seed, 1])  # not the environment's own stream: the hands stay the same
-    shown: list[Shown] = []
+    rng = np.random.default_rng([seed, _STREAM])
+    shown: list[Sample] = []
     over = False
     while not over:
         if mistakes and env.expert() is not None:
@@ -134,7 +127,7 @@ def expert_episode(env: TextEnv, seed: int, mistakes: int = 0) -> list[Shown] | 
         answer = env.expert()
         if answer is None:
             return None
-        shown.append(Shown(env.dialogue, answer, env.picture() if env.shows_picture else None))
+        shown.append(replace(observed(env, f"{name}/{len(shown)}", name, frames), target=(answer,)))
         move = env.play(answer)
         over = move.terminated or move.truncated
     return shown
@@ -158,13 +151,15 @@ def _err(env: TextEnv, rng: np.random.Generator, times: int) -> None:
 
 def _solved(
     env: TextEnv, name: str, episodes: int, mistakes: int, seed: int
-) -> Iterator[tuple[int, list[Shown]]]:
+) -> Iterator[tuple[int, list[Sample]]]:
     """(hands tried so far, episode) of as many episodes as are wanted."""
-    found = 0
+    found, frames = 0, Frames()
     for tried in count(1):
         if found == episodes:
             return
-        episode = expert_episode(env, demonstration_seed(seed, tried - 1), mistakes)
+        episode = expert_episode(
+            env, demonstration_seed(seed, tried - 1), f"{name}/{tried - 1:06d}", frames, mistakes
+        )
         if episode is not None:
             found += 1
             yield tried, episode
@@ -174,13 +169,12 @@ def _solved(
             )
 
 
-def _row(row_id: str, shown: Shown, image: str | None) -> dict[str, Any]:
-    question, *said = shown.dialogue
-    turns = [{"from": "human", "value": f"{IMAGE_MARK}\n{question}" if image else question}]
-    for at, text in enumerate(said):
+def _row(sample: Sample, image: str | None) -> dict[str, Any]:
+    turns = [{"from": "human", "value": f"{IMAGE_MARK}\n{sample.prompt}" if image else sample.prompt}]
+    for at, text in enumerate(sample.history):
         turns.append({"from": "human", "value": text} if at % 2 else _unlearnt(text))
-    turns.append({"from": "gpt", "value": shown.answer})
-    return {"id": row_id, **({"image": image} if image else {}), "conversations": turns}
+    turns.append({"from": "gpt", "value": sample.target[0]})
+    return {"id": sample.id, **({"image": image} if image else {}), "conversations": turns}
 
 
 def _unlearnt(text: str) -> dict[str, Any]:
@@ -194,19 +188,12 @@ class _Pictures:
         self.directory = directory
         self.names: set[str] = set()
 
-    def name_of(self, shown: Shown) -> str | None:
-        """The picture's path below the directory. It tells the pixels: how zlib packs them differs between machines."""
-        if (pixels := shown.picture) is None:
+    def name_of(self, media: tuple[Media, ...]) -> str | None:
+        """The picture's path below the directory, where it lies from now on."""
+        if not media:
             return None
-        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-        name = f"images/{digest}.png"
+        name = f"images/{media[0].sha256}.png"
         if name not in self.names:
-            replace_file(self.directory / name, _png(pixels), durable=False)
+            replace_file(self.directory / name, media[0].read(), durable=False)
             self.names.add(name)
         return name
-
-
-def _png(pixels: Picture) -> bytes:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "png")
-    return file.getvalue()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,12 @@ def environment(
         infer=Episodes(name, arguments),
         score=Solved(),
         metrics=(success_rate, unparsed_share),
-        train=partial(_expert_rows, name, arguments, range(seed + TRAINING_SEEDS, seed + TRAINING_SEEDS + train_episodes))
+        train=partial(
+            _expert_rows,
+            name,
+            arguments,
+            range(seed + TRAINING_SEEDS, seed + TRAINING_SEEDS + train_episodes),
+        )
         if has_expert(env)
         else None,
         judges=(*_scorers(env), *_players(env, partial(make, name, **arguments))),
@@ -121,23 +126,13 @@ def _first_observations(name: str, arguments: Mapping[str, Any], seeds: Iterable
 
 
 def _expert_rows(name: str, arguments: Mapping[str, Any], seeds: Iterable[int]) -> list[Sample]:
-    """Every step of the expert's episodes; an episode without a good answer ends before its first."""
+    """Every step of the expert's episodes; hands without a solution have none."""
     from keepsight.envs import make
+    from keepsight.envs.demonstrations import expert_episode
     from keepsight.envs.rollout import Frames
 
     env, frames = make(name, **arguments), Frames()
-    return [row for seed in seeds for row in _expert_episode(env, seed, frames)]
-
-
-def _expert_episode(env: TextEnv, seed: int, frames: Any) -> Iterator[Sample]:
-    from keepsight.envs.rollout import observed
-
-    env.reset(seed=seed)
-    episode, step, over = f"seed-{seed}", 0, False
-    while not over and (text := env.expert()) is not None:
-        yield replace(observed(env, f"{episode}/{step}", episode, frames), target=(text,))
-        move = env.play(text)
-        step, over = step + 1, move.terminated or move.truncated
+    return [row for seed in seeds for row in expert_episode(env, seed, f"seed-{seed}", frames) or ()]
 
 
 def _scorers(env: TextEnv) -> tuple[Scorer, ...]:
