@@ -532,7 +532,8 @@ def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
     if not gen_kwargs:
         return task
     infer = task.infer
-    known: set[str] = {field.name for field in fields(infer)} if is_dataclass(infer) else set()
+    given = fields(infer) if is_dataclass(infer) else ()
+    known = {field.name for field in given if field.metadata.get("gen_kwargs", True)}
     if unknown := sorted(set(gen_kwargs) - known):
         choice = ", ".join(sorted(known)) or "nothing"
         raise UsageError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")

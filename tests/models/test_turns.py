@@ -73,15 +73,24 @@ def test_a_template_that_rewrites_the_past_is_refused(model):
         model.training_batch([talk(("a", "b"), ("c", "d"), media=())])
 
 
-def test_a_history_is_read_and_not_learnt(model):
-    """The same conversation; only what comes after the history is learnt."""
-    whole = talk(("What is it?", "a circle"), ("Is it red?", "Yes."))
-    last = Sample("talk", "What is it?", (MEDIA,), ("Yes.",), history=("a circle", "Is it red?"))
-    ((text, _),), ((same, learnt),) = rows(model, whole), rows(model, last)
-    assert same == text and learnt.replace(" ", "") == "Yes.</s>"
-    more = replace(last, meta={"turns": [["Sure?", "Quite."]]})
-    ((_, learnt),) = rows(model, more)
-    assert learnt.replace(" ", "") == "Yes.</s>Quite.</s>"
+def test_of_a_history_nothing_is_learnt(model):
+    """A row with wrong answers before the right one: they are read, and only the right one is learnt."""
+    wrong = Sample(
+        "talk", "What is it?", (MEDIA,), ("a circle",), history=("a star", "Wrong.", "a cup", "No.")
+    )
+    asked = talk(("What is it?", "a star"), ("Wrong.", "a cup"), ("No.", "a circle"))
+    ((text, learnt),) = rows(model, wrong)
+    assert learnt.replace(" ", "") == "acircle</s>"
+    assert text == rows(model, asked)[0][0]  # the same tokens as where all three are learnt
+
+
+def test_answers_after_a_history_are_all_learnt(model):
+    later = Sample(
+        "talk", "What?", (MEDIA,), ("a cup",), history=("a star", "No."), meta={"turns": [["Red?", "Yes."]]}
+    )
+    ((text, learnt),) = rows(model, later)
+    assert learnt.replace(" ", "") == "acup</s>Yes.</s>"
+    assert text.endswith("ASSISTANT: a star</s>USER: No. ASSISTANT: a cup</s>USER: Red? ASSISTANT: Yes.</s>")
 
 
 def test_a_history_changes_the_answer_and_its_picture_marks_are_words(model):

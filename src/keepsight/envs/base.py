@@ -72,7 +72,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
+<<<<<<< HEAD
     reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
+=======
+    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
+>>>>>>> dx-data
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -128,6 +132,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         return {}
 
     # ---- what all share
+
+    @property
+    def judges_steps(self) -> bool:
+        """Whether it is known of single answers if they are right: its moves say `correct` or `wrong`, or `best` does."""
+        return False
 
     @property
     def dialogue(self) -> tuple[str, ...]:
@@ -246,6 +255,11 @@ class ActionEnv(TextEnv):
     def best(self) -> frozenset[str]:
         """The actions that an expert may choose now; empty where none is better than another, or none is known."""
         return frozenset()
+
+    @property
+    def judges_steps(self) -> bool:
+        """Whether `best` is given."""
+        return type(self).best is not ActionEnv.best
 
     def illegal(self, move: Move) -> Move:
         """What an answer that named no action costs: by default nothing beyond the random action's own outcome."""
