@@ -27,16 +27,15 @@ SAID = ['{"action": "+"}', '{"action": "-"}', '{"action": "up"}', "", "+", "I sa
 class Speaker:
     """Says what `words` makes of a question; an exception stands for a failed answer."""
 
-    name = "speaker"
-
-    def __init__(self, words, stop_after: int | None = None) -> None:
+    def __init__(self, words, stop_after: int | None = None, name: str = "speaker") -> None:
         self.words = words
+        self.name = name
         self.batches: list[list[str]] = []
         self.stop_after = stop_after
 
     @property
     def digest(self) -> str:
-        return digest_of("speaker")
+        return digest_of(self.name)
 
     def generate(self, samples, *, batch_size=None, **settings):
         self.batches.append([sample.id for sample in samples])
@@ -45,7 +44,10 @@ class Speaker:
         for place, sample in Random(len(self.batches)).sample(list(enumerate(samples)), len(samples)):
             said = self.words(sample)
             usage = {"prompt_tokens": 10, "completion_tokens": 1}
-            yield place, Output("", error=said.args[0]) if isinstance(said, Exception) else Output(said, usage=usage)
+            yield (
+                place,
+                Output("", error=said.args[0]) if isinstance(said, Exception) else Output(said, usage=usage),
+            )
 
 
 def chance(sample: Sample) -> str:
@@ -140,7 +142,10 @@ def test_a_step_holds_what_was_seen_said_and_done():
             best = env.best()
             assert step.scores == {"reward": reward_of(env.play(step.output.text), best)}
         assert env._over and output.text == output.steps[-1].output.text and output.error is None
-        assert output.usage == {"prompt_tokens": 10 * len(output.steps), "completion_tokens": len(output.steps)}
+        assert output.usage == {
+            "prompt_tokens": 10 * len(output.steps),
+            "completion_tokens": len(output.steps),
+        }
 
 
 def test_a_revision_is_a_dialogue(riddle):
@@ -164,7 +169,12 @@ def test_a_revision_is_a_dialogue(riddle):
         (Move(1.0, "+", solved=True, terminated=True), "+", "ok", ("correct", "solved")),
         (Move(0.0, "-"), "+", "ok", ("wrong",)),
         (Move(0.0, "-"), "", "ok", ()),
-        (Move(0.0, "+", "illegal", tags=("random_action",)), "+", "ok", ("random_action", "illegal", "wrong")),
+        (
+            Move(0.0, "+", "illegal", tags=("random_action",)),
+            "+",
+            "ok",
+            ("random_action", "illegal", "wrong"),
+        ),
         (Move(0.0, "+", "unparsed", tags=("random_action",)), "+", "unparsed", ("random_action", "wrong")),
         (Move(0.0, "+", truncated=True, tags=("recognized",)), "", "ok", ("recognized", "truncated")),
         (Move(0.0, "north", tags=("correct",)), "", "ok", ("correct",)),
@@ -241,7 +251,9 @@ def test_a_failed_answer_fails_its_episode_and_no_other():
     whole = played(samples)
     assert spoilt["seed-2"].error == "step seed-2/1: gone"
     assert spoilt["seed-2"].steps == whole["seed-2"].steps[:1]
-    assert {k: v for k, v in spoilt.items() if k != "seed-2"} == {k: v for k, v in whole.items() if k != "seed-2"}
+    assert {k: v for k, v in spoilt.items() if k != "seed-2"} == {
+        k: v for k, v in whole.items() if k != "seed-2"
+    }
 
 
 def test_a_model_that_leaves_one_out_or_answers_twice():
