@@ -94,7 +94,7 @@ def test_one_limit_for_all_models_of_a_command_and_the_rest_is_asked_later(run, 
     assert code == 0 and len(stub.requests) == 12
 
 
-def test_a_served_model_plays_an_environment(run, stub):
+def test_a_served_model_plays_an_environment(run, stub, tmp_path):
     stub.answer = lambda request: chat('{"action": "+"}', usage=(100, 10))
     played = ("--tasks", "env:numberline", "--task_args", "n=6,thoughts=false", "--output_path", "out")
     argv = ("eval", f"api:stub@{stub.base_url}", *played)
@@ -104,7 +104,7 @@ def test_a_served_model_plays_an_environment(run, stub):
     )
     code, out, _ = run(*argv)
     (path,) = (line.partition(": ")[2] for line in out.splitlines() if line.startswith("env:numberline: "))
-    rows = [json.loads(line) for line in open(f"{path}/outputs.jsonl")]
+    rows = [json.loads(line) for line in (tmp_path / path / "outputs.jsonl").open()]
     facts = [(row["meta"]["facts"], row["steps"][-1]["tags"]) for row in rows]
     assert all(("solved" in tags) == (fact["current"] < fact["target"]) for fact, tags in facts)
     assert len(stub.requests) == sum(len(row["steps"]) for row in rows) > 6 and code == 0
