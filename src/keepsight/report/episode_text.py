@@ -35,7 +35,7 @@ def episode_text(record: Record, width: int = 80) -> str:
 def _head(episode: Episode) -> str:
     sign, words = OUTCOMES[episode.outcome]
     steps = f"{count(len(episode.steps))} step{'' if len(episode.steps) == 1 else 's'}"
-    faults = f", {count(episode.faults)} answers not an action" if episode.faults else ""
+    faults = "".join(f", {count(n)} {fault}" for fault, n in episode.faults.items())
     return f"{sign} {episode.id}: {words}, return {number(episode.total)}, {steps}{faults}"
 
 

@@ -89,7 +89,8 @@ class CaseView:
     key: str
     id: str
     told: str  # tokens "row:word" for the filter
-    start: int | None  # the frame it begins with
+    pictured: bool  # whether it begins with a picture
+    start: int | None  # the frame of that picture, if there was room for it
     ended: tuple[OutcomeView, ...]
     tracks: tuple[TrackView, ...] = ()
     note: str = ""
@@ -112,7 +113,8 @@ class TaskView:
     title: str
     heads: tuple[str, ...]
     figures: tuple[FiguresRow, ...]
-    cases: tuple[CaseView, ...]
+    cases: tuple[CaseView, ...]  # step by step
+    lines: tuple[CaseView, ...]
     note: str
 
 
@@ -226,15 +228,16 @@ def _shown_rows(audit: Audit) -> list[int]:
 def _task(
     desk: _Desk, col: int, cases: Sequence[_Case], drawn: Mapping[str, tuple[TrackView, ...]]
 ) -> TaskView:
-    ordered = sorted(cases, key=lambda case: (case.kind, case.id not in drawn))
-    full = [case for case in ordered if case.id in drawn]
-    rest = [case for case in ordered if case.id not in drawn]
-    listed = {case.id for case in [*full, *rest[: max(0, desk.caps.episode_lines - len(full))]]}
-    shown = [case for case in ordered if case.id in listed]
-    views = tuple(_case(desk, col, place, case, drawn.get(case.id, ())) for place, case in enumerate(shown))
+    full = [case for case in cases if case.id in drawn]
+    rest = [case for case in cases if case.id not in drawn]
+    rest = rest[: max(0, desk.caps.episode_lines - len(full))]
+    views = tuple(
+        _case(desk, col, place, case, drawn.get(case.id, ())) for place, case in enumerate([*full, *rest])
+    )
     heads, figures = _figures(desk.audit, col)
-    note = _task_note(len(cases), len(full), len(shown), sum(view.start is None for view in views))
-    return TaskView(col, printable(desk.audit.cols[col]), heads, figures, views, note)
+    note = _task_note(len(cases), len(full), len(views), sum(map(_lacks_start, views)))
+    title = printable(desk.audit.cols[col])
+    return TaskView(col, title, heads, figures, views[: len(full)], views[len(full) :], note)
 
 
 def _task_note(n: int, full: int, shown: int, blank: int) -> str:
@@ -245,7 +248,11 @@ def _task_note(n: int, full: int, shown: int, blank: int) -> str:
         told += f"; {count(n - shown)} more are not listed"
     if n > full:
         told += ". All steps are in the runs' outputs.jsonl"
-    return f"{told}. {count(blank)} have no start picture here." if blank else f"{told}."
+    return f"{told}. {count(blank)} of the lines have no start picture here." if blank else f"{told}."
+
+
+def _lacks_start(case: CaseView) -> bool:
+    return case.start is None and case.pictured
 
 
 def _figures(audit: Audit, col: int) -> tuple[tuple[str, ...], tuple[FiguresRow, ...]]:
@@ -270,7 +277,9 @@ def _case(desk: _Desk, col: int, place: int, case: _Case, tracks: tuple[TrackVie
     note = f"{count(unseen)} more checkpoints played it; the heading says how it ended." if unseen else ""
     first = next(iter(case.played.values()))
     told = " ".join(token for row, episode in case.played.items() for token in _tokens(case, row, episode))
-    return CaseView(f"{col}-{place}", shown(case.id, 200), told, _start(desk, first), ended, tracks, note)
+    pictured = bool(first.steps and first.steps[0].media)
+    key, name = f"{col}-{place}", shown(case.id, 200)
+    return CaseView(key, name, told, pictured, _start(desk, first), ended, tracks, note)
 
 
 def _start(desk: _Desk, episode: Episode) -> int | None:
@@ -296,7 +305,7 @@ def _ended(audit: Audit, row: int, episode: Episode) -> OutcomeView:
     sign, words = OUTCOMES[episode.outcome]
     steps = len(episode.steps)
     note = f"return {number(episode.total)}, {count(steps)} step{'' if steps == 1 else 's'}" if steps else ""
-    faults = f"{count(episode.faults)} illegal" if episode.faults else ""
+    faults = ", ".join(f"{count(n)} {fault}" for fault, n in episode.faults.items())
     return OutcomeView(row, printable(audit.rows[row]), episode.outcome, sign, words, note, faults)
 
 

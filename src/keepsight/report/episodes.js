@@ -106,6 +106,11 @@ function fits(node) {
 function filterEpisodes() {
   for (const node of cases) node.hidden = !fits(node);
   for (const task of document.querySelectorAll("#episodes .task")) task.hidden = chosen("set") !== "" && task.dataset.col !== chosen("set");
+  const narrowed = chosen("show") !== "" || chosen("checkpoint") !== "";
+  for (const rest of document.querySelectorAll("#episodes .rest")) {
+    if (narrowed) rest.open = true;
+    rest.hidden = !rest.querySelector(".case:not([hidden])");
+  }
   byId("episode-count").textContent = `${count(cases.filter((node) => !node.hidden).length)} of ${count(cases.length)} shown`;
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,9 +58,9 @@ class Episode:
         return self.steps[-1].total if self.steps else 0.0
 
     @property
-    def faults(self) -> int:
-        """Answers that named no legal action or could not be read."""
-        return sum(bool(step.fault) for step in self.steps)
+    def faults(self) -> Mapping[str, int]:
+        """How many answers named no legal action, and how many could not be read."""
+        return Counter(step.fault for step in self.steps if step.fault)
 
 
 def has_episodes(run: Run | None) -> bool:
