@@ -20,14 +20,23 @@ from tests.report.fake_audit import run_of
 
 Player = Callable[..., str]
 TASK = "env:numberline"
-VALUES = ("success", "return", "step_accuracy", "illegal_rate", "expert", "random")
+SCORERS = (
+    "solved",
+    "return",
+    "positive_return",
+    "step_accuracy",
+    "illegal_rate",
+    "steps",
+    "expert",
+    "random",
+)
 
 
 def played(player: Player, seed: int, name: str = TASK) -> Record:
     """One episode as a rollout stores it."""
     env = make("numberline")
     env.reset(seed=seed)
-    episode, steps, over = f"numberline/{seed}", [], False
+    episode, steps, over = f"seed-{seed}", [], False
     while not over:
         picture = Media(data=_png(env.picture()))
         sample = Sample(f"{episode}/{len(steps)}", env.prompt(), (picture,), group=episode)
@@ -36,7 +45,7 @@ def played(player: Player, seed: int, name: str = TASK) -> Record:
         move = env.play(text)
         over = move.terminated or move.truncated
         tags = [*move.tags, *(["illegal"] if move.status == "illegal" else [])]
-        tags += ["correct" if move.answer in best else "wrong"]
+        tags += ["correct" if move.status == "parsed" and move.answer in best else "wrong"]
         tags += [word for word in ("solved", "truncated") if getattr(move, word)]
         message = "The number moved away from the target." if move.reward < 0 else move.message
         reward = Score(
@@ -52,12 +61,17 @@ def scores_of(output: Output, seed: int) -> dict[str, Score]:
     """What the scorers of an environment say."""
     rewards = [step.scores["reward"] for step in output.steps]
     n = float(len(rewards))
+    total = math.fsum(score.value for score in rewards)
     solved = float("solved" in rewards[-1].tags)
     return {
-        "success": Score(solved, "solved" if solved else "failed"),
-        "return": Score(math.fsum(score.value for score in rewards)),
+        "solved": Score(solved, "solved" if solved else "out of steps"),
+        "return": Score(total),
+        "positive_return": Score(float(total > 0)),
+        "steps": Score(n),
         "step_accuracy": Score(sum("correct" in score.tags for score in rewards) / n, weight=n),
-        "illegal_rate": Score(sum("random_action" in score.tags for score in rewards) / n, weight=n),
+        "illegal_rate": Score(
+            sum("illegal" in score.tags or score.status == "unparsed" for score in rewards) / n, weight=n
+        ),
         "expert": Score(1.0),
         "random": Score(float(seed % 4 == 0)),
     }
@@ -66,10 +80,10 @@ def scores_of(output: Output, seed: int) -> dict[str, Score]:
 def episode_run(row: str, col: str, records: list[Record]) -> Run:
     """A run whose headline is the share of solved episodes."""
     made = run_of(row, col, [])
-    manifest = {**made.manifest, "scorer": "success", "scorers": dict.fromkeys(VALUES, "1")}
+    manifest = {**made.manifest, "scorer": "solved", "scorers": dict.fromkeys(SCORERS, "1")}
     samples = [record.sample for record in records]
-    head = accuracy(samples, [record.scores["success"] for record in records])
-    return Run(manifest, tuple(records), (replace(head, name="success"),))
+    head = accuracy(samples, [record.scores["solved"] for record in records])
+    return Run(manifest, tuple(records), (replace(head, name="success_rate"),))
 
 
 def episode_matrix(

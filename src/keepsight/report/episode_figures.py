@@ -10,16 +10,30 @@ from keepsight.report.wording import MISSING, count, figure, interval, printable
 from keepsight.scoring.metrics import mean_score
 from keepsight.types import MetricValue, Run
 
-__all__ = ["EXPERT", "RANDOM", "EpisodeFigure", "episode_figures", "figure_name", "in_per_cent", "told_figures"]
+__all__ = [
+    "EXPERT",
+    "RANDOM",
+    "EpisodeFigure",
+    "episode_figures",
+    "figure_name",
+    "in_per_cent",
+    "told_figures",
+]
 
 EXPERT, RANDOM = "expert", "random"  # scorers of what others make of the same episodes
-_NAMES = {EXPERT: "best play", RANDOM: "random play", "return": "mean return", "steps": "mean steps"}
-_COUNTED = {"return", "reward", "steps", "length", "loss"}  # last words of figures that are no shares
+_NAMES = {
+    EXPERT: "best play",
+    RANDOM: "random play",
+    "return": "mean return",
+    "steps": "mean steps",
+    "unparsed_share": "all unreadable",
+}
+_COUNTED = {"return", "reward", "steps"}  # means that are no shares, even where they lie between 0 and 1
 
 
 @dataclass(frozen=True)
 class EpisodeFigure:
-    """One figure of one run as text: "12.0 %", its interval's ends, n, and the whole in words."""
+    """One figure of one run as text: its name in words, "12.0 %", its interval's ends, n."""
 
     name: str
     value: str
@@ -36,7 +50,7 @@ class EpisodeFigure:
 def in_per_cent(name: str, *values: float) -> bool:
     """Whether a figure is a share of 1: by its name, and by its values."""
     known = [value for value in values if not math.isnan(value)]
-    return name.split("_")[-1] not in _COUNTED and all(0 <= value <= 1 for value in known)
+    return name.removeprefix("mean_") not in _COUNTED and all(0 <= value <= 1 for value in known)
 
 
 def figure_name(name: str) -> str:
@@ -50,7 +64,9 @@ def episode_figures(run: Run) -> list[EpisodeFigure]:
     samples = [record.sample for record in run.records]
     told = {name for name, _ in found}
     others = [name for name in _scorers(run) if name != run.scorer and name not in told]
-    for name in sorted(others, key=lambda name: (EXPERT, RANDOM).index(name) if name in (EXPERT, RANDOM) else -1):
+    for name in sorted(
+        others, key=lambda name: (EXPERT, RANDOM).index(name) if name in (EXPERT, RANDOM) else -1
+    ):
         found.append((name, mean_score(samples, run.scores(name))))
     return [_figure(name, metric) for name, metric in found]
 

@@ -40,7 +40,9 @@ def _head(episode: Episode) -> str:
 
 
 def _prompt(step: Step) -> list[str]:
-    return [f"  asked: {line}" if not place else f"    {line}" for place, line in enumerate(_cut(step.prompt))]
+    return [
+        f"  asked: {line}" if not place else f"    {line}" for place, line in enumerate(_cut(step.prompt))
+    ]
 
 
 def _lines(step: Step) -> Iterator[str]:

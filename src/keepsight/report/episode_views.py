@@ -161,9 +161,7 @@ def episodes_view(audit: Audit, caps: Caps) -> EpisodesView | None:
         return None
     desk = _Desk(caps, audit)
     cases = {col: _cases(audit, col) for col in cols}
-    drawn = {
-        col: _in_full(desk, col, cases[col], (place + 1) / len(cols)) for place, col in enumerate(cols)
-    }
+    drawn = {col: _in_full(desk, col, cases[col], (place + 1) / len(cols)) for place, col in enumerate(cols)}
     tasks = tuple(_task(desk, col, cases[col], drawn[col]) for col in cols)
     rows = sorted({row for each in cases.values() for case in each for row in case.played})
     return EpisodesView(
@@ -297,7 +295,12 @@ def _tokens(case: _Case, row: int, episode: Episode) -> Iterator[str]:
     if episode.faults:
         yield f"{row}:illegal"
     before = case.played.get(0)
-    if row and before is not None and before.outcome != episode.outcome and "solved" in (before.outcome, episode.outcome):
+    if (
+        row
+        and before is not None
+        and before.outcome != episode.outcome
+        and "solved" in (before.outcome, episode.outcome)
+    ):
         yield f"{row}:{'lost' if before.outcome == 'solved' else 'gained'}"
 
 
@@ -314,7 +317,9 @@ def _ended(audit: Audit, row: int, episode: Episode) -> OutcomeView:
 
 def _track(desk: _Desk, row: int, episode: Episode) -> TrackView:
     most, n = desk.caps.steps, len(episode.steps)
-    kept = episode.steps if n <= most else (*episode.steps[: most - _LAST_STEPS], *episode.steps[-_LAST_STEPS:])
+    kept = (
+        episode.steps if n <= most else (*episode.steps[: most - _LAST_STEPS], *episode.steps[-_LAST_STEPS:])
+    )
     left = f"{count(n - len(kept))} steps are left out here; they are in the run's outputs.jsonl."
     drawn: list[StepView] = []
     homes: dict[tuple[Turn, ...], int] = {}
@@ -374,4 +379,3 @@ def _whose(step: Step) -> str:
     if step.fault:
         return {"illegal": "not legal", "unreadable": "could not be read"}[step.fault]
     return "the model's"
-

@@ -53,7 +53,26 @@ function show(player, at) {
   player.slide.value = player.at;
   player.back.disabled = player.at === 0;
   player.next.disabled = player.at === player.last;
+  if (player.open) remember(player);
   player.count.textContent = `${player.at + 1} of ${player.last + 1}`;
+}
+
+// The address names the episode that was looked at last.
+function remember(player) {
+  state.episode = { id: player.node.dataset.id, of: data.cols[Number(player.node.closest(".task").dataset.col)].name, step: player.at + 1 };
+  saveAddress();
+}
+
+function readEpisode() {
+  if (!state.episode) return;
+  const { id, of, step } = state.episode;
+  const node = cases.find((each) => each.dataset.id === id && data.cols[Number(each.closest(".task").dataset.col)].name === of);
+  if (!node || !node.matches("details")) return;
+  node.open = true;
+  const player = playerOf(node);
+  show(player, step - 1);
+  player.open = true;
+  node.scrollIntoView();
 }
 
 function play(player) {
@@ -99,7 +118,7 @@ function fits(node) {
   const [show, row, set] = [chosen("show"), chosen("checkpoint"), chosen("set")];
   if (set !== "" && node.closest(".task").dataset.col !== set) return false;
   const words = wordsOf(node).filter(([at]) => row === "" || at === row).map(([, word]) => word);
-  if (show === "failed") return words.some((word) => word === "unsolved" || word === "cut_off");
+  if (show === "lacking") return words.some((word) => word === "unsolved" || word === "cut_off");
   return words.length > 0 && (show === "" || words.includes(show));
 }
 
@@ -121,17 +140,26 @@ function showEpisodes(row, col, show) {
   byId("episodes").scrollIntoView();
 }
 
+function chooseEpisode(node) {
+  const player = playerOf(node);
+  player.open = true;
+  remember(player);
+}
+
 function startEpisodes() {
   episodeFilters.hidden = false;
   episodeFilters.addEventListener("input", filterEpisodes);
   episodeFilters.addEventListener("submit", (event) => event.preventDefault());
   for (const node of cases) {
     if (!node.matches("details")) continue;
-    node.addEventListener("toggle", () => { if (node.open) playerOf(node); else pause(); });
+    node.querySelector("summary").addEventListener("click", () => { if (!node.open) chooseEpisode(node); });
+    node.addEventListener("toggle", () => (node.open ? playerOf(node) : pause()));
     if (node.open) playerOf(node);
   }
   byId("episodes").addEventListener("keydown", onStepKey);
+  addEventListener("hashchange", readEpisode);
   filterEpisodes();
+  readEpisode();
 }
 
 startEpisodes();

@@ -12,12 +12,12 @@ from keepsight.types import Media, Record, Run, Score
 
 __all__ = ["OUTCOMES", "Episode", "Outcome", "Step", "has_episodes", "number", "read_episode"]
 
-Outcome = Literal["solved", "unsolved", "cut off", "not played"]
+Outcome = Literal["solved", "unsolved", "cut off", "failed"]
 OUTCOMES: dict[Outcome, tuple[str, str]] = {  # its sign and its words
     "solved": ("✓", "solved"),
     "unsolved": ("✗", "not solved"),
     "cut off": ("⊘", "cut off"),
-    "not played": ("–", "not played"),
+    "failed": ("!", "failed"),  # the model gave no answer: no outcome of play
 }
 _REWARD = "reward"  # the scorer's name in an episode's steps
 _TOLD_ELSEWHERE = {"illegal", "random_action", "solved", "truncated"}
@@ -86,8 +86,8 @@ def number(value: float, *, signed: bool = False) -> str:
 
 
 def _outcome(record: Record) -> Outcome:
-    if not record.output.steps:
-        return "not played"
+    if record.output.error is not None or not record.output.steps:
+        return "failed"
     tags = _reward(record.output.steps[-1]).tags
     return "solved" if "solved" in tags else "cut off" if "truncated" in tags else "unsolved"
 
