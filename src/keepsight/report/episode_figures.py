@@ -11,8 +11,6 @@ from keepsight.scoring.metrics import mean_score
 from keepsight.types import MetricValue, Run
 
 __all__ = [
-    "EXPERT",
-    "RANDOM",
     "EpisodeFigure",
     "episode_figures",
     "figure_name",
@@ -20,10 +18,10 @@ __all__ = [
     "told_figures",
 ]
 
-EXPERT, RANDOM = "expert", "random"  # scorers of what others make of the same episodes
+_EXPERT, _RANDOM = "expert", "random"  # scorers of what others make of the same episodes
 _NAMES = {
-    EXPERT: "best play",
-    RANDOM: "random play",
+    _EXPERT: "best play",
+    _RANDOM: "random play",
     "return": "mean return",
     "steps": "mean steps",
     "unparsed_share": "all unreadable",
@@ -65,7 +63,7 @@ def episode_figures(run: Run) -> list[EpisodeFigure]:
     told = {name for name, _ in found}
     others = [name for name in _scorers(run) if name != run.scorer and name not in told]
     for name in sorted(
-        others, key=lambda name: (EXPERT, RANDOM).index(name) if name in (EXPERT, RANDOM) else -1
+        others, key=lambda name: (_EXPERT, _RANDOM).index(name) if name in (_EXPERT, _RANDOM) else -1
     ):
         found.append((name, mean_score(samples, run.scores(name))))
     return [_figure(name, metric) for name, metric in found]
@@ -77,7 +75,7 @@ def told_figures(run: Run) -> str:
         return "no figure"
     head, *rest = episode_figures(run)
     unscored = "" if run.metrics[0].n == run.metrics[0].total else f" ({count(run.metrics[0].total)} asked)"
-    names = {_NAMES[EXPERT], _NAMES[RANDOM]}
+    names = {_NAMES[_EXPERT], _NAMES[_RANDOM]}
     others = ", ".join(f"{each.name} {each.value}" for each in rest if each.name in names)
     n = count(run.metrics[0].n)
     return f"{head.told} of {n} episodes{unscored}" + (f"; {others}" if others else "")

@@ -25,17 +25,17 @@ function build(player) {
     same.replaceWith(copy);
   }
   const button = (text, label, onclick) => el("button", { type: "button", class: "plain", "aria-label": label, onclick }, text);
-  player.back = button("←", "One step back", () => { pause(); show(player, player.at - 1); });
-  player.next = button("→", "One step forward", () => { pause(); show(player, player.at + 1); });
+  player.back = button("←", "One step back", () => goToStep(player, player.at - 1));
+  player.next = button("→", "One step forward", () => goToStep(player, player.at + 1));
   player.play = button("▶ Play", "Play the episode", () => (playing && playing.player === player ? pause() : play(player)));
-  player.slide = el("input", { type: "range", min: 0, max: player.last, value: 0, "aria-label": "Step", oninput: () => { pause(); show(player, Number(player.slide.value)); } });
+  player.slide = el("input", { type: "range", min: 0, max: player.last, value: 0, "aria-label": "Step", oninput: () => goToStep(player, Number(player.slide.value)) });
   player.count = el("span", { class: "soft", role: "status" });
   const bar = el("div", { class: "controls" }, player.back, player.play, player.next, player.slide, player.count);
   player.node.querySelector(".tracks").before(bar);
   for (const track of player.tracks) {
     if (track.steps.length < 2) continue;
     track.chips = track.steps.map((step, place) => el("button", { type: "button", tabindex: -1, "data-sign": step.dataset.sign, "data-random": step.dataset.random === undefined ? null : true,
-      title: step.querySelector(".head").textContent, "aria-label": `Step ${step.value}`, onclick: () => { pause(); show(player, place); } }));
+      title: step.querySelector(".head").textContent, "aria-label": `Step ${step.value}`, onclick: () => goToStep(player, place) }));
     track.node.querySelector(".steps").before(el("div", { class: "timeline" }, track.chips));
   }
   player.node.classList.add("player");
@@ -53,8 +53,13 @@ function show(player, at) {
   player.slide.value = player.at;
   player.back.disabled = player.at === 0;
   player.next.disabled = player.at === player.last;
-  if (player.open) remember(player);
   player.count.textContent = `${player.at + 1} of ${player.last + 1}`;
+}
+
+function goToStep(player, at) {
+  pause();
+  show(player, at);
+  remember(player);
 }
 
 // The address names the episode that was looked at last.
@@ -69,9 +74,7 @@ function readEpisode() {
   const node = cases.find((each) => each.dataset.id === id && data.cols[Number(each.closest(".task").dataset.col)].name === of);
   if (!node || !node.matches("details")) return;
   node.open = true;
-  const player = playerOf(node);
-  show(player, step - 1);
-  player.open = true;
+  show(playerOf(node), step - 1);
   node.scrollIntoView();
 }
 
@@ -102,8 +105,7 @@ function onStepKey(event) {
   const at = { ArrowLeft: player.at - 1, ArrowRight: player.at + 1, Home: 0, End: player.last }[event.key];
   if (at === undefined) return;
   event.preventDefault();
-  pause();
-  show(player, at);
+  goToStep(player, at);
 }
 
 // ---- the list ----------------------------------------------------------------------------------------------------
@@ -140,19 +142,13 @@ function showEpisodes(row, col, show) {
   byId("episodes").scrollIntoView();
 }
 
-function chooseEpisode(node) {
-  const player = playerOf(node);
-  player.open = true;
-  remember(player);
-}
-
 function startEpisodes() {
   episodeFilters.hidden = false;
   episodeFilters.addEventListener("input", filterEpisodes);
   episodeFilters.addEventListener("submit", (event) => event.preventDefault());
   for (const node of cases) {
     if (!node.matches("details")) continue;
-    node.querySelector("summary").addEventListener("click", () => { if (!node.open) chooseEpisode(node); });
+    node.querySelector("summary").addEventListener("click", () => { if (!node.open) remember(playerOf(node)); });
     node.addEventListener("toggle", () => (node.open ? playerOf(node) : pause()));
     if (node.open) playerOf(node);
   }

@@ -244,11 +244,15 @@ def _options(audit: Audit) -> list[Option]:
 
 
 def _matrix_hint(audit: Audit) -> str:
-    names = {headline(run).name for run in audit.matrix.runs.values()} - {""}
+    names = {headline(run).name.replace("_", " ") for run in audit.matrix.runs.values()} - {""}
     what = listed(sorted(names)) or "No figure"
+    mark = (
+        " The mark shows the difference to the reference in points, filled where the corrected interval excludes zero."
+        if len(audit.rows) > 1
+        else ""
+    )
     return printable(
-        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored samples. The mark shows"
-        " the difference to the reference in points, filled where the corrected interval excludes zero."
+        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored samples.{mark}"
     )
 
 
