@@ -51,8 +51,8 @@ function show(player, at) {
     node.classList.toggle("over", player.at > here);
   }
   player.slide.value = player.at;
-  player.back.disabled = player.at === 0;
-  player.next.disabled = player.at === player.last;
+  player.back.setAttribute("aria-disabled", player.at === 0); // not disabled: then it would take no arrow keys any more
+  player.next.setAttribute("aria-disabled", player.at === player.last);
   player.count.textContent = `${player.at + 1} of ${player.last + 1}`;
 }
 
