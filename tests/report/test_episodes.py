@@ -42,7 +42,7 @@ def stubborn(env, step):
 
 @pytest.fixture(scope="module")
 def pair():
-    return episode_matrix({"base": wavering, "tuned": stubborn}, n=30)
+    return episode_matrix({"base": wavering, "tuned": stubborn}, n=24)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_what_was_solved_and_is_not_now_comes_first(pair):
         before, now = (outcomes(case)[row] == "solved" for row in (0, 1))
         kinds.append({(True, False): 0, (False, True): 1, (False, False): 2, (True, True): 3}[before, now])
     assert kinds == sorted(kinds) and set(kinds) >= {0, 3}
-    assert len(task.cases) == 30 and not task.lines
+    assert len(task.cases) == 24 and not task.lines
 
 
 def test_both_checkpoints_of_a_case_played_the_same_episode(pair):
@@ -138,9 +138,9 @@ def test_what_is_left_out_is_counted(pair, caps):
     full, listed = len(task.cases), len(task.lines)
     assert 1 <= full <= Caps(**caps).episodes
     assert all(case.tracks for case in task.cases) and not any(case.tracks for case in task.lines)
-    assert task.note.startswith(f"{full} of 30 episodes step by step")
+    assert task.note.startswith(f"{full} of 24 episodes step by step")
     assert (f", {listed} as a line" in task.note) == bool(listed)
-    assert (f"; {30 - full - listed} more are not listed" in task.note) == (full + listed < 30)
+    assert (f"; {24 - full - listed} more are not listed" in task.note) == (full + listed < 24)
     ids = [case.id for case in (*task.cases, *task.lines)]
     assert len(set(ids)) == len(ids)
 
@@ -153,6 +153,8 @@ def test_every_kind_is_among_those_in_full(pair):
 def test_budgets_bound_frames_and_dialogues(pair):
     full, few = view(pair), view(pair, frame_bytes=6_000)
     assert sum(map(len, few.frames)) < sum(map(len, full.frames))
+    brief = view(pair, episode_bytes=9_000)
+    assert 1 <= len(brief.tasks[0].cases) < len(full.tasks[0].cases)
     assert "no start picture" in few.tasks[0].note and "no start picture" not in full.tasks[0].note
 
 
@@ -336,8 +338,8 @@ def test_figures_name_the_others_last_and_follow_the_scores(pair):
     mean = math.fsum(score.value for score in run.scores("return")) / len(run.records)
     assert found[1].value == f"{mean:.3g}".replace("-", "−")
     solved = sum(score.value for score in run.scores("solved"))
-    assert told_figures(run).startswith(f"success rate {100 * solved / 30:.1f} % [")
-    assert told_figures(run).endswith("] of 30 episodes; best play 100.0 %, random play 26.7 %")
+    assert told_figures(run).startswith(f"success rate {100 * solved / 24:.1f} % [")
+    assert told_figures(run).endswith("] of 24 episodes; best play 100.0 %, random play 25.0 %")
 
 
 @pytest.mark.parametrize("width", [40, 60, 100])
@@ -425,11 +427,11 @@ def test_the_filter_finds_what_was_lost(visit, pair, pair_page):  # noqa: F811
     for show, ids in (
         ("lost", before - after),
         ("gained", after - before),
-        ("", before | {f"seed-{i}" for i in range(30)}),
+        ("", before | {f"seed-{i}" for i in range(24)}),
     ):
         page.select_option("#episode-filters [name=show]", show)
         assert set(page.locator(".case:visible .name").all_inner_texts()) == ids or show == ""
-        assert page.locator("#episode-count").inner_text() == f"{len(ids)} of 30 shown"
+        assert page.locator("#episode-count").inner_text() == f"{len(ids)} of 24 shown"
     page.select_option("#episode-filters [name=checkpoint]", "1")
     page.select_option("#episode-filters [name=show]", "solved")
     assert set(page.locator(".case:visible .name").all_inner_texts()) == after
