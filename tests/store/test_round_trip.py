@@ -267,7 +267,9 @@ def _without(path, *keys):
 
 def test_a_weight_other_than_one_is_part_of_the_digest(finished):
     path = finished / "scores.jsonl"
-    path.write_text(path.read_text(encoding="utf-8").replace('"weight":1.0', '"weight":2.0', 1), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"weight":1.0', '"weight":2.0', 1), encoding="utf-8"
+    )
     with pytest.raises(KeepsightError, match="not those of results"):
         load_run(finished)
 
