@@ -474,8 +474,8 @@ def demo(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if tuned not in ALL_SETS:
         raise UsageError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
-    with resumable(), console_progress() as learning:
-        tune_demo(output_path, tuned=tuned, progress=learning)
+    with resumable(), console_progress() as shown:
+        tune_demo(output_path, tuned=tuned, progress=shown.learning)
     with resumable(), progress_bar() as progress:
         matrix = audit_demo(output_path, n=limit, tuned=tuned, progress=progress)
     print_audit(matrix, output_path / "forgetting.html")

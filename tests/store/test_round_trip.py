@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from keepsight.store import Identity, Store, json_schema, load_run, sample_hash
 from keepsight.store.rows import REWARD
-from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Sample, Score
+from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Sample, Score, digest_of
 
 text = st.text(max_size=20)
 finite = st.floats(allow_nan=False)
@@ -264,6 +264,39 @@ def test_a_run_of_the_first_schema_is_read_and_gone_on_with(finished):
         pass
     manifest = json.loads(path.read_text())
     assert manifest["model"] == {"dtype": "float32"} and manifest["fingerprint"] == identity.fingerprint
+
+
+def test_a_finished_run_of_the_second_schema_is_read(finished):
+    """It knew no history, no steps and no weight; the digest of its results is over what it knew."""
+    before = load_run(finished)
+    outputs = _without(finished / "outputs.jsonl", "history", "steps")
+    scores = _without(finished / "scores.jsonl", "weight")
+    in_order = [
+        [row["doc_hash"], row["resp_hash"], [score for score in scores if score["doc_id"] == row["doc_id"]]]
+        for row in outputs
+    ]
+    results = json.loads((finished / "results.json").read_text())
+    results |= {"digest": digest_of(in_order), "schema_version": 2}
+    (finished / "results.json").write_text(json.dumps(results))
+    old = load_run(finished)
+    assert old.records == before.records and old.metrics == before.metrics
+
+
+def _without(path, *keys):
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = [{key: value for key, value in row.items() if key not in keys} for row in rows]
+    assert all(set(keys) <= set(row) for row in rows)
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    return kept
+
+
+def test_a_weight_other_than_one_is_part_of_the_digest(finished):
+    path = finished / "scores.jsonl"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"weight":1.0', '"weight":2.0', 1), encoding="utf-8"
+    )
+    with pytest.raises(KeepsightError, match="not those of results"):
+        load_run(finished)
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path):
