@@ -246,7 +246,7 @@ def evaluate(
 ) -> None:
     """Ask one model the samples of tasks."""
     from keepsight import verbs
-    from keepsight.console import figures_table, progress_bar, repeat_lines, resumable
+    from keepsight.console import episodes_table, figures_table, progress_bar, repeat_lines, resumable
 
     ref, model_args = lm_eval_model(one_model(ref, model), model_args)
     settings = settings_of(
@@ -277,7 +277,11 @@ def evaluate(
             progress=progress,
             **settings,
         )
-    _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
+    _print(
+        figures_table(matrix),
+        *filter(None, [episodes_table(matrix)]),
+        *repeat_lines(list(matrix.runs.values())),
+    )
     for run in matrix.runs.values():
         say(f"{run.manifest['task']}: {run.path}")
     leave(matrix)

@@ -47,6 +47,7 @@ __all__ = [
     "calibration_table",
     "claim_lines",
     "comparison_lines",
+    "episodes_table",
     "figures_table",
     "gate_lines",
     "judging_lines",
@@ -132,6 +133,31 @@ def figures_table(matrix: ResultMatrix) -> Table:
     return table
 
 
+_NUMBERS = ("return", "steps")  # of an episode; its other figures are shares
+
+
+def _is_share(scorer: str, scores: Sequence[Score]) -> bool:
+    return scorer not in _NUMBERS and all(0 <= score.value <= 1 for score in scores if score.scored)
+
+
+def episodes_table(matrix: ResultMatrix) -> Table | None:
+    """What stands beside the headline of episodes, those of other players among them; None where none were played."""
+    from keepsight.scoring.metrics import mean_score
+
+    table = _table("checkpoint", "task", "figure", "mean", "interval", "n", names=3)
+    for (row, col), run in matrix.runs.items():
+        if not any(record.output.steps for record in run.records):
+            continue
+        samples = [record.sample for record in run.records]
+        for name in (name for name in run.manifest["scorers"] if name != run.scorer):
+            scores = run.scores(name)
+            found, share = mean_score(samples, scores), _is_share(name, scores)
+            value = figure(found.value, share=share) + (" %" if share else "")
+            cells = (row, col, name, value, interval(found.low, found.high, share=share), count(found.n))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table if table.row_count else None
+
+
 def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
     """What every scorer of a run makes of the same answers, and which of them scored only now."""
     from keepsight.scoring.metrics import mean_score
@@ -140,11 +166,13 @@ def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
     for old, run in zip(before, after, strict=True):
         samples = [record.sample for record in run.records]
         for name, version in run.manifest["scorers"].items():
-            found = mean_score(samples, run.scores(name))
+            scores = run.scores(name)
+            found, share = mean_score(samples, scores), _is_share(name, scores)
             names = (run.manifest["checkpoint"], run.manifest["task"], name)
             n = count(found.n) if found.n == found.total else f"{found.n}/{found.total}"
             when = "before" if old.manifest["scorers"].get(name) == version else "now"
-            cells = (figure(found.value), interval(found.low, found.high), n, when)
+            figures = figure(found.value, share=share), interval(found.low, found.high, share=share)
+            cells = (*figures, n, when)
             table.add_row(*(Text(printable(cell)) for cell in (*names, *cells)))
     return table
 
@@ -179,10 +207,12 @@ def price_line(plan: Sequence[Planned]) -> str | None:
         return None
     costs = [cell.cost for cell in served if cell.cost is not None]
     money = f"about {sum(costs):.4g} at the prices given" if costs else "at prices that were not given"
-    requests, tokens = sum(cell.asked for cell in served), sum(cell.tokens or 0 for cell in served)
+    requests, tokens = sum(cell.requests for cell in served), sum(cell.tokens or 0 for cell in served)
+    episodes = requests > sum(cell.asked for cell in served)
     return (
-        f"served models: {count(requests)} requests, about {count(tokens)} tokens, {money} "
-        "(4 characters a token, image_tokens a picture, every answer as long as it may be, no retries)"
+        f"served models: {'at most ' if episodes else ''}{count(requests)} requests, about {count(tokens)} tokens, {money} "
+        f"(4 characters a token, image_tokens a picture, every answer{' and episode' if episodes else ''} as long as it "
+        "may be, no retries)"
     )
 
 

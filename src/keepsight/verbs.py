@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +176,7 @@ class Planned:
     asked: int
     total: int
     seconds: float | None
+    requests: int  # `asked`, or more where a sample is an episode: what these take at most
     tokens: int | None = None
     cost: float | None = None
 
@@ -203,19 +204,21 @@ def plan(
         for row, model in zip(row_names(refs), models):
             asked = unanswered(model, task, store, limit=limit)
             seconds = None if pace is None else len(asked) * pace
-            planned.append(Planned(row, task.name, len(asked), total, seconds, *_price(model, task, asked)))
+            often = getattr(task.infer, "questions_per_sample", 1)
+            price = _price(model, task, asked, often)
+            planned.append(Planned(row, task.name, len(asked), total, seconds, often * len(asked), *price))
     return planned
 
 
-def _price(model: VLM, task: Task, samples: Sequence[Sample]) -> tuple[int | None, float | None]:
-    """Tokens and money that asking a served model would take."""
+def _price(model: VLM, task: Task, samples: Sequence[Sample], often: int) -> tuple[int | None, float | None]:
+    """Tokens and money that asking a served model each of `samples` so `often` would take."""
     from keepsight.models import ServedModel
 
     new_tokens = task.infer.settings.get("max_new_tokens")
     if not isinstance(model, ServedModel) or not isinstance(new_tokens, int):
         return None, None
     estimate = model.estimate(samples, max_new_tokens=new_tokens)
-    return estimate.usage.total, estimate.cost
+    return often * estimate.usage.total, None if estimate.cost is None else often * estimate.cost
 
 
 def rendered_prompts(
@@ -532,7 +535,7 @@ def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
     if not gen_kwargs:
         return task
     infer = task.infer
-    given = fields(infer) if is_dataclass(infer) else ()
+    given: tuple[Field[Any], ...] = fields(infer) if is_dataclass(infer) else ()
     known = {field.name for field in given if field.metadata.get("gen_kwargs", True)}
     if unknown := sorted(set(gen_kwargs) - known):
         choice = ", ".join(sorted(known)) or "nothing"

@@ -69,10 +69,10 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     drawn from `self.np_random`, so that a seed is an episode.
     """
 
+    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
-    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None

@@ -17,7 +17,7 @@ from keepsight.envs.base import ActionEnv, Move, TextEnv
 from keepsight.errors import KeepsightError
 from keepsight.inference import Generate
 from keepsight.store.rows import REWARD
-from keepsight.types import VLM, Media, Output, Record, Sample, Score
+from keepsight.types import VLM, Media, Output, Record, Sample, Score, ScoreStatus
 
 __all__ = ["Episodes", "Frames", "changed", "first_observation", "observed", "reward_of"]
 
@@ -36,7 +36,7 @@ class Frames:
         if not env.shows_picture:
             return ()
         pixels = env.picture()
-        key = (pixels.shape, hashlib.blake2b(pixels).digest())
+        key = (pixels.shape, hashlib.blake2b(pixels.data).digest())
         media = self._known.pop(key, None) or Media(data=packed_png(pixels))
         self._known[key] = media
         if len(self._known) > FRAMES_KEPT:
@@ -86,7 +86,7 @@ def reward_of(move: Move, best: frozenset[str]) -> Score:
     if best:
         tags.append("correct" if move.status == "parsed" and move.answer in best else "wrong")
     tags += [name for name, so in (("solved", move.solved), ("truncated", move.truncated)) if so]
-    status = "unparsed" if move.status == "unparsed" else "ok"
+    status: ScoreStatus = "unparsed" if move.status == "unparsed" else "ok"
     return Score(float(move.reward), move.answer, status, move.message, tuple(dict.fromkeys(tags)))
 
 
@@ -160,15 +160,15 @@ class Episodes:
                     yield episode.index, episode.output()
             running = [episode for episode in running if not episode.over]
 
-    def _round(
-        self, model: VLM, running: Sequence[_Episode], batch_size: int | None
-    ) -> Iterator[_Episode]:
+    def _round(self, model: VLM, running: Sequence[_Episode], batch_size: int | None) -> Iterator[_Episode]:
         """Asks for one step of every episode and yields each after it was taken."""
         asked = [episode.asked for episode in running]
         missing = set(range(len(running)))
         for place, output in self._asking(model, asked, batch_size=batch_size):
             if place not in missing:
-                raise KeepsightError(f"{model.name} answered step {asked[place].id} twice; its generate is broken")
+                raise KeepsightError(
+                    f"{model.name} answered step {asked[place].id} twice; its generate is broken"
+                )
             missing.remove(place)
             running[place].take(output)
             yield running[place]

@@ -93,9 +93,19 @@ def judges(audit: Audit, most_disputed: int = 12) -> Judges | None:
 
 def _judged(audit: Audit) -> list[int]:
     """The columns with at least two judges, those that any checkpoint was tuned on apart if others are left."""
-    several = [col for col in range(len(audit.cols)) if len(_names(audit, [col])) > 1]
+    several = [
+        col
+        for col in range(len(audit.cols))
+        if len(_names(audit, [col])) > 1 and not _has_episodes(audit, col)
+    ]
     tuned = set(audit.tuned.values())
     return [col for col in several if col not in tuned] or several
+
+
+def _has_episodes(audit: Audit, col: int) -> bool:
+    """Whether its samples are episodes: their scorers measure different things."""
+    runs = [run for row in range(len(audit.rows)) if (run := audit.run(row, col)) is not None]
+    return any(record.output.steps for run in runs for record in run.records[:1])
 
 
 def _names(audit: Audit, cols: Sequence[int]) -> list[str]:

@@ -125,7 +125,11 @@ def _score_each(outputs: Sequence[Output], score: Callable[[Sequence[Score]], Sc
 def _unplayed(output: Output) -> Score | None:
     if output.error is not None:
         return Score(math.nan, status="error", explanation=output.error)
-    return None if output.steps else Score(math.nan, status="error", explanation="it is no episode: it has no steps")
+    return (
+        None
+        if output.steps
+        else Score(math.nan, status="error", explanation="it is no episode: it has no steps")
+    )
 
 
 def _rewards(output: Output) -> list[Score]:

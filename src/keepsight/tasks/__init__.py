@@ -124,7 +124,7 @@ def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
         return coin, (rest,)
     if kind == "coin_drawn" and rest in DRAWN_TASKS:
         return coin_drawn, (rest,)
-    if kind == "env" and rest in dict(environments()):
+    if kind == "env":
         return builder_of(rest), ()
     if kind in OF_A_FILE:
         return OF_A_FILE[kind], (_known_file(name, rest),)

@@ -71,22 +71,15 @@ def environment(
     if barred := sorted(set(arguments) & set(_NOT_FOR_MODELS)):
         raise UsageError(f"environment {name}: {barred[0]} cannot be set here; a model answers in text")
     env = make(name, **arguments)
-    begun = partial(_first_observations, name, arguments)
+    learnt = range(seed + TRAINING_SEEDS, seed + TRAINING_SEEDS + train_episodes)
     return Task(
         name=f"env:{name}",
         version=f"{VERSION}.{class_of(name).VERSION}",
-        test=lambda: begun(range(seed, seed + n)),
+        test=partial(_first_observations, name, arguments, range(seed, seed + n)),
         infer=Episodes(name, arguments),
         score=Solved(),
         metrics=(success_rate, unparsed_share),
-        train=partial(
-            _expert_rows,
-            name,
-            arguments,
-            range(seed + TRAINING_SEEDS, seed + TRAINING_SEEDS + train_episodes),
-        )
-        if has_expert(env)
-        else None,
+        train=partial(_expert_rows, name, arguments, learnt) if has_expert(env) else None,
         judges=(*_scorers(env), *_players(env, partial(make, name, **arguments))),
         description=(inspect.getdoc(type(env)) or "").partition("\n")[0],
     )
