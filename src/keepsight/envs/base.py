@@ -73,6 +73,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
+    reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -139,6 +140,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         """The user's and the model's turns, a user's turn first and last."""
         return (self.prompt(), *self.replies)
 
+    @property
+    def text(self) -> str:
+        """The dialogue as one text."""
+        return "\n".join(self.dialogue)
+
     def picture(self) -> Picture:
         """The present state, a new array uint8 [h, w, 3]."""
         canvas = np.empty((*self.size, 3), np.uint8)
@@ -151,23 +157,27 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def observation(self) -> Any:
         """What `reset` and `step` return first."""
-        return {"image": self.picture(), "text": "\n".join(self.dialogue)}
+        return {"image": self.picture(), "text": self.text}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begins an episode; one seed, one episode."""
+        self.begin(seed=seed, options=options)
+        return self.observation(), self.info(Move(0.0))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
+        move = self.play(action)
+        return self.observation(), move.reward, move.terminated, move.truncated, self.info(move)
+
+    def begin(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
+        """`reset` without an observation."""
         super().reset(seed=seed)
         self.steps = 0
         self.replies = []
         self._over = False
         self.start(options or {})
-        return self.observation(), self._info(Move(0.0))
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
-        move = self.play(action)
-        return self.observation(), move.reward, move.terminated, move.truncated, self._info(move)
 
     def play(self, action: Any) -> Move:
         """`step` without an observation."""
@@ -185,7 +195,8 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
             raise UsageError(f"the action is a {type(action).__name__}; this environment is answered in text")
         return self.judge(action[:MOST_CHARACTERS])
 
-    def _info(self, move: Move) -> dict[str, Any]:
+    def info(self, move: Move) -> dict[str, Any]:
+        """What `reset` and `step` return last, after `move`."""
         return {
             "answer": move.answer,
             "status": move.status,
