@@ -232,7 +232,9 @@ def test_the_expert_wins_where_a_win_exists(name):
 @pytest.mark.parametrize("name", ENVS)
 @pytest.mark.parametrize("thoughts", [True, False])
 def test_the_expert_says_what_the_prompt_asks(name, thoughts):
-    env = make(name, thoughts=thoughts) if "thoughts" in class_of(name).__init__.__kwdefaults__ else make(name)
+    env = (
+        make(name, thoughts=thoughts) if "thoughts" in class_of(name).__init__.__kwdefaults__ else make(name)
+    )
     env.begin(seed=0)
     answer = env.expert()
     if answer is not None and env.thoughts:
@@ -267,9 +269,7 @@ def test_hidden_things_are_not_told(name):
 
 def vectors(name, form, n):
     arguments = {"action": form} if form == "index" else {}
-    ours = gymnasium.make_vec(
-        ENVS[name][0], num_envs=n, vectorization_mode="vector_entry_point", **arguments
-    )
+    ours = gymnasium.make_vec(ENVS[name][0], num_envs=n, vectorization_mode="vector_entry_point", **arguments)
     theirs = gymnasium.make_vec(
         ENVS[name][0], num_envs=n, vectorization_mode="sync", vector_kwargs={"copy": True}, **arguments
     )
@@ -342,7 +342,11 @@ def test_no_text_breaks_an_environment(name):
     env, rng = make(name), Random(len(name))
     env.begin(seed=0)
     low, high = env.reward_bounds
-    texts = [*UGLY, *(f'{{"action": "{action}"}}' for action in getattr(env, "actions", ())), env.expert() or "{}"]
+    texts = [
+        *UGLY,
+        *(f'{{"action": "{action}"}}' for action in getattr(env, "actions", ())),
+        env.expert() or "{}",
+    ]
     for text in UGLY:
         env.begin()
         env.play(text)

@@ -47,7 +47,7 @@ def make(name: str, **arguments: Any) -> TextEnv:
     """
     cls = class_of(name)
     known = [each for each in inspect.signature(cls).parameters if each != "render_mode"]
-    if unknown := sorted(set(arguments) - set(known)):
+    if unknown := sorted(set(arguments) - {*known, "render_mode"}):
         raise UsageError(f"environment {name} has no setting {unknown[0]!r}; it takes {', '.join(known)}")
     return cls(**arguments)
 

@@ -52,7 +52,8 @@ class FormulaEnv(ActionEnv):
         self.cards: tuple[Card, ...] = ()
         self.numbers: tuple[int, ...] = ()
         self.formula: tuple[str, ...] = ()
-        self._table = np.zeros((*SIZE, 3), np.uint8)  # the picture, which tokens are added to
+        self._table = np.zeros((*SIZE, 3), np.uint8)  # the picture: drawn when asked for, then added to
+        self._tokens_drawn: int | None = None
         self._pen = (0, 0)
 
     def lay(self, cards: Sequence[Card]) -> None:
@@ -60,10 +61,7 @@ class FormulaEnv(ActionEnv):
         self.cards = tuple(cards)
         self.numbers = tuple(card.value(self.faces) for card in cards)
         self.formula = ()
-        np.copyto(self._table, _empty_table(self.label_top, self.letters))
-        draw_hand(self._table, self.cards, self.hand_box, centred=True)
-        first = LEFT + (text_size("Formula: ", self.letters)[0] if self.label_top == self.formula_top else 0)
-        self._pen = (first, self.formula_top)
+        self._tokens_drawn = None
 
     @property
     def left(self) -> tuple[int, ...]:
@@ -89,7 +87,6 @@ class FormulaEnv(ActionEnv):
         if name.isdigit() and int(name) not in self.left:
             return Move(-1.0, name, "illegal", f"no card is left for {name}")
         self.formula = (*self.formula, name)
-        self._write(name)
         return Move(0.0, name)
 
     def judge(self, text: str) -> Move:
@@ -128,6 +125,11 @@ class FormulaEnv(ActionEnv):
         }
 
     def paint(self, canvas: Picture) -> None:
+        if self._tokens_drawn is None:
+            self._draw_hand()
+        for token in self.formula[self._tokens_drawn :]:
+            self._write(token)
+        self._tokens_drawn = len(self.formula)
         np.copyto(canvas, self._table)
 
     def _judged(self) -> Move:
@@ -164,6 +166,12 @@ class FormulaEnv(ActionEnv):
             f"'{formula}' is an incomplete formula, since '{formula}{''.join(end)}={target}', I should append "
             f"'{end[0]}' to the current formula"
         )
+
+    def _draw_hand(self) -> None:
+        np.copyto(self._table, _empty_table(self.label_top, self.letters))
+        draw_hand(self._table, self.cards, self.hand_box, centred=True)
+        first = LEFT + (text_size("Formula: ", self.letters)[0] if self.label_top == self.formula_top else 0)
+        self._pen, self._tokens_drawn = (first, self.formula_top), 0
 
     def _write(self, token: str) -> None:
         x, y = self._pen
