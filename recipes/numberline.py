@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from keepsight import tasks
+from keepsight.console import claim_lines
 from keepsight.envs.demonstrations import build_demonstrations
 from keepsight.report.claims import Claim, verdict_on, write_claims
 from keepsight.scoring.forgetting import pair_runs
 from keepsight.scoring.statistics import PairedDifference, paired_difference
-from keepsight.types import ResultMatrix, Run
+from keepsight.types import ResultMatrix, Run, Score
 from keepsight.verbs import audit, fine_tune
 
 __all__ = ["claims_of", "study"]
@@ -69,36 +70,49 @@ def study(output: Path, size: Size) -> ResultMatrix:
 
 
 def claims_of(matrix: ResultMatrix) -> list[Claim]:
-    """What tuning gave, how far it is from the expert and from chance, and what it cost."""
+    """What tuning gave, how far it is from chance and from the expert, and what it cost."""
     base, tuned = matrix.rows
     before, after = matrix[base, GAME], matrix[tuned, GAME]
-    kept = [_lost([matrix[tuned, name]], [matrix[base, name]]) for name in OTHERS]
     return [
-        _above_zero(
-            "An expert's rows raise the share of NumberLine episodes that are solved", "section 4.5, Table 4.2",
-            "24.8 % after SFT (LLaVA-7b; the share before is not given)", _lost([after], [before]),
+        _claim(
+            "An expert's rows raise the share of NumberLine episodes that are solved",
+            f"{PAPER}, section 4.5, Table 4.2", "24.8 % after SFT (LLaVA-7b; before it: not given)", _above(after, before),
         ),
-        _above_zero(
-            "The tuned model solves more episodes than a random player", "not asked", "not asked",
-            _against(after, "random", -1),
+        _claim(
+            "The tuned model solves more episodes than a random player", "a control of ours", "not asked",
+            _apart(after.scores(), after.scores("random"), after),
         ),
-        _above_zero(
-            "The tuned model solves fewer episodes than the expert", "not asked", "not asked", _against(after, "expert", 1)
+        _claim(
+            "It solves fewer than the expert", "a control of ours", "not asked",
+            _apart(after.scores("expert"), after.scores(), after),
         ),
         *(
-            _above_zero(f"Learning NumberLine costs accuracy on {name}", "not asked", "not asked", change)
-            for name, change in zip(OTHERS, kept)
+            _claim(
+                f"Learning NumberLine costs accuracy on {name}", "a question of ours", "not asked",
+                _above(matrix[base, name], matrix[tuned, name]),
+            )
+            for name in OTHERS
         ),
     ]  # fmt: skip
 
 
-def _lost(current: Sequence[Run], reference: Sequence[Run]) -> PairedDifference:
-    """Reference minus current over all samples, by sample; see `_above_zero` for the sign."""
-    pairings = [pair_runs(then, now) for then, now in zip(reference, current)]
-    return paired_difference(
-        [value for pairing in pairings for value in pairing.reference],
-        [value for pairing in pairings for value in pairing.current],
-        [cluster for pairing in pairings for cluster in pairing.clusters],
+def _above(better: Run, worse: Run) -> PairedDifference:
+    """How far one run lies above another, paired by sample."""
+    pairs = pair_runs(better, worse)
+    return paired_difference(pairs.reference, pairs.current, pairs.clusters)
+
+
+def _apart(better: Sequence[Score], worse: Sequence[Score], run: Run) -> PairedDifference:
+    """How far one player of a run's episodes lies above another."""
+    clusters = [record.sample.cluster for record in run.records]
+    return paired_difference([score.value for score in better], [score.value for score in worse], clusters)
+
+
+def _claim(claim: str, source: str, published: str, change: PairedDifference) -> Claim:
+    """A claim that a difference is above zero, in points."""
+    interval = (100 * change.low, 100 * change.high)
+    return Claim(
+        claim, source, published, 100 * change.difference, interval, change.n, verdict_on(interval), "points"
     )
 
 
@@ -110,7 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_path", type=Path, default=Path("out/numberline"))
     options = parser.parse_args(arguments)
     matrix = study(options.output_path, TINY if options.tiny else FULL)
+    claims, pages = claims_of(matrix), {"The audit and its episodes": "forgetting.html"}
+    write_claims(claims, options.output_path, title=TITLE, links=pages)
     print(matrix)
+    print("\n".join(claim_lines(claims, 110)))
 
 
 if __name__ == "__main__":
