@@ -1,5 +1,6 @@
 """Expert rows: what is written is read back as what the environment shows and takes."""
 
+import inspect
 import json
 
 import numpy as np
@@ -60,12 +61,18 @@ def built(directory, name="numberline", **settings):
     return made, read_training_rows(made.path)
 
 
-@pytest.mark.parametrize("thoughts", [True, False])
-@pytest.mark.parametrize("name", envs.ENVS)
-def test_every_row_is_what_the_environment_shows_and_takes(tmp_path, name, thoughts):
+def forms(name):
+    """The switches that change what is said or shown, each on and off."""
+    known = inspect.signature(envs.class_of(name)).parameters
+    switches = [switch for switch in ("thoughts", "vision") if switch in known]
+    return [(name, {switch: on}) for switch in switches for on in (True, False)] or [(name, {})]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [form for name in envs.ENVS for form in forms(name)])
+def test_every_row_is_what_the_environment_shows_and_takes(tmp_path, name, arguments):
     """Episodes played again by the rows' answers meet the rows' prompts and pictures, and each answer is an action."""
-    made, samples = built(tmp_path, name, episodes=6, arguments={"thoughts": thoughts})
-    env = envs.make(name, thoughts=thoughts)
+    made, samples = built(tmp_path, name, episodes=6, arguments=arguments)
+    env = envs.make(name, **arguments)
     assert made.manifest["rows"] == len(samples) >= 6
     episodes = {}
     for sample in samples:
@@ -113,7 +120,7 @@ def test_one_seed_one_set_of_files(tmp_path):
 
 
 def test_a_picture_is_stored_once(tmp_path):
-    made, samples = built(tmp_path, episodes=200)
+    made, samples = built(tmp_path, episodes=100)
     seen = {sample.media[0].sha256 for sample in samples}
     assert (
         len(seen)
@@ -135,6 +142,23 @@ def test_wrong_answers_are_shown_and_not_learnt(tmp_path, guess):
         *wrong, right = [turn for turn in row["conversations"] if turn["from"] == "gpt"]
         assert all(turn["weight"] == 0 for turn in wrong) and "weight" not in right
     assert rows[0]["conversations"][0]["value"].startswith("<image>\n")
+
+
+@pytest.mark.parametrize("vision", [True, False])
+def test_mistakes_of_general_points(tmp_path, vision):
+    """Played again, each wrong answer is judged wrong in the words that follow it, and the last one solves the hand."""
+    arguments = {"vision": vision, "target_points": 24}
+    _, samples = built(tmp_path, "generalpoints", episodes=12, arguments=arguments, mistakes=4)
+    assert {len(sample.history) // 2 for sample in samples} == {1, 2, 3, 4}
+    env = envs.make("generalpoints", **arguments)
+    for sample in samples:
+        env.reset(seed=demonstration_seed(0, int(sample.id.split("/")[1])))
+        for wrong in sample.history[::2]:
+            assert not env.play(wrong).solved
+        assert env.dialogue == (sample.prompt, *sample.history)
+        assert env.play(sample.target[0]).solved
+    with pytest.raises(UsageError, match="wrong answer 5 ends an episode of GeneralPoints; give at most 4"):
+        build_demonstrations("generalpoints", tmp_path, mistakes=5)
 
 
 def test_hands_without_a_solution_are_left_out_and_counted(tmp_path, guess):
