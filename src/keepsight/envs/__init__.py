@@ -21,6 +21,7 @@ __all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make"]
 
 # name -> (Gymnasium's id, where the class is)
 ENVS: dict[str, tuple[str, str]] = {
+    "alfworld": ("keepsight/ALFWorld-v0", "keepsight.envs.household.environment:ALFWorld"),
     "numberline": ("keepsight/NumberLine-v0", "keepsight.envs.numberline:NumberLine"),
 }
 

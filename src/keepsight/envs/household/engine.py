@@ -25,7 +25,7 @@ from typing import Any
 from keepsight.envs.household.facts import Fact
 from keepsight.errors import KeepsightError
 
-__all__ = ["Engine", "need_packages"]
+__all__ = ["Engine", "need_packages", "package_texts"]
 
 _LONGEST_NAME = re.compile(r"\S{150}")  # the engine's names of operators have room for 1,023 characters
 _GO = "gotolocation"
@@ -179,15 +179,19 @@ def _package() -> Any:
 
 
 @lru_cache(maxsize=1)
-def _domain() -> str:
-    return Path(_package().ALFRED_PDDL_PATH).read_text(encoding="utf-8")
+def package_texts() -> tuple[str, str]:
+    """ALFWorld's PDDL domain and TextWorld grammar, as they ship."""
+    package = _package()
+    domain, grammar = (Path(each).read_text("utf-8") for each in (package.ALFRED_PDDL_PATH, package.ALFRED_TWL2_PATH))
+    return domain, grammar
 
 
 @lru_cache(maxsize=1)
 def _logic() -> Any:
     from textworld.envs.pddl.logic import GameLogic
 
-    return GameLogic(domain=_domain(), grammar=Path(_package().ALFRED_TWL2_PATH).read_text(encoding="utf-8"))
+    domain, grammar = package_texts()
+    return GameLogic(domain=domain, grammar=grammar)
 
 
 @lru_cache(maxsize=128)
@@ -198,7 +202,7 @@ def _translated(problem: str) -> _Game:
         raise KeepsightError("the game has a name of 150 characters or more; give another game")
     try:
         with _arguments_kept():
-            task, sas = fast_downward.pddl2sas(_domain(), problem)
+            task, sas = fast_downward.pddl2sas(package_texts()[0], problem)
     except (Exception, SystemExit) as error:  # the translator is a program: it may end by exit
         raise KeepsightError(f"the game's PDDL cannot be read ({error!r}); give another game") from error
     types = {each.name: each.type_name for each in task.objects}
