@@ -71,7 +71,12 @@ def test_facts_become_a_house_and_a_scene():
     [
         ("pick_and_place_simple", (), {"mug 1": "counter 1"}, (False,)),
         ("pick_and_place_simple", (), {"mug 1": "cabinet 1"}, (True,)),
-        ("pick_heat_then_place_in_recep", (), {"mug 1": "cabinet 1", "mug 2": "counter 1"}, (True, False, False)),
+        (
+            "pick_heat_then_place_in_recep",
+            (),
+            {"mug 1": "cabinet 1", "mug 2": "counter 1"},
+            (True, False, False),
+        ),
         (
             "pick_heat_then_place_in_recep",
             [("ishot", "mug 2")],
@@ -80,7 +85,12 @@ def test_facts_become_a_house_and_a_scene():
         ),
         ("pick_heat_then_place_in_recep", [("ishot", "mug 1")], {"mug 1": "cabinet 1"}, (True, True, True)),
         ("pick_cool_then_place_in_recep", [("ishot", "mug 1")], {"mug 1": "cabinet 1"}, (True, False, False)),
-        ("pick_clean_then_place_in_recep", [("isclean", "knife 1")], {"knife 1": "cabinet 1"}, (False, False, False)),
+        (
+            "pick_clean_then_place_in_recep",
+            [("isclean", "knife 1")],
+            {"knife 1": "cabinet 1"},
+            (False, False, False),
+        ),
         ("pick_two_obj_and_place", (), {"mug 1": "cabinet 1", "mug 2": "cabinet 2"}, (True, False)),
         ("pick_two_obj_and_place", (), {"mug 1": "cabinet 1", "mug 2": "cabinet 1"}, (True, True)),
         ("look_at_obj_in_light", [("holds", "agent1", "mug 1")], {"desklamp 1": "counter 1"}, (True, False)),
@@ -89,7 +99,11 @@ def test_facts_become_a_house_and_a_scene():
 )
 def test_conditions(task, more, things, holding):
     goal = next(each for each in goals() if each.task == task)
-    facts = [*kitchen(things, *more), ("objecttype", "mug 1", "mugtype"), ("objecttype", "knife 1", "knifetype")]
+    facts = [
+        *kitchen(things, *more),
+        ("objecttype", "mug 1", "mugtype"),
+        ("objecttype", "knife 1", "knifetype"),
+    ]
     assert goal.conditions(read_house(facts), read_scene(facts)) == holding
 
 
@@ -130,7 +144,10 @@ def everything(house: House, scene: Scene):
         for verb, (_, _, kind) in TREATMENTS.items():
             if house.kind[holder] == kind and thing in house.able[verb]:
                 lost = {("heat", thing), ("cool", thing)} if verb != "clean" else set()
-                yield f"{verb} {thing} with {holder}", replace(scene, treated=scene.treated - lost | {(verb, thing)})
+                yield (
+                    f"{verb} {thing} with {holder}",
+                    replace(scene, treated=scene.treated - lost | {(verb, thing)}),
+                )
     for lamp, holder in scene.inside:
         if lamp in house.lamps and holder in here:
             yield f"use {lamp}", replace(scene, lit=scene.lit | {lamp})
@@ -189,7 +206,9 @@ def test_what_cannot_be_won_has_no_plan():
 
 
 def test_the_prompt_is_figure_c10():
-    text = prompt("You arrive at loc 0.", "put a cool mug in cabinet", ["look", "go to fridge 1"], with_thoughts=True)
+    text = prompt(
+        "You arrive at loc 0.", "put a cool mug in cabinet", ["look", "go to fridge 1"], with_thoughts=True
+    )
     assert text == (
         "Your are an expert in the ALFRED Embodied Environment. You are also given the following text description of the "
         "current scene: ['You arrive at loc 0.']. Your task is to put a cool mug in cabinet. Your admissible actions of the "
@@ -197,13 +216,21 @@ def test_the_prompt_is_figure_c10():
         'format:\n{\n"thoughts": "first describe what do you see in the image using the text description, then carefully '
         'think about which action to complete the task. ",\n"action": "an admissible action"\n}'
     )
-    bare = prompt("You arrive at loc 0.", "put a cool mug in cabinet", ["look", "go to fridge 1"], with_thoughts=False)
+    bare = prompt(
+        "You arrive at loc 0.", "put a cool mug in cabinet", ["look", "go to fridge 1"], with_thoughts=False
+    )
     start = text.index('"thoughts"')
     assert bare == text[:start] + text[text.index('"action"') :]
 
 
 def test_old_words_for_commands():
-    commands = ["move mug 1 to cabinet 2", "use desklamp 1", "go to fridge 1", "look", "heat mug 1 with microwave 1"]
+    commands = [
+        "move mug 1 to cabinet 2",
+        "use desklamp 1",
+        "go to fridge 1",
+        "look",
+        "heat mug 1 with microwave 1",
+    ]
     assert aliases(commands) == {
         "put mug 1 in/on cabinet 2": "move mug 1 to cabinet 2",
         "put mug 1 in cabinet 2": "move mug 1 to cabinet 2",
@@ -231,7 +258,10 @@ def test_a_picture_shows_what_can_be_seen_and_no_more():
     assert visible(house, there) == [] and "mug" not in str(view(house, there))
     opened = replace(there, opened=frozenset({"cabinet 2"}), treated=frozenset({("cool", "mug 1")}))
     assert view(house, opened) == View((("cabinet 2", "open", ("mug 1 (cool)",)),))
-    assert [each for each, *_ in view(house, replace(scene, at=place("counter 1"))).holders] == ["counter 1", "sinkbasin 1"]
+    assert [each for each, *_ in view(house, replace(scene, at=place("counter 1"))).holders] == [
+        "counter 1",
+        "sinkbasin 1",
+    ]
     assert view(house, scene).holders == () and set(view(house, scene).around) == set(house.place)
 
 
@@ -246,7 +276,9 @@ def test_different_views_are_different_pictures():
     assert all(each.shape == (300, 300, 3) and each.dtype == np.uint8 for each in pictures)
     assert len({each.tobytes() for each in pictures}) == len(views)
     foot = {each[280:].tobytes() for each in pictures}
-    assert len(foot) == 1 and len(np.unique(pictures[0][280:])) > 10, "the label that says what kind of picture it is"
+    assert len(foot) == 1 and len(np.unique(pictures[0][280:])) > 10, (
+        "the label that says what kind of picture it is"
+    )
 
 
 # ---- without the packages

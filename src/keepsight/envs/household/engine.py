@@ -182,7 +182,9 @@ def _package() -> Any:
 def package_texts() -> tuple[str, str]:
     """ALFWorld's PDDL domain and TextWorld grammar, as they ship."""
     package = _package()
-    domain, grammar = (Path(each).read_text("utf-8") for each in (package.ALFRED_PDDL_PATH, package.ALFRED_TWL2_PATH))
+    domain, grammar = (
+        Path(each).read_text("utf-8") for each in (package.ALFRED_PDDL_PATH, package.ALFRED_TWL2_PATH)
+    )
     return domain, grammar
 
 
@@ -212,7 +214,9 @@ def _translated(problem: str) -> _Game:
         logic=_typed(task.types),
         first=tuple(_first_facts(task.init, types)),
         types=types,
-        parameters={a.name: tuple((p.name.strip("?"), p.type_name) for p in a.parameters) for a in task.actions},
+        parameters={
+            a.name: tuple((p.name.strip("?"), p.type_name) for p in a.parameters) for a in task.actions
+        },
         entities=entities,
         names=names,
         commands={},
@@ -233,7 +237,9 @@ def _typed(types: Any) -> Any:
     from textworld.logic import GameLogic, Type
 
     logic = GameLogic()
-    for name, each in {each.name: each for each in reversed(types)}.items():  # "object" is there twice; the first counts
+    for name, each in {
+        each.name: each for each in reversed(types)
+    }.items():  # "object" is there twice; the first counts
         logic.types.add(Type(name, each.supertype_names))
     return logic
 

@@ -69,7 +69,7 @@ class ALFWorld(ActionEnv):
     - v0: first.
     """
 
-    actions = ()
+    actions: tuple[str, ...] = ()
 
     def __init__(
         self,

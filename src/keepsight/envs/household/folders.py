@@ -39,7 +39,9 @@ def find_games(folder: Path, tasks: tuple[str, ...] = tuple(TASKS)) -> tuple[Pat
     )
     games = tuple(each for each in found if _serves(each, tasks))
     if not games:
-        raise UsageError(f"no games in {folder}; give a folder of ALFWorld's data, such as json_2.1.1/valid_seen")
+        raise UsageError(
+            f"no games in {folder}; give a folder of ALFWorld's data, such as json_2.1.1/valid_seen"
+        )
     return games
 
 

@@ -107,7 +107,11 @@ class _Draft:
 
     def _furnish(self) -> None:
         """Lays down the wanted objects, away from where they are wanted, then others."""
-        wanted = int(self.rng.integers(2, 4)) if self.task == "pick_two_obj_and_place" else int(self.rng.integers(1, 3))
+        wanted = (
+            int(self.rng.integers(2, 4))
+            if self.task == "pick_two_obj_and_place"
+            else int(self.rng.integers(1, 3))
+        )
         for _ in range(wanted):
             self._lay(self.thing, away_from=self.holder)
         others = [each for each in ROOMS[self.room].objects if each != self.thing and self._places(each)]
@@ -132,14 +136,18 @@ class _Draft:
         lamp = LAMP if self.task == "look_at_obj_in_light" else ""
         name = f"{self.task}-{self.thing}-None-{self.holder or LAMP}-{1000 + number}/trial_{number:09d}"
         facts, objects = self._facts()
-        game = Game(name, self.task, self.thing, self.holder, lamp, _problem(name, facts, objects, lamp, self))
+        game = Game(
+            name, self.task, self.thing, self.holder, lamp, _problem(name, facts, objects, lamp, self)
+        )
         lower = [tuple(word.lower() for word in fact) for fact in facts]
         return None if shortest_plan(read_house(lower), game.goal, read_scene(lower)) is None else game
 
     def _facts(self) -> tuple[list[Fact], list[tuple[str, str]]]:
         """What holds at first, and (name, type) of everything."""
         spots = self.rng.permutation(200)  # coordinates in steps of 25 cm, each taken once
-        ids = [_id(kind, int(spot)) for kind, spot in zip([*self.holders, *(k for k, _ in self.lying)], spots)]
+        ids = [
+            _id(kind, int(spot)) for kind, spot in zip([*self.holders, *(k for k, _ in self.lying)], spots)
+        ]
         holders, things = ids[: len(self.holders)], ids[len(self.holders) :]
         places = [f"loc_bar_{i}_bar_0_bar_0_bar_0" for i in range(len(holders) + 1)]
         facts: list[Fact] = [("atLocation", "agent1", places[-1])]
@@ -155,7 +163,10 @@ class _Draft:
         facts += [("canContain", f"{h}Type", f"{t}Type") for h in kinds for t in lying if t in _fit()[h]]
         objects = [("agent1", "agent"), *((each, "location") for each in places)]
         objects += [*((each, "receptacle") for each in holders), *((each, "object") for each in things)]
-        objects += [*((f"{each}Type", "rtype") for each in kinds), *((f"{each}Type", "otype") for each in lying)]
+        objects += [
+            *((f"{each}Type", "rtype") for each in kinds),
+            *((f"{each}Type", "otype") for each in lying),
+        ]
         return facts, objects
 
 
@@ -188,7 +199,7 @@ def _one_of(rng: np.random.Generator, words: Sequence[str]) -> str:
 def _fit() -> Mapping[str, Any]:
     from alfworld.gen.constants import VAL_RECEPTACLE_OBJECTS
 
-    return VAL_RECEPTACLE_OBJECTS  # type: ignore[no-any-return]
+    return VAL_RECEPTACLE_OBJECTS
 
 
 def _can(verb: str) -> Any:

@@ -49,7 +49,9 @@ class Goal:
         there = set().union(*placed.values())
         if self.treatment is None:
             return (bool(there),)
-        done = {name for verb, name in scene.treated if verb == self.treatment and house.kind[name] == self.thing}
+        done = {
+            name for verb, name in scene.treated if verb == self.treatment and house.kind[name] == self.thing
+        }
         return bool(there), bool(done), bool(there & done)
 
     def _placed(self, house: House, scene: Scene) -> dict[str, set[str]]:

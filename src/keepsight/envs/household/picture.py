@@ -24,7 +24,14 @@ _WALL, _INK, _GREY = (236, 233, 226), (20, 20, 20), (110, 110, 110)
 _OPEN, _SHUT, _HAND = (255, 255, 255), (150, 121, 92), (255, 246, 214)
 _STATES = {"clean": "clean", "heat": "hot", "cool": "cool"}
 _LABEL = "schematic, not a rendered scene"
-_SHADES = ((198, 226, 233), (214, 232, 200), (245, 218, 200), (228, 212, 240), (250, 232, 180), (216, 216, 216))
+_SHADES = (
+    (198, 226, 233),
+    (214, 232, 200),
+    (245, 218, 200),
+    (228, 212, 240),
+    (250, 232, 180),
+    (216, 216, 216),
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,7 @@ def drawn(what: View) -> Picture:
     return canvas
 
 
-def _draw_holder(
-    canvas: Picture, holder: tuple[str, str, tuple[str, ...]], rows: tuple[int, int]
-) -> None:
+def _draw_holder(canvas: Picture, holder: tuple[str, str, tuple[str, ...]], rows: tuple[int, int]) -> None:
     name, state, labels = holder
     top, bottom = rows
     write(canvas, name + (f" ({state})" if state else ""), (_MARGIN, top), 15, _INK, bold=True)
@@ -118,7 +123,9 @@ def _shade(label: str) -> tuple[int, int, int]:
     return _SHADES[sum(map(ord, label.partition(" ")[0])) % len(_SHADES)]
 
 
-def _box(canvas: Picture, upper_left: tuple[int, int], lower_right: tuple[int, int], colour: tuple[int, ...]) -> None:
+def _box(
+    canvas: Picture, upper_left: tuple[int, int], lower_right: tuple[int, int], colour: tuple[int, ...]
+) -> None:
     (left, top), (right, bottom) = upper_left, lower_right
     canvas[top:bottom, left:right] = _GREY
     canvas[top + 1 : bottom - 1, left + 1 : right - 1] = colour

@@ -21,7 +21,9 @@ from keepsight.envs.household.goals import Goal
 __all__ = ["estimate", "first_commands", "shortest_plan", "successors"]
 
 _SLACK = 8  # commands beyond the estimate after which a plan is given up
-_Reached = dict[Scene, tuple[frozenset[str], tuple[str, ...]]]  # scene -> (first commands of ways there, one such way)
+_Reached = dict[
+    Scene, tuple[frozenset[str], tuple[str, ...]]
+]  # scene -> (first commands of ways there, one such way)
 
 
 def shortest_plan(house: House, goal: Goal, scene: Scene) -> tuple[str, ...] | None:
