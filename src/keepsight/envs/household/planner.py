@@ -107,9 +107,10 @@ def _journeys(house: House, goal: Goal, scene: Scene) -> Iterator[tuple[str, Sce
         wanted |= {each for each in house.place if (house.kind[each], kind) in house.fits}
         if goal.treatment:
             wanted |= {each for each in house.place if house.kind[each] == TREATMENTS[goal.treatment][2]}
-    for holder in wanted & house.place.keys():
-        if house.place[holder] != scene.at:
-            yield f"go to {holder}", replace(scene, at=house.place[holder])
+    places = {house.place[holder] for holder in wanted if holder in house.place} - {scene.at}
+    for holder, place in house.place.items():  # several receptacles may stand in one place
+        if place in places:
+            yield f"go to {holder}", replace(scene, at=place)
 
 
 def _takings(house: House, goal: Goal, scene: Scene) -> Iterator[tuple[str, Scene]]:
