@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -139,7 +140,21 @@ def test_each_condition_is_paid_once_and_all_of_them_are_the_goal(number):
     assert env.steps <= 40
 
 
-def test_a_condition_that_holds_at_the_start_is_not_paid(env):
+def test_a_condition_that_holds_at_the_start_is_not_paid(tmp_path):
+    """A mug that is hot already needs no heating, which would have earned 1."""
+    game = draw_game(3)
+    thing = re.search(rf"objectType ({game.thing}_bar_\S+)", game.problem).group(1)
+    write_game(replace(game, problem=game.problem.replace("(:init", f"(:init (isHot {thing})")), tmp_path)
+    env = make("alfworld", path=tmp_path)
+    _, info = env.reset(seed=0)
+    assert info["conditions"] == (False, True, False)
+    rewards = []
+    while not (rewards and rewards[-1] > 1):
+        rewards.append(env.play(env.expert()).reward)
+    assert sum(rewards) == 52
+
+
+def test_a_condition_is_not_paid_again(env):
     """The same object treated again, put down again."""
     env.reset(seed=0, options={"game": 3})
     for command in shortest_plan(env.house, env.goal, env.scene)[:-1]:

@@ -182,6 +182,8 @@ def test_plans_are_shortest_and_all_beginnings_are_found(goal, seed):
     for _ in range(int(rng.integers(40))):
         commands = list(everything(house, scene))
         scene = commands[int(rng.integers(len(commands)))][1]
+    if seed % 2 and scene.carried is None:
+        scene = replace(scene, carried="knife 1", inside=scene.inside - {("knife 1", "counter 1")})
     length, firsts = by_brute_force(house, goal, scene)
     plan = shortest_plan(house, goal, scene)
     assert len(plan) == length and first_commands(house, goal, scene) == firsts

@@ -47,7 +47,7 @@ def read_house(facts: Iterable[Fact]) -> House:
     found = _by_predicate(facts)
     kinds = {name: kind.removesuffix("type") for name, kind in found["receptacletype"] + found["objecttype"]}
     return House(
-        place={holder: place for holder, place in found["receptacleatlocation"]},
+        place={names[0]: names[1] for names in found["receptacleatlocation"]},
         kind=kinds,
         openable=_names(found["openable"]),
         portable=_names(found["pickupable"]),
