@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from keepsight.envs.actions import PARSERS, ParseStatus
+from keepsight.envs.actions import PARSERS, Parsed, ParseStatus
 from keepsight.errors import UsageError
 
 __all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv"]
@@ -213,7 +213,8 @@ class ActionEnv(TextEnv):
     """An environment whose answers name an action.
 
     An answer that names none of `actions` is replaced by one of the legal actions, drawn evenly (equation 4.1); the move
-    then says `illegal` (another word stood where the action should) or `unparsed`, and has the tag `random_action`.
+    then says `illegal` (another word stood where the action should) or `unparsed`, and has the tag `random_action`. A number
+    beyond the present actions is illegal in the same way.
     Subclasses give `actions`, `act`, and `legal` where not all actions are legal at all times.
     """
 
@@ -262,14 +263,19 @@ class ActionEnv(TextEnv):
         """What an answer that named no action costs: by default nothing beyond the random action's own outcome."""
         return move
 
+    def read(self, text: str) -> Parsed:
+        """Which of `actions` a text names."""
+        return self.parse(text, self.actions)
+
     def judge(self, text: str) -> Move:
         """Does the action that `text` names, else a random legal one."""
-        parsed = self.parse(text, self.actions)
-        if parsed.action is not None:
-            return self.act(parsed.action)
+        parsed = self.read(text)
+        return self._instead(parsed.status) if parsed.action is None else self.act(parsed.action)
+
+    def _instead(self, status: ParseStatus) -> Move:
         legal = self.legal()
         move = self.act(legal[int(self.np_random.integers(len(legal)))])
-        return self.illegal(replace(move, status=parsed.status, tags=(*move.tags, "random_action")))
+        return self.illegal(replace(move, status=status, tags=(*move.tags, "random_action")))
 
     def observation(self) -> Any:
         """The picture alone in index form."""
@@ -278,6 +284,7 @@ class ActionEnv(TextEnv):
     def _moved(self, action: Any) -> Move:
         if self.action_form == "text":
             return super()._moved(action)
-        if not isinstance(action, (int, np.integer)) or not 0 <= action < len(self.actions):
-            raise UsageError(f"the action is {action!r}; give a number from 0 to {len(self.actions) - 1}")
-        return self.act(self.actions[int(action)])
+        most = int(self.action_space.n)  # type: ignore[attr-defined]
+        if not isinstance(action, (int, np.integer)) or not 0 <= action < most:
+            raise UsageError(f"the action is {action!r}; give a number from 0 to {most - 1}")
+        return self.act(self.actions[int(action)]) if action < len(self.actions) else self._instead("illegal")
