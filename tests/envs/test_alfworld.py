@@ -380,7 +380,7 @@ def test_a_grammar_in_a_file_is_never_evaluated(folder, tmp_path):
     env.reset(seed=0)
     env.play(env.expert())
     env.play(answer("look"))
-    assert "You are facing the" in env.text and not trap.exists()
+    assert "You are facing the" in env.told and not trap.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"task_type": "look_at_obj_in_light"}'])

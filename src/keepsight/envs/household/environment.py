@@ -113,14 +113,14 @@ class ALFWorld(ActionEnv):
         wordings = sentences(self.goal)
         self.task = wordings[int(self.np_random.integers(len(wordings)))]
         self._commands = []
-        self.text = self._load()
+        self.told = self._load()
         self.paid = self.goal.conditions(self.house, self.scene)
         self.seen: frozenset[str] = frozenset()
         self._look()
 
     def act(self, name: str) -> Move:
         engine = self._engine or self._replayed()
-        self.text = engine.do(name)
+        self.told = engine.do(name)
         self._commands.append(name)
         self._take_in(engine)
         self._look()
@@ -129,7 +129,7 @@ class ALFWorld(ActionEnv):
         self.paid = tuple(holds or paid for holds, paid in zip(now, self.paid))
         won = engine.won
         tags = ("subgoal",) if new else ()
-        return Move(50.0 * won + new, name, message=self.text, terminated=won, solved=won, tags=tags)
+        return Move(50.0 * won + new, name, message=self.told, terminated=won, solved=won, tags=tags)
 
     def illegal(self, move: Move) -> Move:
         return replace(move, reward=move.reward - 1)
@@ -162,7 +162,7 @@ class ALFWorld(ActionEnv):
     # ---- what is shown
 
     def prompt(self) -> str:
-        return wording.prompt(self.text, self.task, self.actions, with_thoughts=self.thoughts)
+        return wording.prompt(self.told, self.task, self.actions, with_thoughts=self.thoughts)
 
     def facts(self) -> dict[str, Any]:
         return {
