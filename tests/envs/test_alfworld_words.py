@@ -277,6 +277,7 @@ def test_different_views_are_different_pictures():
         View((("cabinet 2", state, things[:n]),), carried, ())
         for state, n, carried in itertools.product(("open", ""), (0, 1, 7, 30, 60), ("", "mug 1"))
     ]
+    views += [View((("cabinet 2", "open", ("egg 1", *things[1:])),))]
     views += [View((("cabinet 2", "closed", ()),)), View((), "", things[:40]), View(())]
     pictures = [drawn(each) for each in views]
     assert all(each.shape == (300, 300, 3) and each.dtype == np.uint8 for each in pictures)

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ __all__ = ["Engine", "need_packages", "package_texts"]
 
 _LONGEST_NAME = re.compile(r"\S{150}")  # the engine's names of operators have room for 1,023 characters
 _GO = "gotolocation"
+_FREE: list[Any] = []  # libraries whose engines are gone; to unload one is not safe
 
 
 def need_packages() -> None:
@@ -46,9 +48,8 @@ class Engine:
 
     def __init__(self) -> None:
         need_packages()
-        import fast_downward
-
-        self._library = fast_downward.load_lib()  # a copy of its own: the library keeps one state
+        self._library = _library_of_its_own()
+        weakref.finalize(self, _FREE.append, self._library)
 
     def load(self, problem: str) -> str:
         """Begins a game and says what the player sees first.
@@ -164,6 +165,16 @@ class _Game:
             names = {p: self.names[a] for (p, _), a in zip(self.parameters[verb], arguments)}
             self.commands[operator] = template.format(**names)
         return self.commands[operator]
+
+
+def _library_of_its_own() -> Any:
+    """Fast Downward's library, which keeps one state: no two engines may share one."""
+    import fast_downward
+
+    try:
+        return _FREE.pop()
+    except IndexError:
+        return fast_downward.load_lib()
 
 
 @lru_cache(maxsize=1)
