@@ -11,6 +11,8 @@ from benchmarks import (
     audit_again,
     audit_batched,
     bootstrap,
+    env_steps,
+    env_vector,
     guidance_cost,
     harness_overhead,
     help_start,
@@ -39,4 +41,6 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "guidance_cost": guidance_cost.measure,
     "probe_solver": probe_solver.measure,
     "moelora_step": moelora_step.measure,
+    "env_steps": env_steps.measure,
+    "env_vector": env_vector.measure,
 }

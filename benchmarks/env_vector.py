@@ -1,0 +1,68 @@
+"""Sixteen environments in one vector, which paints into one array, against one environment alone.
+
+Linear would be sixteen times the frames in sixteen times the time. A frame is a step's or a reset's. CPU time is counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks import env_steps
+from benchmarks.record import Record
+from keepsight.envs import make_vector
+
+__all__ = ["measure"]
+
+ENVS = 16
+FRAMES = 4000
+RUNS = 5  # the medians count
+GOAL = 0.9
+
+
+def measure(_: str = "tiny") -> Record:
+    """The least ratio of frames a second."""
+    told, ratios = [], []
+    for name in env_steps.NAMES:
+        for form in ("text", "index"):
+            pairs = [(_alone(name, form), _together(name, form)) for _ in range(RUNS)]
+            alone, together = (statistics.median(side) for side in zip(*pairs))
+            ratios.append(together / alone)
+            told.append(f"{name} {form} {together:,.0f} (x{ratios[-1]:.2f})")
+    detail = (
+        f"times the frames of one environment alone, the least of {len(told)}; frames a second of {ENVS} "
+        f"together, of CPU time: {', '.join(told)}"
+    )
+    return Record("env_vector", min(ratios), GOAL, min(ratios) >= GOAL, FRAMES, detail)
+
+
+def _alone(name: str, form: str) -> float:
+    env = env_steps.environment(name, form)
+    todo = env_steps.actions(env, FRAMES)
+    env.reset(seed=0)
+    before, frames = time.process_time(), 0
+    for action in todo:
+        _, _, terminated, truncated, _ = env.step(action)
+        frames += 1
+        if terminated or truncated:
+            env.reset()
+            frames += 1
+    return frames / (time.process_time() - before)
+
+
+def _together(name: str, form: str) -> float:
+    envs = make_vector(name, ENVS, action=form)
+    todo = env_steps.actions(envs.envs[0], FRAMES)
+    envs.reset(seed=0)
+    batches = [_batch(todo[at : at + ENVS], form) for at in range(0, FRAMES - ENVS + 1, ENVS)]
+    before = time.process_time()
+    for batch in batches:
+        envs.step(batch)
+    return ENVS * len(batches) / (time.process_time() - before)
+
+
+def _batch(actions: list[Any], form: str) -> Any:
+    return np.array(actions) if form == "index" else tuple(actions)
