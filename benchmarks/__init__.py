@@ -12,6 +12,8 @@ from benchmarks import (
     audit_batched,
     bootstrap,
     env_resets,
+    env_steps,
+    env_vector,
     guidance_cost,
     harness_overhead,
     help_start,
@@ -41,4 +43,6 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "probe_solver": probe_solver.measure,
     "moelora_step": moelora_step.measure,
     "env_resets": env_resets.measure,
+    "env_steps": env_steps.measure,
+    "env_vector": env_vector.measure,
 }

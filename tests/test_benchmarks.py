@@ -14,6 +14,8 @@ from benchmarks import (
     bootstrap,
     checkpoints,
     env_resets,
+    env_steps,
+    env_vector,
     guidance_cost,
     harness_overhead,
     help_start,
@@ -94,6 +96,15 @@ def test_a_judge_behind_a_server(monkeypatch):
     monkeypatch.setattr(judge_refill, "QUESTIONS", 20)
     record = judge_refill.measure()
     assert record.n == 20 and "all answers the same" in record.detail
+
+
+def test_environments_alone_and_together(monkeypatch):
+    """Both painters give nearly the same frames and the same rewards, or the benchmark itself stops."""
+    for module, name, value in ((env_steps, "STEPS", 40), (env_vector, "FRAMES", 40)):
+        monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(module, "RUNS", 1)
+        record = module.measure()
+        assert record.n == 40 and record.ratio > 0 and "points24 index" in record.detail
 
 
 @pytest.mark.torch

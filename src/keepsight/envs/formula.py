@@ -13,7 +13,7 @@ from keepsight.envs.actions import answer_text, json_objects
 from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
 from keepsight.envs.cards import FELT, RANKS, Box, Card, draw_hand
 from keepsight.envs.completing import completion, fewest_tokens
-from keepsight.envs.lettering import text_size, write
+from keepsight.envs.lettering import label, text_size, write
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
 
 __all__ = ["FormulaEnv"]
@@ -174,12 +174,12 @@ class FormulaEnv(ActionEnv):
         self._pen, self._tokens_drawn = (first, self.formula_top), 0
 
     def _write(self, token: str) -> None:
-        x, y = self._pen
-        width, height = text_size(token + " ", self.letters)
+        drawn = label(token, self.letters, WHITE, FELT)
+        (x, y), (height, width, _) = self._pen, drawn.shape
         if x + width > RIGHT:
             x, y = LEFT, y + height
-        write(self._table, token, (x, y), self.letters, WHITE)
-        self._pen = (x + width - 1, y)
+        self._table[y : y + height, x : x + width] = drawn
+        self._pen = (x + width + text_size(" ", self.letters)[0] - 1, y)
 
 
 def _numbers_seen(text: str, faces: tuple[int, int, int]) -> list[int] | None:

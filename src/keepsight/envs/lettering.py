@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["blend", "ink", "text_size", "write"]
+__all__ = ["blend", "ink", "label", "text_size", "write"]
 
 Colour = tuple[int, int, int]
 _FILES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
@@ -30,6 +30,17 @@ def write(
         size: of the font, in pixels.
     """
     blend(canvas, _mask(text, size, bold), at, colour)
+
+
+@lru_cache(maxsize=2048)
+def label(text: str, size: int, colour: Colour, ground: Colour, *, bold: bool = False) -> NDArray[np.uint8]:
+    """One line on a ground of one colour, uint8 [h, w, 3] and read-only: quicker to lay than `write`."""
+    width, height = text_size(text, size, bold=bold)
+    strip = np.empty((height, width, 3), np.uint8)
+    strip[:] = ground
+    write(strip, text, (0, 0), size, colour, bold=bold)
+    strip.setflags(write=False)
+    return strip
 
 
 def text_size(text: str, size: int, *, bold: bool = False) -> tuple[int, int]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from keepsight.envs.actions import answer_text
 from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
-from keepsight.envs.lettering import text_size, write
+from keepsight.envs.lettering import label
 from keepsight.errors import UsageError
 
 __all__ = ["NumberLine"]
@@ -121,14 +118,5 @@ class NumberLine(ActionEnv):
     def paint(self, canvas: Picture) -> None:
         canvas.fill(255)
         for line, top in ((f"Target: {self.target}", 60), (f"Current: {self.current}", 180)):
-            drawn = _drawn(line)
+            drawn = label(line, 36, (0, 0, 0), (255, 255, 255), bold=True)
             canvas[top : top + drawn.shape[0], 30 : 30 + drawn.shape[1]] = drawn
-
-
-@lru_cache(maxsize=2048)
-def _drawn(line: str) -> Picture:
-    width, height = text_size(line, 36, bold=True)
-    strip = np.full((height, width, 3), 255, np.uint8)
-    write(strip, line, (0, 0), 36, (0, 0, 0), bold=True)
-    strip.setflags(write=False)
-    return strip

@@ -100,10 +100,11 @@ class PaintedVector(VectorEnv[Any, Any, Any]):
 def _columns(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One array for each key and, with "_" before the key, a mask of those that have it: here all."""
     columns: dict[str, Any] = {}
+    all_have = np.ones(len(infos), np.bool_)
     for key, first in infos[0].items():
         values = [info[key] for info in infos]
         columns[key] = _columns(values) if isinstance(first, dict) else _column(values)
-        columns[f"_{key}"] = np.ones(len(infos), np.bool_)
+        columns[f"_{key}"] = all_have.copy()
     return columns
 
 
