@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from keepsight import tasks, verbs
+from keepsight.console import episodes_table, scorers_table
 from keepsight.envs import ENVS, make
 from keepsight.envs.players import play_as_expert, play_at_random, total
 from keepsight.evaluate import audit, evaluate
@@ -61,6 +64,7 @@ def test_samples_are_stable_and_of_other_seeds_than_what_is_learnt(name):
     if task.train is not None:
         episodes = {row.group for row in tasks.get(f"env:{name}", n=N, seed=3, train_episodes=9).train()}
         assert episodes <= {f"seed-{TRAINING_SEEDS + 3 + at}" for at in range(9)}
+        assert not episodes & {sample.id for sample in samples}
 
 
 def test_an_expert_as_a_model_scores_what_the_expert_does(name, tmp_path):
@@ -221,6 +225,20 @@ def test_two_runs_are_compared_episode_by_episode(tmp_path):
     found = verbs.compare(up, best)
     assert found.drop.gained > 0 == found.drop.lost and found.unscored == 0
     assert ("out of steps", "solved") in {(flow.before, flow.after) for flow in found.flow}
+
+
+def test_returns_and_steps_are_told_as_numbers_and_the_rest_in_per_cent(tmp_path, capsys):
+    matrix = audit([Speaker(lambda sample: "")], [environment("numberline", n=6)], Store(tmp_path))
+    runs = list(matrix.runs.values())
+    Console(width=100).print(episodes_table(matrix), scorers_table(runs, runs))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("speaker")]
+    beside = {line[2]: line[3:] for line in lines[:7]}
+    assert beside["illegal_rate"][:2] == ["100.0", "%"] and beside["expert"][:2] == ["100.0", "%"]
+    mean = sum(score.value for score in runs[0].scores("return")) / 6
+    told = f"{mean:.3g}".replace("-", "−")
+    assert beside["return"][0] == told and "%" not in beside["return"]
+    assert "solved" not in beside and [line[3] for line in lines[7:] if line[2] == "return"] == [told]
+    assert episodes_table(replace(matrix, runs={})) is None
 
 
 def test_the_page_asks_no_judges_of_episodes(tmp_path):
