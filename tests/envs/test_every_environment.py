@@ -14,6 +14,8 @@ from keepsight.envs import ENVS, ActionEnv, class_of, make, make_vector
 from keepsight.errors import UsageError
 
 TEXTS = 100_000  # of the adversarial player, over all environments
+SLOW = {"alfworld": 400}  # TextWorld's engine takes milliseconds a step: so many texts
+NAMED_ANYWAY = {"alfworld"}  # hidden is at which of the places that all stand among the commands
 CHANCE = {"blackjack"}  # where an expert may lose
 INDEXED = [name for name in ENVS if issubclass(class_of(name), ActionEnv)]
 FORMS = [(name, "text") for name in ENVS] + [(name, "index") for name in INDEXED]
@@ -254,7 +256,7 @@ def leaves(value):
         yield value
 
 
-@pytest.mark.parametrize("name", ENVS)
+@pytest.mark.parametrize("name", sorted(set(ENVS) - NAMED_ANYWAY))
 def test_hidden_things_are_not_told(name):
     """No word of `hidden` stands in the text or the message, but the names of actions."""
     env, rng = make(name), Random(6)
@@ -350,7 +352,7 @@ def test_no_text_breaks_an_environment(name):
     for text in UGLY:
         env.begin()
         env.play(text)
-    for at in range(TEXTS // len(ENVS)):
+    for at in range(SLOW.get(name, TEXTS // (len(ENVS) - len(SLOW)))):
         if env._over:
             env.begin()
             texts[-1] = env.expert() if at % 50 == 0 else texts[-1]
@@ -374,7 +376,7 @@ def test_what_is_no_action_is_refused(name):
 def test_numbers_that_are_no_action_are_refused(name):
     env = make(name, action="index")
     env.reset(seed=0)
-    for action in (-1, len(env.actions), "0", 1.0, None):
+    for action in (-1, int(env.action_space.n), "0", 1.0, None):
         with pytest.raises(UsageError, match="give a number from 0 to"):
             env.step(action)
     for wrong in ({"action": "word"}, {"parser": "kind"}):
