@@ -1,5 +1,6 @@
 """A served model through the verbs and the command line: estimates, resuming, nothing paid twice, mixed audits."""
 
+import base64
 import json
 import math
 import os
@@ -11,11 +12,13 @@ from dataclasses import replace
 import pytest
 
 from keepsight import cli, tasks, verbs
+from keepsight.envs import make
+from keepsight.envs.rollout import Frames
 from keepsight.evaluate import evaluate
 from keepsight.inference import Generate
 from keepsight.models import load
 from keepsight.scoring.judges.llm import LLMYesNo
-from keepsight.store import Store, load_matrix
+from keepsight.store import Store, load_matrix, load_run
 from keepsight.types import Output, Sample
 from tests.fake_vlm import make_task
 from tests.stub_server import Reply, StubServer, chat, failed, text_of
@@ -111,9 +114,38 @@ def test_a_served_model_plays_an_environment(run, stub, tmp_path):
     assert all(row["usage"]["prompt_tokens"] == 100 * len(row["steps"]) for row in rows)
     parts = stub.requests[0].body["messages"][0]["content"]
     assert any(part["type"] == "image_url" for part in parts)
-    assert all(word in out for word in ("success_rate", "step_accuracy", "expert", "random"))
+    assert all(word in out for word in ("success rate", "step accuracy", "best play", "random play"))
     asked = len(stub.requests)
     assert run(*argv)[0] == 0 and len(stub.requests) == asked
+
+
+def test_a_served_model_with_an_experts_words_wins_the_hands_that_can_be_won(run, stub, tmp_path):
+    """The server sees pictures alone: of every state that the expert meets it knows what the expert says."""
+    known, frames = {}, Frames()
+    for seed in range(4):
+        env = make("points24", thoughts=False)
+        env.begin(seed=seed)
+        while True:
+            (picture,) = frames.of(env)
+            known[base64.b64encode(picture.read()).decode()] = env.expert()
+            move = env.play(env.expert())
+            if move.terminated or move.truncated:
+                break
+    stub.answer = lambda request: chat(known[pictures_of(request.body)[0]])
+    played = ("--tasks", "env:points24", "--task_args", "n=4,thoughts=false", "--output_path", "out")
+    code, out, _ = run("eval", f"api:stub@{stub.base_url}", *played)
+    (path,) = (line.partition(": ")[2] for line in out.splitlines() if line.startswith("env:points24: "))
+    scored = load_run(tmp_path / path)
+    won = [score.value for score in scored.scores()]
+    assert code == 0 and (scored.headline.value, scored.headline.n) == (sum(won) / 4, 4)
+    assert won == [score.value for score in scored.scores("expert")] and 0 < sum(won) < 4
+    steps = [step for record in scored.records for step in record.output.steps]
+    assert not any("illegal" in step.scores["reward"].tags for step in steps)
+
+
+def pictures_of(body) -> list[str]:
+    parts = body["messages"][0]["content"]
+    return [part["image_url"]["url"].partition(",")[2] for part in parts if part["type"] == "image_url"]
 
 
 def test_a_server_that_is_gone_is_one_line(run):

@@ -49,6 +49,7 @@ class FormulaEnv(ActionEnv):
         self.operators = operators
         self.target_points = target_points
         self.faces = faces
+        self.checks_recognition = thoughts  # only then is asked what is on the cards
         self.cards: tuple[Card, ...] = ()
         self.numbers: tuple[int, ...] = ()
         self.formula: tuple[str, ...] = ()
