@@ -22,6 +22,7 @@ __all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make"]
 # name -> (Gymnasium's id, where the class is)
 ENVS: dict[str, tuple[str, str]] = {
     "numberline": ("keepsight/NumberLine-v0", "keepsight.envs.numberline:NumberLine"),
+    "virl": ("keepsight/VIRL-v0", "keepsight.envs.virl:Navigation"),
 }
 
 

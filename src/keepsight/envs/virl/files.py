@@ -1,0 +1,4 @@
+"""stub"""
+class RouteFile:
+    @classmethod
+    def read(cls, *a): raise NotImplementedError
