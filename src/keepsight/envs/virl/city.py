@@ -48,6 +48,11 @@ class City:
 
     name: str
 
+    @property
+    def spacing(self) -> float:
+        """Wide, so that streets of unlike length have unlike many points: counting steps must not replace looking."""
+        return 16.0
+
     def __len__(self) -> int:
         return DISTRICTS * ROUTES
 

@@ -116,7 +116,9 @@ def _ground(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: F
     style = scene.style
     colours = np.empty((*spots.shape[:2], 3), np.float32)
     colours[...] = style.ground
-    across, along, long = _nearest_street(spots, scene.streets, place)
+    level = (scene.streets - place) @ ahead  # [s, 2] metres before the camera
+    before = scene.streets[(level.max(axis=1) > -PAVEMENT) & (level.min(axis=1) < FAR)]
+    across, along, long = _nearest_street(spots, before)
     colours[across < PAVEMENT] = style.pavement
     colours[across < ROAD] = style.road
     dashes = (across < 0.12) & (along % 5 < 2.5) & (along > 9) & (along < long - 9)
@@ -124,22 +126,19 @@ def _ground(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: F
     canvas[rows] = _hazed(colours, depth[:, None], style)
 
 
-def _nearest_street(spots: Floats, streets: Floats, place: Floats) -> tuple[Floats, Floats, Floats]:
+def _nearest_street(spots: Floats, streets: Floats) -> tuple[Floats, Floats, Floats]:
     """Of the nearest street to each of [r, c] spots: distance from it, metres along it, its length."""
     across = np.full(spots.shape[:2], np.inf, np.float32)
     along, longs = np.zeros_like(across), np.zeros_like(across)
+    east, north = np.ascontiguousarray(spots[..., 0]), np.ascontiguousarray(spots[..., 1])
     for start, end in streets:
-        way = end - start
-        long = float(np.hypot(*way))
-        share = float(np.clip((place - start) @ way / long**2, 0, 1))
-        if np.hypot(*(start + way * share - place)) > FAR:
-            continue
-        x, y = spots[..., 0] - start[0], spots[..., 1] - start[1]
-        at = ((x * way[0] + y * way[1]) / long).clip(0, long)
-        away = np.hypot(x - at * (way[0] / long), y - at * (way[1] / long))
+        long = float(np.hypot(*(end - start)))
+        x, y = (end - start) / np.float32(long)
+        at = ((east - start[0]) * x + (north - start[1]) * y).clip(0, long)
+        away = np.square(east - (start[0] + at * x)) + np.square(north - (start[1] + at * y))
         nearer = away < across
         across[nearer], along[nearer], longs[nearer] = away[nearer], at[nearer], long
-    return across, along, longs
+    return np.sqrt(across), along, longs
 
 
 def _walls(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: Floats, plane: Floats) -> None:
@@ -154,10 +153,10 @@ def _walls(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: Fl
         )  # [w, size]: where along the wall a column meets it
         depth = az[seen, None] + share * (bz - az)[seen, None]
     met = (share >= 0) & (share <= 1) & (depth > NEAR) & (depth < FAR)
-    for i, wall in enumerate(seen):
+    for i in np.argsort(np.where(met, depth, np.inf).min(axis=1, initial=np.inf)):  # the nearest hide the others
         columns = np.flatnonzero(met[i])
         if columns.size:
-            _wall(canvas, nearest, scene, int(wall), columns, share[i, columns], depth[i, columns], plane)
+            _wall(canvas, nearest, scene, int(seen[i]), columns, share[i, columns], depth[i, columns], plane)
 
 
 def _wall(
@@ -179,6 +178,8 @@ def _wall(
     if before.shape[1] != columns.size:
         return  # a wall seen edge on
     drawn = (height >= 0) & (height <= scene.heights[wall]) & (depth < before)
+    if not drawn.any():
+        return
     before[drawn] = np.broadcast_to(depth, drawn.shape)[drawn]
     colours = _painted(scene, wall, height, share, depth)
     canvas[part][drawn] = _hazed(colours, np.broadcast_to(depth, drawn.shape), scene.style)[drawn]

@@ -125,7 +125,8 @@ class Navigation(ActionEnv):
         _within("option route", number, 0, len(self.world) - 1)
         self.number = number
         self.route = self.world.route(self.number)
-        self.points = rail(self.route, self.straight_line_length, self.world.metres, self.world.located)
+        world = self.world
+        self.points = rail(self.route, self.straight_line_length, world.spacing, world.metres, world.located)
         self.sentences = instruction(self.route)
         self.at = self.failed = 0
         self.horizon = self.attempts * len(self.points)

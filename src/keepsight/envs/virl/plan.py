@@ -17,7 +17,7 @@ from keepsight.envs.virl.styles import Style
 __all__ = ["Plan", "Shop", "planned"]
 
 SIDE = 6  # crossings along each side of the grid
-BLOCK, JITTER = 80.0, 16.0  # metres
+BLOCKS, JITTER = (62.0, 100.0), 12.0  # metres: least and most between two rows; how far a crossing strays
 FEWER, DIAGONALS = 9, 3  # streets taken away, streets across a block
 FRONT = 7.5  # metres from the middle of a street to the houses
 FREE = 22.0  # metres from a crossing without houses
@@ -79,9 +79,10 @@ def _grid(rng: np.random.Generator) -> tuple[list[Place], list[tuple[int, int]]]
     """Crossings and streets of a crooked, turned grid."""
     angle = rng.random() * math.pi / 2
     cos, sin = math.cos(angle), math.sin(angle)
+    rows, columns = np.cumsum(rng.uniform(*BLOCKS, (2, SIDE)), axis=1)
     places = []
     for row, column in product(range(SIDE), repeat=2):
-        x, y = np.array([column, row]) * BLOCK + rng.uniform(-JITTER, JITTER, 2)
+        x, y = np.array([columns[column], rows[row]]) + rng.uniform(-JITTER, JITTER, 2)
         places.append((float(x * cos - y * sin), float(x * sin + y * cos)))
     edges = [(i, i + 1) for i in range(SIDE**2) if i % SIDE < SIDE - 1]
     edges += [(i, i + SIDE) for i in range(SIDE**2 - SIDE)]

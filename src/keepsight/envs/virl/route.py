@@ -11,7 +11,6 @@ from keepsight.errors import KeepsightError
 __all__ = ["FORWARD", "STOP", "Landmark", "Milestone", "Point", "Route", "instruction", "rail"]
 
 FORWARD, STOP = "forward()", "stop()"
-SPACING = 8.0  # metres: two points of a rail are at least so far apart
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,14 @@ def _onwards(landmark: Landmark | None) -> str:
 def rail(
     route: Route,
     most_straight: int,
+    spacing: float,
     metres: Callable[[Place, Place], float],
-    located: Callable[[Place], Place | None] = lambda place: place,
+    located: Callable[[Place], Place | None],
 ) -> tuple[Point, ...]:
     """The points where an action is asked for: at the start, at most `most_straight` on each street, at each milestone.
 
     Args:
+        spacing: metres between two points of a street at least.
         metres: the distance of two places.
         located: where the picture near a place was taken; None where there is none. A point on a street without one is
             left out.
@@ -104,7 +105,7 @@ def rail(
         points.append(Point(here, heading, *actions, sentence, landmark, intersection=number > 0))
         points.extend(
             Point(place, milestone.heading, FORWARD, FORWARD, sentence + 1)
-            for place in _between(here, there, most_straight, metres, located)
+            for place in _between(here, there, most_straight, spacing, metres, located)
         )
         here, heading, landmark = there, milestone.heading, milestone.landmark
     return (*points, Point(here, heading, STOP, STOP, 2 * len(route.milestones) - 1, landmark))
@@ -121,16 +122,17 @@ def _between(
     start: Place,
     end: Place,
     most: int,
+    spacing: float,
     metres: Callable[[Place, Place], float],
     located: Callable[[Place], Place | None],
 ) -> list[Place]:
-    """At most `most` places on the way, evenly spaced before they are located, none nearer than `SPACING` to another."""
-    count = min(most, int(metres(start, end) / SPACING) - 1)
+    """At most `most` places on the way, evenly spaced before they are located, none nearer than `spacing` to another."""
+    count = min(most, int(metres(start, end) / spacing) - 1)
     kept, last = [], start
     for i in range(1, count + 1):
         share = i / (count + 1)
         place = located((start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share))
-        if place is None or min(metres(place, last), metres(place, end)) < SPACING * 0.99:  # rounding
+        if place is None or min(metres(place, last), metres(place, end)) < spacing * 0.99:  # rounding
             continue
         kept.append(place)
         last = place

@@ -14,6 +14,11 @@ __all__ = ["World"]
 class World(Protocol):
     """Routes by number and what is seen along them."""
 
+    @property
+    def spacing(self) -> float:
+        """Metres between two points of a street at least."""
+        ...
+
     def __len__(self) -> int:
         """How many routes there are."""
         ...
