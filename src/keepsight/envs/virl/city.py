@@ -17,12 +17,13 @@ import numpy as np
 from keepsight.envs.base import Picture
 from keepsight.envs.virl.compass import Place, bearing, direction, relation, wrapped
 from keepsight.envs.virl.drawing import Scene, looked
+from keepsight.envs.virl.houses import built
 from keepsight.envs.virl.plan import Plan, Shop, planned
 from keepsight.envs.virl.route import Landmark, Milestone, Route
 from keepsight.envs.virl.streets import distance, way
 from keepsight.envs.virl.styles import STYLES
 
-__all__ = ["CITIES", "City", "District", "district"]
+__all__ = ["CITIES", "City", "District", "district", "scene"]
 
 CITIES = tuple(STYLES)
 DISTRICTS, ROUTES = 50, 20
@@ -35,10 +36,9 @@ CERTAIN = 3.0  # degrees between a landmark's bearing and the border of two word
 
 @dataclass(frozen=True)
 class District:
-    """Streets, what stands along them, and routes."""
+    """A plan and routes in it."""
 
     plan: Plan
-    scene: Scene
     routes: tuple[Route, ...]
 
 
@@ -75,12 +75,12 @@ class City:
 
 @lru_cache(maxsize=256)
 def _view(city: str, number: int, place: Place, heading: float, size: int) -> Picture:
-    picture = looked(district(city, number).scene, place, heading, size)
+    picture = looked(scene(city, number), place, heading, size)
     picture.setflags(write=False)
     return picture
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=DISTRICTS * 4)
 def district(city: str, number: int) -> District:
     """District `number` of a city; always the same."""
     for attempt in range(100):
@@ -89,8 +89,15 @@ def district(city: str, number: int) -> District:
         found = list(_routes(city, number, plan, rng))
         if len(found) >= ROUTES:
             chosen = rng.permutation(len(found))[:ROUTES]
-            return District(plan, plan.scene, tuple(found[i] for i in chosen))
+            return District(plan, tuple(found[i] for i in chosen))
     raise AssertionError("a hundred plans without enough routes")
+
+
+@lru_cache(maxsize=64)
+def scene(city: str, number: int) -> Scene:
+    """What stands in a district; always the same."""
+    rng = np.random.default_rng([zlib.crc32(city.encode()), number])
+    return built(district(city, number).plan, STYLES[city], rng)
 
 
 def _routes(city: str, number: int, plan: Plan, rng: np.random.Generator) -> Iterator[Route]:

@@ -1,4 +1,4 @@
-"""The plan of a drawn district: crooked streets, houses along them, shops at corners and in the middle of streets."""
+"""The plan of a drawn district: crooked streets, and shops at corners and in the middle of streets."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from itertools import product
 import numpy as np
 
 from keepsight.envs.virl.compass import Place, bearing
-from keepsight.envs.virl.drawing import House, Scene
 from keepsight.envs.virl.streets import Streets, distance
 from keepsight.envs.virl.styles import Style
 
-__all__ = ["Plan", "Shop", "planned"]
+__all__ = ["CORNER", "FRONT", "Plan", "Shop", "front", "planned"]
 
 SIDE = 6  # crossings along each side of the grid
 BLOCKS, JITTER = (62.0, 100.0), 12.0  # metres: least and most between two rows; how far a crossing strays
 FEWER, DIAGONALS = 9, 3  # streets taken away, streets across a block
 FRONT = 7.5  # metres from the middle of a street to the houses
-FREE = 22.0  # metres from a crossing without houses
 CORNER, CORNER_WIDTH = 10.0, 4.2  # metres: how far a corner shop stands from the crossing, how wide it is
 CLEARANCE = 18.5  # degrees between a street and the edge of a corner shop, seen from the crossing
 HALF = math.degrees(math.atan(CORNER_WIDTH / 2 / CORNER))
@@ -50,29 +48,26 @@ class Plan:
     quiet: tuple[int, ...]  # middles of streets without shops
     shops: Mapping[int, tuple[Shop, ...]]  # by middle of a street, one on each side
     corner_shops: Mapping[int, tuple[Shop, ...]]  # by crossing
-    scene: Scene
+    lines: tuple[tuple[Place, Place], ...]  # streets from crossing to crossing; that of middle i is i - crossings
 
 
 def planned(style: Style, rng: np.random.Generator) -> Plan:
-    """Draws a district."""
+    """Draws a plan."""
     places, edges = _grid(rng)
     middles = [_along(places[a], places[b], 0.5) for a, b in edges]
     halves = [(end, SIDE**2 + i) for i, edge in enumerate(edges) for end in edge]
     streets = Streets.of([*places, *middles], halves)
     names = _names(style, rng)
     with_shops = set(rng.permutation(len(edges))[: len(edges) // 2].tolist())
-    corner_shops = {
-        i: tuple(_corner_shops(places[i], [bearing(places[i], streets.places[j]) for j in streets.neighbours[i]], names, rng))
-        for i in range(len(places))
-    }
-    shops = {SIDE**2 + i: tuple(_street_shops(places[edges[i][0]], places[edges[i][1]], names)) for i in sorted(with_shops)}
-    lines = [(places[a], places[b]) for a, b in edges]
-    houses = [
-        *(_shop_house(shop, style, rng) for kept in (corner_shops, shops) for each in kept.values() for shop in each),
-        *_houses(lines, with_shops, places, style, rng),
-    ]
+    corner_shops, shops = {}, {}
+    for i, place in enumerate(places):
+        ways = [bearing(place, streets.places[j]) for j in streets.neighbours[i]]
+        corner_shops[i] = tuple(_corner_shops(place, ways, names, rng))
+    lines = tuple((places[a], places[b]) for a, b in edges)
+    for i in sorted(with_shops):
+        shops[SIDE**2 + i] = tuple(_street_shops(*lines[i], names))
     quiet = tuple(SIDE**2 + i for i in range(len(edges)) if i not in with_shops)
-    return Plan(streets, SIDE**2, quiet, shops, corner_shops, Scene.of(style, lines, houses))
+    return Plan(streets, SIDE**2, quiet, shops, corner_shops, lines)
 
 
 def _grid(rng: np.random.Generator) -> tuple[list[Place], list[tuple[int, int]]]:
@@ -127,11 +122,15 @@ def _street_shops(start: Place, end: Place, names: Iterator[str]) -> Iterator[Sh
     """One on each side of a street's middle, face to face."""
     middle = distance(start, end) / 2
     for side in (1, -1):
-        yield Shop(next(names), _front(start, end, middle - SHOP_WIDTH / 2, middle + SHOP_WIDTH / 2, side))
+        yield Shop(next(names), front(start, end, middle - SHOP_WIDTH / 2, middle + SHOP_WIDTH / 2, side))
 
 
-def _front(start: Place, end: Place, first: float, last: float, side: int) -> tuple[Place, Place]:
-    """The ends of a front on the right (1) or left (-1) of a street, left and right as seen from the street."""
+def front(start: Place, end: Place, first: float, last: float, side: int) -> tuple[Place, Place]:
+    """The ends of a house's front on the right (1) or left (-1) of a street, left and right as seen from the street.
+
+    Args:
+        first, last: metres along the street.
+    """
     long = distance(start, end)
     east, north = (end[0] - start[0]) / long, (end[1] - start[1]) / long
 
@@ -139,51 +138,3 @@ def _front(start: Place, end: Place, first: float, last: float, side: int) -> tu
         return start[0] + east * along + side * north * FRONT, start[1] + north * along - side * east * FRONT
 
     return (at(last), at(first)) if side > 0 else (at(first), at(last))
-
-
-def _shop_house(shop: Shop, style: Style, rng: np.random.Generator) -> House:
-    board, letters = style.boards[int(rng.integers(len(style.boards)))]
-    wall = style.walls[int(rng.integers(len(style.walls)))]
-    return House(shop.sign, 3.5, 5.0, wall, shop.name, board, letters)
-
-
-def _houses(
-    lines: list[tuple[Place, Place]], with_shops: set[int], places: list[Place], style: Style, rng: np.random.Generator
-) -> Iterator[House]:
-    """Rows of houses along every street, none on another street, before a corner shop or inside another house."""
-    centres: list[Place] = []
-    for i, (start, end) in enumerate(lines):
-        long = distance(start, end)
-        for side in (1, -1):
-            along = FREE
-            while (last := along + rng.uniform(8, 13)) < long - FREE:
-                house = House(
-                    _front(start, end, along, last, side),
-                    8.0,
-                    float(rng.uniform(*style.heights)),
-                    style.walls[int(rng.integers(len(style.walls)))],
-                )
-                before_shop = i in with_shops and along < long / 2 + 4 and last > long / 2 - 4
-                along = last + rng.uniform(0, 2)
-                if before_shop or not _fits(house, lines, i, places, centres):
-                    continue
-                centres.append(house.centre)
-                yield house
-
-
-def _fits(
-    house: House, lines: list[tuple[Place, Place]], own: int, places: list[Place], centres: list[Place]
-) -> bool:
-    if any(distance(house.centre, each) < 9 for each in centres):
-        return False
-    corners = house.corners
-    return all(distance(corner, place) > CORNER + 6 for corner in corners for place in places) and all(
-        _from_line(corner, *line) > FRONT - 1 for corner in corners for i, line in enumerate(lines) if i != own
-    )
-
-
-def _from_line(place: Place, start: Place, end: Place) -> float:
-    """The distance of a place from a street, in metres."""
-    x, y = end[0] - start[0], end[1] - start[1]
-    share = ((place[0] - start[0]) * x + (place[1] - start[1]) * y) / (x * x + y * y)
-    return distance(place, _along(start, end, min(max(share, 0.0), 1.0)))
