@@ -280,7 +280,10 @@ def test_the_prompt_of_figure_d4():
     assert titles == [
         "[Task Description]", "[Instruction]", "[Action space]", "[Observations and actions sequence]", "[Output]"
     ]  # fmt: skip
-    assert f"O_1: No landmarks nearby;\nA_1: {env.points[0].absolute}\nO_2: No landmarks nearby;\nA_2: forward()\nO_3: " in text
+    assert (
+        f"O_1: No landmarks nearby;\nA_1: {env.points[0].absolute}\nO_2: No landmarks nearby;\nA_2: forward()\nO_3: "
+        in text
+    )
     assert "\nA_3:\n[Output]\nYour response should be a valid json file in the following format:\n{\n" in text
     assert "x∈['north', 'northeast', 'east', 'southeast', 'south', 'southwest', 'west', 'northwest'];" in text
 
@@ -288,7 +291,9 @@ def test_the_prompt_of_figure_d4():
 def test_vision_tells_of_intersections_and_not_of_the_landmark_that_is_to_be_seen():
     env = to_turn(made())
     last = env.prompt().split("O_")[-1]
-    assert last.startswith(f"{env.at + 1}: You observe an image of 4 views; You observe an intersection\nA_{env.at + 1}:\n")
+    assert last.startswith(
+        f"{env.at + 1}: You observe an image of 4 views; You observe an intersection\nA_{env.at + 1}:\n"
+    )
     assert env.point.landmark.name not in last
     assert "[front, right\nback, left]" in env.prompt()
     words = to_turn(made(vision=False))
@@ -308,7 +313,10 @@ def test_the_experts_answer_is_that_of_the_figures():
     told = json.loads(env.expert())
     assert list(told) == ["current observation", "current instruction", "action"]
     landmark = env.point.landmark
-    assert told["current observation"] == f"{landmark.name} is on my {landmark.relation}; I observe an intersection"
+    assert (
+        told["current observation"]
+        == f"{landmark.name} is on my {landmark.relation}; I observe an intersection"
+    )
     assert told["current instruction"].startswith("Turn ") and told["action"] == env.point.absolute
 
 
@@ -327,7 +335,9 @@ def test_what_is_hidden_is_not_said(vision):
 # ---- as a Gymnasium environment
 
 
-@pytest.mark.parametrize("arguments", [{}, {"action": "index"}, {"vision": False}, {"directions": "relative"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"action": "index"}, {"vision": False}, {"directions": "relative"}]
+)
 def test_gymnasiums_checker(arguments):
     check_env(keepsight.envs.make("virl", resolution=32, **arguments), skip_render_check=True)
 

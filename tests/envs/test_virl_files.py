@@ -84,7 +84,9 @@ def test_a_real_route_gives_the_right_steps(tmp_path, form):
         "turn_direction(north)", "forward()", "forward()", "turn_direction(east)", "forward()", "forward()",
         "turn_direction(south)", "forward()", "forward()", "stop()",
     ]  # fmt: skip
-    assert [each["current observation"] for each in answers if "andmarks" not in each["current observation"]] == [
+    assert [
+        each["current observation"] for each in answers if "andmarks" not in each["current observation"]
+    ] == [
         'Joe\'s "Best" Pizza, Inc. is on my left front; I observe an intersection',
         "The destination MoMA: Design Store is on my right;",
     ]
@@ -121,14 +123,17 @@ NASTY = [
     (route(milestone_info="}"), "braces"),
     (route(milestone_info="{\n{\n}\n}"), "braces"),
     (route(milestone_info="{\n__import__('os').system('true')\n}"), "no key and value"),
-    (route(milestone_info='{\n"a": "' + "b" * 20_000 + '"\n}'), "no key and value"),
+    (route(milestone_info='{\n"a": "' + "b" * 3_000 + '"\n}'), "no key and value"),
     (route(milestone_info="{\n}\n" * 2000), "more than 1000"),
     (route(milestone_info=milestones().replace("0 (north)", "four (north)")), "to_next_intersection_heading"),
     (route(milestone_info=milestones().replace("0 (north)", "9999 (north)")), "to_next_intersection_heading"),
     (route(milestone_info=milestones().replace("0 (north)", "0 (up)")), "no direction"),
     (route(milestone_info=milestones().replace("0 (north)", "")), "to_next_intersection_heading"),
     (route(milestone_info=milestones().replace("left front", "hind left")), "landmarks"),
-    (route(milestone_info=milestones().replace("The destination MoMA: Design Store is on your right", "")), "landmarks"),
+    (
+        route(milestone_info=milestones().replace("The destination MoMA: Design Store is on your right", "")),
+        "landmarks",
+    ),
 ]
 
 
@@ -136,7 +141,11 @@ NASTY = [
 def test_what_is_no_route_is_told(tmp_path, value, told):
     with pytest.raises(KeepsightError, match=told) as error:
         read_routes(written(tmp_path, value))
-    assert "route_infos.json" in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
+    assert (
+        "route_infos.json" in str(error.value)
+        and "\n" not in str(error.value)
+        and len(str(error.value)) < 500
+    )
 
 
 def test_the_route_that_is_wrong_is_named(tmp_path):
@@ -151,18 +160,18 @@ def test_a_heading_without_a_word_has_its_nearest(tmp_path):
 
 def test_long_lines_take_no_long_time():
     start = time.process_time()
-    for line in ('"a": "' + " " * 9_900 + 'b"', '"a": ' + '"' * 9_000, '"' * 9_000, "x" * 10**6):
+    for line in ('"a": "' + " " * 1_980 + 'b"', '"a": ' + '"' * 1_990, '"' * 1_990, "x" * 10**6):
         try:
             milestone_blocks("{\n" + line + "\n}")
         except KeepsightError:
             pass
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 2
 
 
 def test_fuzzed_routes(tmp_path):
     rng, good = random.Random(1), json.dumps([[route()], 1]).encode()
     path, read = tmp_path / "route_infos.json", 0
-    for _ in range(400):
+    for _ in range(200):
         path.write_bytes(mutated(good, rng))
         try:
             read += len(read_routes(path))
@@ -191,7 +200,9 @@ def test_a_crop_looks_where_it_should(heading):
     assert view[50, 0, 0] == pytest.approx((heading - 44.7) % 360 / 2, abs=2)
     assert view[50, -1, 0] == pytest.approx((heading + 44.7) % 360 / 2, abs=2)
     assert view[50, 75, 0] == pytest.approx((heading + math.degrees(math.atan(50 / 101))) % 360 / 2, abs=1.5)
-    assert view[0, 50, 1] == pytest.approx(255 / 4, abs=3) and view[-1, 50, 1] == pytest.approx(255 * 3 / 4, abs=3)
+    assert view[0, 50, 1] == pytest.approx(255 / 4, abs=3) and view[-1, 50, 1] == pytest.approx(
+        255 * 3 / 4, abs=3
+    )
     assert (np.diff(view[50, :, 0]) >= 0).all()
 
 
@@ -219,13 +230,18 @@ def street_views(folder, rotation=90.0, mapping=True):
         pickle.dumps({place: f"pano-{i}" for i, place in enumerate(places)}, protocol=2)
     )
     if mapping:
-        assert convert_mapping(folder.parent / "gps_pano_mapping.pkl", folder.parent / MAPPING) == len(set(places))
+        assert convert_mapping(folder.parent / "gps_pano_mapping.pkl", folder.parent / MAPPING) == len(
+            set(places)
+        )
     return folder
 
 
 def test_a_route_with_street_views(tmp_path):
     env = keepsight.envs.make(
-        "virl", routes=written(tmp_path, [[route()], 1]), street_views=street_views(tmp_path / "views"), resolution=64
+        "virl",
+        routes=written(tmp_path, [[route()], 1]),
+        street_views=street_views(tmp_path / "views"),
+        resolution=64,
     )
     env.reset(seed=0)
     env.play(env.expert())
@@ -244,7 +260,9 @@ def test_a_route_with_street_views(tmp_path):
 def test_places_without_a_panorama_are_left_out(tmp_path):
     folder = street_views(tmp_path / "views")
     mapping = tmp_path / MAPPING
-    rows = [row for row in json.loads(mapping.read_text()) if not 40.0001 < row[0] < 40.0003 or row[1] > -73.9999]
+    rows = [
+        row for row in json.loads(mapping.read_text()) if not 40.0001 < row[0] < 40.0003 or row[1] > -73.9999
+    ]
     mapping.write_text(json.dumps(rows))
     arguments = {"routes": written(tmp_path, [[route()], 1]), "street_views": folder, "resolution": 32}
     env = keepsight.envs.make("virl", **arguments)
@@ -297,7 +315,10 @@ def test_distances_on_the_sphere():
 # ---- the pickle
 
 
-PLACES = {(40.7 + i / 1000, -74.0 - i / 7): f"pano_é_{i}-" for i in range(1500)} | {(1, 2): "whole", (1, 2.5): ""}
+PLACES = {(40.7 + i / 1000, -74.0 - i / 70): f"pano_é_{i}-" for i in range(1500)} | {
+    (1, 2): "whole",
+    (1, 2.5): "",
+}
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -339,11 +360,11 @@ def hostile(path):
         "build": b"\x80\x02}}b.",
         "extension": b"\x80\x02\x82\x01.",
         "persistent": b"Pabc\n.",
-        "an object": pickle.dumps(Image),
+        "an object": pickle.dumps(Image.Image),
         "numpy": pickle.dumps({(np.float64(1), np.float64(2)): "a"}),
         "a set": pickle.dumps({(1.0, 2.0): {"a"}}),
-        "nested": pickle.dumps({nested(30): "a"}),
-        "nested value": pickle.dumps({(1.0, 2.0): nested(30)}),
+        "nested": b"\x80\x02}K\x01K\x02\x86" + b"q\x00h\x00\x86" * 40 + b"K\x01s.",
+        "nested value": pickle.dumps({(1.0, 2.0): nested(40)}),
         "laughs": laughs,
         "itself": itself,
         "long": b"\x80\x02\x8b" + struct.pack("<i", 10_000) + b"\x7f" * 10_000 + b".",
@@ -390,6 +411,7 @@ def test_what_is_no_mapping_is_refused(tmp_path, value):
         convert_mapping(tmp_path / "m.pkl", tmp_path / MAPPING)
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")
 def test_fuzzed_pickles():
     rng, good = random.Random(2), pickle.dumps(dict(list(PLACES.items())[:20]), 2)
     read = 0

@@ -100,7 +100,9 @@ def looked(scene: Scene, place: Place, heading: float, size: int) -> Picture:
 
 def _sky(canvas: Floats, style: Style, plane: Floats) -> None:
     share = np.clip(-plane, 0, 1)[:, None, None] ** 0.7
-    canvas[...] = np.array(style.horizon, np.float32) * (1 - share) + np.array(style.zenith, np.float32) * share
+    canvas[...] = (
+        np.array(style.horizon, np.float32) * (1 - share) + np.array(style.zenith, np.float32) * share
+    )
 
 
 def _hazed(colours: Floats, depth: Floats, style: Style) -> Floats:
@@ -153,7 +155,9 @@ def _walls(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: Fl
         )  # [w, size]: where along the wall a column meets it
         depth = az[seen, None] + share * (bz - az)[seen, None]
     met = (share >= 0) & (share <= 1) & (depth > NEAR) & (depth < FAR)
-    for i in np.argsort(np.where(met, depth, np.inf).min(axis=1, initial=np.inf)):  # the nearest hide the others
+    for i in np.argsort(
+        np.where(met, depth, np.inf).min(axis=1, initial=np.inf)
+    ):  # the nearest hide the others
         columns = np.flatnonzero(met[i])
         if columns.size:
             _wall(canvas, nearest, scene, int(seen[i]), columns, share[i, columns], depth[i, columns], plane)
@@ -200,8 +204,12 @@ def _painted(scene: Scene, wall: int, height: Floats, share: Floats, depth: Floa
         return colours
     low, high = SIGN
     board = (height >= low) & (height <= high)
-    scale = (high - low) * height.shape[1] / max(float(np.ptp(share)) * long, 0.1)  # pixels of its height, about
-    texture = _sign(house.name, house.board, house.letters, min(SHARPNESS, key=lambda s: abs(s - scale)), long)
+    scale = (
+        (high - low) * height.shape[1] / max(float(np.ptp(share)) * long, 0.1)
+    )  # pixels of its height, about
+    texture = _sign(
+        house.name, house.board, house.letters, min(SHARPNESS, key=lambda s: abs(s - scale)), long
+    )
     y = np.clip((high - height) / (high - low) * len(texture), 0, len(texture) - 1).astype(int)
     x = np.broadcast_to(np.clip(share * texture.shape[1], 0, texture.shape[1] - 1).astype(int), y.shape)
     colours[board] = texture[y[board], x[board]]

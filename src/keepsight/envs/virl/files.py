@@ -19,7 +19,7 @@ from keepsight.errors import KeepsightError
 __all__ = ["RouteFile", "milestone_blocks", "read_routes"]
 
 MOST_MILESTONES = 1000
-MOST_CHARACTERS = 10_000  # of a line of milestone_info
+MOST_CHARACTERS = 2_000  # of a line of milestone_info
 _LINE = re.compile(r"^[\"'](?P<key>[^\"']+)[\"']\s*:\s*[\"']?(?P<value>.*?)[\"']?\s*,?$")
 _HEADING = re.compile(r"(?P<degrees>-?\d{1,4})\s*(?:\((?P<word>[a-z]+)\))?")
 _PLACED = re.compile(r"(?P<destination>The destination )?(?P<name>.+) is on your (?P<relation>[a-z ]+)")
@@ -100,7 +100,9 @@ def _route(name: str, row: Any) -> Route:
     blocks = milestone_blocks(_at(row, "milestone_info"))
     if not isinstance(places, list) or len(places) != len(blocks):
         found = len(places) if isinstance(places, list) else "no"
-        raise KeepsightError(f"geocode_list has {found} places and milestone_info {len(blocks)} blocks; they must be as many")
+        raise KeepsightError(
+            f"geocode_list has {found} places and milestone_info {len(blocks)} blocks; they must be as many"
+        )
     last = len(blocks) - 1
     milestones = (_milestone(place, block, i == last) for i, (place, block) in enumerate(zip(places, blocks)))
     heading = row.get("init_heading", 0)
@@ -161,7 +163,9 @@ def _milestone(place: Any, block: Mapping[str, str], last: bool) -> Milestone:
     heading = _HEADING.fullmatch(text.strip())
     degrees = int(heading["degrees"]) if heading else 999
     if heading is None or not -360 <= degrees <= 360:
-        raise KeepsightError(f"to_next_intersection_heading is {text!r:.60}; it should be as in '298 (northwest)'")
+        raise KeepsightError(
+            f"to_next_intersection_heading is {text!r:.60}; it should be as in '298 (northwest)'"
+        )
     facing = heading["word"] or direction(degrees)
     if facing not in DIRECTIONS:
         raise KeepsightError(f"to_next_intersection_heading says {facing!r:.60}, which is no direction")

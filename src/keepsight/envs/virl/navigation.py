@@ -235,9 +235,7 @@ def _within(name: str, value: Any, low: int, high: int) -> None:
         raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
 
 
-def _world(
-    city: str, routes: str | Path | None, street_views: str | Path | None, vision: bool
-) -> World:
+def _world(city: str, routes: str | Path | None, street_views: str | Path | None, vision: bool) -> World:
     if routes is None:
         if street_views is not None:
             raise UsageError("street_views belong to a file of routes; give routes as well")
@@ -245,5 +243,7 @@ def _world(
             raise UsageError(f"no city {city!r}; choose from {', '.join(CITIES)}")
         return City(city)
     if vision and street_views is None:
-        raise UsageError("vision needs pictures; give street_views, the folder of the routes' panoramas, or vision=False")
+        raise UsageError(
+            "vision needs pictures; give street_views, the folder of the routes' panoramas, or vision=False"
+        )
     return RouteFile.read(Path(routes), Path(street_views) if vision and street_views else None)

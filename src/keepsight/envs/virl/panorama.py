@@ -33,7 +33,9 @@ MOST_KEPT = 8  # panoramas in memory; one of 8192 x 4096 pixels has 100 MB
 def metres(start: Place, end: Place) -> float:
     """The distance of two (latitude, longitude) in degrees, on a sphere."""
     a, b = (tuple(math.radians(each) for each in place) for place in (start, end))
-    half = math.sin((b[0] - a[0]) / 2) ** 2 + math.cos(a[0]) * math.cos(b[0]) * math.sin((b[1] - a[1]) / 2) ** 2
+    half = (
+        math.sin((b[0] - a[0]) / 2) ** 2 + math.cos(a[0]) * math.cos(b[0]) * math.sin((b[1] - a[1]) / 2) ** 2
+    )
     return 2 * EARTH * math.asin(math.sqrt(min(half, 1.0)))
 
 
@@ -52,7 +54,9 @@ class Panoramas:
         Raises:
             KeepsightError: there is none, only the pickle, or it is no list of [latitude, longitude, id].
         """
-        source = next((place / MAPPING for place in (folder, folder.parent) if os.path.isfile(place / MAPPING)), None)
+        source = next(
+            (place / MAPPING for place in (folder, folder.parent) if os.path.isfile(place / MAPPING)), None
+        )
         if source is None:
             raise KeepsightError(
                 f"no {MAPPING} in {folder} or beside it; make it of gps_pano_mapping.pkl with "
@@ -60,7 +64,9 @@ class Panoramas:
             )
         rows = read_json(source)
         if not isinstance(rows, list) or not rows or not all(_is_row(row) for row in rows):
-            raise KeepsightError(f"{source} is no list of [latitude, longitude, id]; convert the pickle again")
+            raise KeepsightError(
+                f"{source} is no list of [latitude, longitude, id]; convert the pickle again"
+            )
         return cls(folder, np.array([row[:2] for row in rows], np.float64), tuple(row[2] for row in rows))
 
     def nearest(self, place: Place) -> tuple[Place, str] | None:
@@ -79,7 +85,9 @@ class Panoramas:
         """
         found = self.nearest(place)
         if found is None:
-            raise KeepsightError(f"no panorama within {RADIUS:g} m of {place} in {self.folder}; leave the route out")
+            raise KeepsightError(
+                f"no panorama within {RADIUS:g} m of {place} in {self.folder}; leave the route out"
+            )
         return cropped(_panorama(self.folder, found[1]), heading + _rotation(self.folder, found[1]), size)
 
 
@@ -110,7 +118,9 @@ def _rotation(folder: Path, name: str) -> float:
     value = read_json(confined(folder, f"{name}.metadata.json"))
     rotation = value.get("rotation") if isinstance(value, dict) else None
     if type(rotation) not in (int, float) or not math.isfinite(rotation):
-        raise KeepsightError(f"{folder / name}.metadata.json has no number `rotation`; fetch the panorama again")
+        raise KeepsightError(
+            f"{folder / name}.metadata.json has no number `rotation`; fetch the panorama again"
+        )
     return float(rotation)
 
 

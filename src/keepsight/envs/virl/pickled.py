@@ -27,7 +27,7 @@ class _Mark:
 
 
 _PUSHED = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "FLOAT", "BINFLOAT", "UNICODE", "BINUNICODE",
-           "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}  # fmt: skip
+           "SHORT_BINUNICODE", "BINUNICODE8"}  # fmt: skip
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _SKIPPED = {"PROTO", "FRAME"}
 _PUT, _GET = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
@@ -52,8 +52,15 @@ def convert_mapping(source: Path, target: Path) -> int:
 
 
 def _row(source: Path, place: Any, name: Any) -> list[Any]:
-    if not (isinstance(place, tuple) and len(place) == 2 and all(map(_is_degrees, place)) and isinstance(name, str)):
-        raise KeepsightError(f"cannot convert {source}: it maps {place!r:.60} to {name!r:.60}, not a place to an id")
+    if not (
+        isinstance(place, tuple)
+        and len(place) == 2
+        and all(map(_is_degrees, place))
+        and isinstance(name, str)
+    ):
+        raise KeepsightError(
+            f"cannot convert {source}: it maps {place!r:.60} to {name!r:.60}, not a place to an id"
+        )
     return [float(place[0]), float(place[1]), name]
 
 

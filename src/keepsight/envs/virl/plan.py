@@ -48,7 +48,9 @@ class Plan:
     quiet: tuple[int, ...]  # middles of streets without shops
     shops: Mapping[int, tuple[Shop, ...]]  # by middle of a street, one on each side
     corner_shops: Mapping[int, tuple[Shop, ...]]  # by crossing
-    lines: tuple[tuple[Place, Place], ...]  # streets from crossing to crossing; that of middle i is i - crossings
+    lines: tuple[
+        tuple[Place, Place], ...
+    ]  # streets from crossing to crossing; that of middle i is i - crossings
 
 
 def planned(style: Style, rng: np.random.Generator) -> Plan:
@@ -98,7 +100,9 @@ def _along(start: Place, end: Place, share: float) -> Place:
     return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
 
 
-def _corner_shops(place: Place, ways: list[float], names: Iterator[str], rng: np.random.Generator) -> Iterator[Shop]:
+def _corner_shops(
+    place: Place, ways: list[float], names: Iterator[str], rng: np.random.Generator
+) -> Iterator[Shop]:
     """A shop in each wide gap between the streets that leave a crossing, two in a very wide one; all face the crossing."""
     ways = sorted(ways)
     for low, high in zip(ways, [*ways[1:], ways[0] + 360] if ways else []):

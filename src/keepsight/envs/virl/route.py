@@ -101,7 +101,10 @@ def rail(
     heading, landmark = route.heading, None
     for number, milestone in enumerate(route.milestones):
         sentence, there = 2 * number, _must(route, milestone.place, located)
-        actions = (f"turn_direction({milestone.facing})", f"turn_direction({turn(heading, milestone.heading)})")
+        actions = (
+            f"turn_direction({milestone.facing})",
+            f"turn_direction({turn(heading, milestone.heading)})",
+        )
         points.append(Point(here, heading, *actions, sentence, landmark, intersection=number > 0))
         points.extend(
             Point(place, milestone.heading, FORWARD, FORWARD, sentence + 1)
@@ -114,7 +117,9 @@ def rail(
 def _must(route: Route, place: Place, located: Callable[[Place], Place | None]) -> Place:
     found = located(place)
     if found is None:
-        raise KeepsightError(f"route {route.name} has no street view near {place}; leave the route out of its file")
+        raise KeepsightError(
+            f"route {route.name} has no street view near {place}; leave the route out of its file"
+        )
     return found
 
 
