@@ -1,5 +1,6 @@
 """V-IRL: the rail, its rewards, what is said."""
 
+import itertools
 import json
 import pickle
 import random
@@ -125,7 +126,7 @@ def test_the_rail_of_a_small_route():
 @pytest.mark.parametrize("most", [1, 3, 100])
 def test_points_of_a_street_are_apart(most):
     places = [point.place for point in rail(small_route(), most, 8.0, *PLANE)]
-    away = [PLANE[0](a, b) for a, b in zip(places, places[1:])]
+    away = [PLANE[0](a, b) for a, b in itertools.pairwise(places)]
     assert min(away[:-1]) >= 8.0 - 1e-9  # the last street is 5 m long
     assert len(places) <= 4 + 3 * most
 

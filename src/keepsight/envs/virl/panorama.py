@@ -117,7 +117,7 @@ def _panorama(folder: Path, name: str) -> Picture:
 def _rotation(folder: Path, name: str) -> float:
     value = read_json(confined(folder, f"{name}.metadata.json"))
     rotation = value.get("rotation") if isinstance(value, dict) else None
-    if type(rotation) not in (int, float) or not math.isfinite(rotation):
+    if isinstance(rotation, bool) or not isinstance(rotation, (int, float)) or not math.isfinite(rotation):
         raise KeepsightError(
             f"{folder / name}.metadata.json has no number `rotation`; fetch the panorama again"
         )

@@ -67,7 +67,7 @@ def planned(style: Style, rng: np.random.Generator) -> Plan:
         corner_shops[i] = tuple(_corner_shops(place, ways, names, rng))
     lines = tuple((places[a], places[b]) for a, b in edges)
     for i in sorted(with_shops):
-        shops[SIDE**2 + i] = tuple(_street_shops(*lines[i], names))
+        shops[SIDE**2 + i] = tuple(_street_shops(lines[i], names))
     quiet = tuple(SIDE**2 + i for i in range(len(edges)) if i not in with_shops)
     return Plan(streets, SIDE**2, quiet, shops, corner_shops, lines)
 
@@ -122,11 +122,11 @@ def _facing(place: Place, towards: float) -> tuple[Place, Place]:
     return (x - half * north, y + half * east), (x + half * north, y - half * east)
 
 
-def _street_shops(start: Place, end: Place, names: Iterator[str]) -> Iterator[Shop]:
+def _street_shops(line: tuple[Place, Place], names: Iterator[str]) -> Iterator[Shop]:
     """One on each side of a street's middle, face to face."""
-    middle = distance(start, end) / 2
+    middle = distance(*line) / 2
     for side in (1, -1):
-        yield Shop(next(names), front(start, end, middle - SHOP_WIDTH / 2, middle + SHOP_WIDTH / 2, side))
+        yield Shop(next(names), front(*line, middle - SHOP_WIDTH / 2, middle + SHOP_WIDTH / 2, side))
 
 
 def front(start: Place, end: Place, first: float, last: float, side: int) -> tuple[Place, Place]:

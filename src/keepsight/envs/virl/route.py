@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keepsight.envs.virl.compass import Place, direction, turn
+from keepsight.envs.virl.compass import Place, turn
 from keepsight.errors import KeepsightError
 
 __all__ = ["FORWARD", "STOP", "Landmark", "Milestone", "Point", "Route", "instruction", "rail"]
@@ -61,7 +61,8 @@ class Point:
 
 def instruction(route: Route) -> tuple[str, ...]:
     """The sentences, two for each milestone, in the words of figure D.3."""
-    sentences, before = [], route.heading
+    sentences: list[str] = []
+    before = route.heading
     for milestone in route.milestones:
         start = "Turn" if sentences else "First, turn"
         sentences.append(f"{start} {turn(before, milestone.heading)} to face {milestone.facing}.")
