@@ -11,6 +11,7 @@ from benchmarks import (
     audit_again,
     audit_batched,
     bootstrap,
+    env_resets,
     guidance_cost,
     harness_overhead,
     help_start,
@@ -39,4 +40,5 @@ BENCHMARKS: dict[str, Callable[[str], Record]] = {
     "guidance_cost": guidance_cost.measure,
     "probe_solver": probe_solver.measure,
     "moelora_step": moelora_step.measure,
+    "env_resets": env_resets.measure,
 }

@@ -13,6 +13,7 @@ from benchmarks import (
     audit_batched,
     bootstrap,
     checkpoints,
+    env_resets,
     guidance_cost,
     harness_overhead,
     help_start,
@@ -72,6 +73,13 @@ def test_start_and_bootstrap(monkeypatch):
         harness_overhead.measure(),
     ):
         assert record.ratio > 0 and record.n in (1, 30, 300)
+
+
+def test_resets_of_an_environment(monkeypatch):
+    for name, value in {"RESETS": 20, "TRIED": 1, "DRAWN": 2, "CARD_WIDTH": 60}.items():
+        monkeypatch.setattr(env_resets, name, value)
+    record = env_resets.measure()
+    assert record.ratio > 0 and record.n == 20 and "s a hand" in record.detail
 
 
 def test_ranking_of_labels(monkeypatch):

@@ -94,6 +94,28 @@ def test_one_limit_for_all_models_of_a_command_and_the_rest_is_asked_later(run, 
     assert code == 0 and len(stub.requests) == 12
 
 
+def test_a_served_model_plays_an_environment(run, stub, tmp_path):
+    stub.answer = lambda request: chat('{"action": "+"}', usage=(100, 10))
+    played = ("--tasks", "env:numberline", "--task_args", "n=6,thoughts=false", "--output_path", "out")
+    argv = ("eval", f"api:stub@{stub.base_url}", *played)
+    code, out, _ = run(*argv, "--dry_run")
+    assert (
+        code == 0 and not stub.requests and "at most 60 requests" in out and "every answer and episode" in out
+    )
+    code, out, _ = run(*argv)
+    (path,) = (line.partition(": ")[2] for line in out.splitlines() if line.startswith("env:numberline: "))
+    rows = [json.loads(line) for line in (tmp_path / path / "outputs.jsonl").open()]
+    facts = [(row["meta"]["facts"], row["steps"][-1]["tags"]) for row in rows]
+    assert all(("solved" in tags) == (fact["current"] < fact["target"]) for fact, tags in facts)
+    assert len(stub.requests) == sum(len(row["steps"]) for row in rows) > 6 and code == 0
+    assert all(row["usage"]["prompt_tokens"] == 100 * len(row["steps"]) for row in rows)
+    parts = stub.requests[0].body["messages"][0]["content"]
+    assert any(part["type"] == "image_url" for part in parts)
+    assert all(word in out for word in ("success_rate", "step_accuracy", "expert", "random"))
+    asked = len(stub.requests)
+    assert run(*argv)[0] == 0 and len(stub.requests) == asked
+
+
 def test_a_server_that_is_gone_is_one_line(run):
     with StubServer() as gone:
         ref = f"api:stub@{gone.base_url}"

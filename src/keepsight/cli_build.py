@@ -1,4 +1,4 @@
-"""`keepsight build ...`: makes what a task asks, with a language model. `qa`: questions on class pages."""
+"""`keepsight build ...`: `qa` makes questions on class pages, with a language model; `episodes` rows that an expert says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 build_app = typer.Typer(
-    help="Make what a task asks, with a language model.",
+    help="Make what a task asks, or what a model learns.",
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -34,7 +34,7 @@ build_app = typer.Typer(
 
 @build_app.callback()
 def build() -> None:
-    """Make what a task asks, with a language model."""
+    """Make what a task asks, or what a model learns."""
 
 
 @build_app.command()
@@ -87,6 +87,46 @@ def qa(
         )
     _tell(built)
     _leave(built)
+
+
+@build_app.command()
+def episodes(
+    environment: Annotated[str, typer.Argument(help="Environment: env:numberline, ...")],
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="Episodes; those without a solution do not count.")
+    ] = 1000,
+    output_path: OutputPath = OUT,
+    env_args: Annotated[
+        str, typer.Option("--env_args", help="k=v,k=v of the environment, e.g. thoughts=false.")
+    ] = "",
+    mistakes: Annotated[
+        int, typer.Option("--mistakes", min=0, help="Most wrong answers before each right one; not learnt.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the episodes.")] = 0,
+) -> None:
+    """An expert's episodes as rows to learn (LLaVA JSON)."""
+    from keepsight.console import progress_bar
+    from keepsight.envs.demonstrations import build_demonstrations
+    from keepsight.store import require_place
+
+    require_place(output_path)
+    name, arguments = environment.removeprefix("env:"), pairs_of("env_args", env_args)
+    with progress_bar() as progress:
+        built = build_demonstrations(
+            name,
+            output_path,
+            episodes=n,
+            arguments=arguments,
+            mistakes=mistakes,
+            seed=seed,
+            progress=progress,
+        )
+    told = built.manifest
+    typer.echo(
+        f"{told['episodes']:,} episodes: {told['rows']:,} rows, {told['pictures']:,} pictures; "
+        f"{told['left_out']:,} hands without a solution left out"
+    )
+    typer.echo(f"written: {built.path}")
 
 
 def _pictures(data: str, arguments: dict[str, Any]) -> Any:

@@ -18,6 +18,8 @@ from rich.text import Text
 
 from keepsight.options import INTERRUPTED
 from keepsight.ranks import launched
+from keepsight.report.episode_figures import episode_figures, in_per_cent, told_figures
+from keepsight.report.episodes import has_episodes
 from keepsight.report.wording import (
     MISSING,
     count,
@@ -47,6 +49,7 @@ __all__ = [
     "calibration_table",
     "claim_lines",
     "comparison_lines",
+    "episode_lines",
     "figures_table",
     "gate_lines",
     "judging_lines",
@@ -122,14 +125,40 @@ def _table(*titles: str, names: int = 1) -> Table:
 
 def figures_table(matrix: ResultMatrix) -> Table:
     """Every metric of every run: value in per cent, its interval, and how many of the samples were scored."""
+    runs = [
+        (col, matrix.runs[row, col])
+        for col in matrix.cols
+        for row in matrix.rows
+        if (row, col) in matrix.runs
+    ]
+    if any(has_episodes(run) for _, run in runs):
+        return _played_table(runs)
     table = _table("task", "metric", "%", "interval", "n", names=2)
-    for col in matrix.cols:
-        for row in matrix.rows:
-            for metric in matrix.runs[row, col].metrics if (row, col) in matrix.runs else ():
-                n = count(metric.n) if metric.n == metric.total else f"{metric.n}/{metric.total}"
-                cells = (metric.name, figure(metric.value), interval(metric.low, metric.high), n)
-                table.add_row(Text(printable(col)), *map(Text, cells))
+    for col, run in runs:
+        for metric in run.metrics:
+            n = count(metric.n) if metric.n == metric.total else f"{metric.n}/{metric.total}"
+            cells = (metric.name, figure(metric.value), interval(metric.low, metric.high), n)
+            table.add_row(Text(printable(col)), *map(Text, cells))
     return table
+
+
+def _played_table(runs: Sequence[tuple[str, Run]]) -> Table:
+    """The same where tasks are environments: with every scorer's figure, since a success says little of its own."""
+    table = _table("task", "figure", "value", "interval", "n", names=2)
+    for col, run in runs:
+        for place, each in enumerate(episode_figures(run)):
+            cells = (each.name, each.value, each.ends.replace(" to ", "…"), each.n)
+            table.add_row(Text(printable(col) if not place else ""), *map(Text, cells))
+    return table
+
+
+def episode_lines(matrix: ResultMatrix) -> list[str]:
+    """What every checkpoint makes of every environment, beside an expert and a random player."""
+    return [
+        printable(f"{row} on {col}: {told_figures(run)}")
+        for (row, col), run in matrix.runs.items()
+        if has_episodes(run)
+    ]
 
 
 def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
@@ -141,10 +170,12 @@ def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
         samples = [record.sample for record in run.records]
         for name, version in run.manifest["scorers"].items():
             found = mean_score(samples, run.scores(name))
+            share = in_per_cent(name, found.value, found.low, found.high)
             names = (run.manifest["checkpoint"], run.manifest["task"], name)
             n = count(found.n) if found.n == found.total else f"{found.n}/{found.total}"
             when = "before" if old.manifest["scorers"].get(name) == version else "now"
-            cells = (figure(found.value), interval(found.low, found.high), n, when)
+            figures = figure(found.value, share=share), interval(found.low, found.high, share=share)
+            cells = (*figures, n, when)
             table.add_row(*(Text(printable(cell)) for cell in (*names, *cells)))
     return table
 
@@ -179,10 +210,12 @@ def price_line(plan: Sequence[Planned]) -> str | None:
         return None
     costs = [cell.cost for cell in served if cell.cost is not None]
     money = f"about {sum(costs):.4g} at the prices given" if costs else "at prices that were not given"
-    requests, tokens = sum(cell.asked for cell in served), sum(cell.tokens or 0 for cell in served)
+    requests, tokens = sum(cell.requests for cell in served), sum(cell.tokens or 0 for cell in served)
+    episodes = requests > sum(cell.asked for cell in served)
     return (
-        f"served models: {count(requests)} requests, about {count(tokens)} tokens, {money} "
-        "(4 characters a token, image_tokens a picture, every answer as long as it may be, no retries)"
+        f"served models: {'at most ' if episodes else ''}{count(requests)} requests, about {count(tokens)} tokens, {money} "
+        f"(4 characters a token, image_tokens a picture, every answer{' and episode' if episodes else ''} as long as it "
+        "may be, no retries)"
     )
 
 

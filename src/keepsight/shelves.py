@@ -54,6 +54,13 @@ def _sequences() -> list[tuple[str, str]]:
     return [(name, ", ".join(tasks)) for name, tasks in SEQUENCES.items()]
 
 
+def _envs() -> list[tuple[str, str]]:
+    """What `env:NAME` names."""
+    from keepsight.tasks.environments import environments
+
+    return environments()
+
+
 def _questions() -> list[tuple[str, str]]:
     """What `keepsight diagnose --questions` takes."""
     from keepsight.diagnose.about import question_titles
@@ -67,7 +74,7 @@ SHELVES: Mapping[str, Callable[[], list[tuple[str, str]]]] = {
     "sets": _sets,
     "models": _models,
     "methods": _methods,
-    "envs": list,
+    "envs": _envs,
     "judges": lambda: list(JUDGES.items()),
     "questions": _questions,
     "sequences": _sequences,

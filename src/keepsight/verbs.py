@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +176,7 @@ class Planned:
     asked: int
     total: int
     seconds: float | None
+    requests: int  # `asked`, or more where a sample is an episode: what these take at most
     tokens: int | None = None
     cost: float | None = None
 
@@ -203,19 +204,21 @@ def plan(
         for row, model in zip(row_names(refs), models):
             asked = unanswered(model, task, store, limit=limit)
             seconds = None if pace is None else len(asked) * pace
-            planned.append(Planned(row, task.name, len(asked), total, seconds, *_price(model, task, asked)))
+            often = getattr(task.infer, "questions_per_sample", 1)
+            price = _price(model, task, asked, often)
+            planned.append(Planned(row, task.name, len(asked), total, seconds, often * len(asked), *price))
     return planned
 
 
-def _price(model: VLM, task: Task, samples: Sequence[Sample]) -> tuple[int | None, float | None]:
-    """Tokens and money that asking a served model would take."""
+def _price(model: VLM, task: Task, samples: Sequence[Sample], often: int) -> tuple[int | None, float | None]:
+    """Tokens and money that asking a served model each of `samples` so `often` would take."""
     from keepsight.models import ServedModel
 
     new_tokens = task.infer.settings.get("max_new_tokens")
     if not isinstance(model, ServedModel) or not isinstance(new_tokens, int):
         return None, None
     estimate = model.estimate(samples, max_new_tokens=new_tokens)
-    return estimate.usage.total, estimate.cost
+    return often * estimate.usage.total, None if estimate.cost is None else often * estimate.cost
 
 
 def rendered_prompts(
@@ -372,6 +375,7 @@ def fine_tune(
     device: str | None = None,
     dtype: str | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
+    asking: Progress | None = None,
     **config: Any,
 ) -> Tuned:
     """Tunes a model and audits it at every epoch. Running again resumes both.
@@ -390,6 +394,7 @@ def fine_tune(
         tasks: what is audited at every epoch; nothing by default.
         task_args, judges, llm_judge, judge_args, embedder, limit, batch_size: of the audits, as for `audit`.
         progress: called after every optimiser step.
+        asking: called as `(what, done, total)` within the audit of an epoch.
         config: fields of `keepsight.tune.config.SFTConfig`.
 
     Raises:
@@ -436,6 +441,7 @@ def fine_tune(
                 device=device,
                 dtype=dtype,
                 tuned_on=learnt if learnt in names else None,
+                progress=asking,
             )
 
     checkpoints = sft(
@@ -532,7 +538,8 @@ def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:
     if not gen_kwargs:
         return task
     infer = task.infer
-    known: set[str] = {field.name for field in fields(infer)} if is_dataclass(infer) else set()
+    given: tuple[Field[Any], ...] = fields(infer) if is_dataclass(infer) else ()
+    known = {field.name for field in given if field.metadata.get("gen_kwargs", True)}
     if unknown := sorted(set(gen_kwargs) - known):
         choice = ", ".join(sorted(known)) or "nothing"
         raise UsageError(f"task {task.name} has no setting {unknown[0]!r}; gen_kwargs can set {choice}")

@@ -174,9 +174,9 @@ def painted(monkeypatch, name):
     """Makes the sign of one shop magenta, so that it can be found."""
     drawn = drawing._sign
 
-    def sign(each, *arguments):
-        picture = drawn(each, *arguments)
-        return np.full_like(picture, (255, 0, 255)) if each == name else picture
+    def sign(house, *arguments):
+        picture = drawn(house, *arguments)
+        return np.full_like(picture, (255, 0, 255)) if house.name == name else picture
 
     monkeypatch.setattr(drawing, "_sign", sign)
 
@@ -216,7 +216,7 @@ def test_a_sign_on_the_right_is_drawn_as_it_is_written():
         ((-3.0, 7.5), (3.0, 7.5)), 3.5, 5.0, (90, 90, 200), "Old Hare Inn", (255, 255, 255), (0, 0, 0)
     )
     view = looked(Scene.of(STYLES["aldmoor"], [((-50.0, 0.0), (50.0, 0.0))], [house]), (0.0, 0.0), 0.0, 512)
-    sign = drawing._sign("Old Hare Inn", (255, 255, 255), (0, 0, 0), 96, 6.0)
+    sign = drawing._sign(house, 96, 6.0)
     dark = np.argwhere((view < 60).all(axis=2))  # the rim
     (top, left), (bottom, right) = dark.min(axis=0), dark.max(axis=0) + 1
     shown = view[top:bottom, left:right, 0]

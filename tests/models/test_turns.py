@@ -1,9 +1,12 @@
 """In a conversation every answer is learnt and no question is; one exchange is the ordinary case of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from keepsight.data.drawn import SETS
 from keepsight.models import load
+from keepsight.models.prompts import render
 from keepsight.types import KeepsightError, Sample
 from tests.tiny_llava import make_tiny_llava
 
@@ -68,3 +71,39 @@ def test_a_template_that_rewrites_the_past_is_refused(model):
     model.processor.chat_template = "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content[-1].text }} {% endif %}{% endfor %}"
     with pytest.raises(KeepsightError, match="rewrites earlier turns"):
         model.training_batch([talk(("a", "b"), ("c", "d"), media=())])
+
+
+def test_of_a_history_nothing_is_learnt(model):
+    """A row with wrong answers before the right one: they are read, and only the right one is learnt."""
+    wrong = Sample(
+        "talk", "What is it?", (MEDIA,), ("a circle",), history=("a star", "Wrong.", "a cup", "No.")
+    )
+    asked = talk(("What is it?", "a star"), ("Wrong.", "a cup"), ("No.", "a circle"))
+    ((text, learnt),) = rows(model, wrong)
+    assert learnt.replace(" ", "") == "acircle</s>"
+    assert text == rows(model, asked)[0][0]  # the same tokens as where all three are learnt
+
+
+def test_answers_after_a_history_are_all_learnt(model):
+    later = Sample(
+        "talk", "What?", (MEDIA,), ("a cup",), history=("a star", "No."), meta={"turns": [["Red?", "Yes."]]}
+    )
+    ((text, learnt),) = rows(model, later)
+    assert learnt.replace(" ", "") == "acup</s>Yes.</s>"
+    assert text.endswith("ASSISTANT: a star</s>USER: No. ASSISTANT: a cup</s>USER: Red? ASSISTANT: Yes.</s>")
+
+
+def test_a_history_changes_the_answer_and_its_picture_marks_are_words(model):
+    plain = Sample("a", "What is it?", (MEDIA,))
+    talks = [
+        replace(plain, history=turns)
+        for turns in [("a cup", "Sure?"), ("a <image> cup", "Sure?"), ("x", "y")]
+    ]
+    texts = [render(model.processor, sample) for sample in (plain, *talks)]
+    assert texts[1] == texts[2].replace("a  cup", "a cup") and len({*texts}) == 4
+    assert all(text.count("<image>") == 1 for text in texts)
+    together = dict(model.generate([plain, *talks], max_new_tokens=3))
+    assert [output.error for output in together.values()] == [None] * 4
+    for at, sample in enumerate([plain, *talks]):
+        ((_, alone),) = model.generate([sample], max_new_tokens=3)
+        assert alone.token_ids == together[at].token_ids

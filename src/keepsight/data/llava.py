@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.confine import RemoteSource, picture_at
+from keepsight.data.conversations import conversation_fields, is_learnt
 from keepsight.data.json_rows import rows_of
 from keepsight.data.labelled import LabelledPicture, PictureSet, choose, label_text
 from keepsight.data.pictures import suffix_of
@@ -59,7 +60,8 @@ def read_llava_json(
 
     An `<image>` mark at the edge of the first turn goes (pictures come before the text, as in LLaVA's own training);
     marks inside the text keep their place. Of a conversation with several exchanges the first is `prompt` and
-    `target`, the later ones stand in `meta["turns"]` as `[[human, gpt], ...]`: all model turns are learnt.
+    `target`, the later ones stand in `meta["turns"]` as `[[human, gpt], ...]`: all model turns are learnt. First model
+    turns with `"weight": 0` are not: they stand in `history`, and the first learnt one is the target.
 
     Args:
         path: a JSON list, or JSON lines (`.jsonl`).
@@ -169,8 +171,8 @@ def llava_sample(
     """The sample of one row. Raises KeepsightError with what is wrong with it."""
     exchanges = exchanges_of(row.get("conversations"))
     images = _images(row.get("image"))
-    (prompt, answer), *later = exchanges
-    if any(IMAGE_MARK in question for question, _ in later):
+    prompt = exchanges[0][0]
+    if any(IMAGE_MARK in question for question, _ in exchanges[1:]):
         raise KeepsightError(f"{IMAGE_MARK} stands in a later turn; all pictures belong to the first one")
     if prompt.count(IMAGE_MARK) not in (0, len(images)):
         raise KeepsightError(f"{prompt.count(IMAGE_MARK)} {IMAGE_MARK} marks for {len(images)} pictures")
@@ -178,8 +180,7 @@ def llava_sample(
         id=sample_id(row, default_id),
         prompt=prompt_without_edge_mark(prompt),
         media=tuple(picture_at(root, image, remote) for image in images),
-        target=(answer,),
-        meta={"turns": [list(exchange) for exchange in later]} if later else {},
+        **conversation_fields(exchanges, [is_learnt(turn) for turn in row["conversations"][1::2]]),
     )
 
 
@@ -231,5 +232,5 @@ def _complaint(path: Path, bad: list[str]) -> str:
     if not bad:
         return f"{path} holds no rows; expected LLaVA's id, image, conversations or messages and images"
     more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    cure = "give the folder that pictures start from (--image_folder), mend the rows, or leave them out"
+    cure = "give the folder that pictures start from (--image_folder; in a sequence the stage's image_folder), mend the rows, or leave them out"
     return f"{path}: {len(bad)} bad rows ({'; '.join(bad[:_SHOWN])}{more}); {cure}"

@@ -3,6 +3,7 @@
 `content` is a text, or a list of parts `{"type": "text", "text": ...}` and `{"type": "image"}`. Pictures stand in
 `images` (or `image`) in the order of their parts: as path, or as the `{"bytes", "path"}` that data sets hold; a part may
 also name its own (`{"type": "image", "image": "a.png"}`). `prompt` and `completion` instead of `messages` are read alike.
+An assistant's turn may have `"weight": 0`: it is shown and not learnt.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.confine import RemoteSource, picture_at
+from keepsight.data.conversations import conversation_fields, is_learnt
 from keepsight.data.json_rows import rows_of
 from keepsight.data.llava import IMAGE_MARK, collected, llava_sample, prompt_without_edge_mark, sample_id
 from keepsight.data.tabular import dataset_rows, parquet_rows
@@ -89,27 +91,27 @@ def row_sample(
 def messages_sample(
     row: Mapping[str, Any], default_id: str, *, root: Path, remote: RemoteSource | None = None
 ) -> Sample:
-    """The sample of one row: the first user turn is the prompt, the first answer the target, as for LLaVA's rows.
+    """The sample of one row: the first user turn is the prompt, the first learnt answer the target, as for LLaVA's rows.
 
     Raises:
         KeepsightError: what is wrong with the row, or what of it cannot be learnt here.
     """
     pictures = _Pictures(row, root, remote)
-    said = [_said(turn, role, pictures) for turn, role in _turns(row)]
-    (prompt, answer), *later = zip(said[::2], said[1::2])
-    media = pictures.all()
+    turns = _turns(row)
+    said = [_said(turn, role, pictures) for turn, role in turns]
+    exchanges = list(zip(said[::2], said[1::2]))
+    prompt, media = said[0], pictures.all()
     if prompt.count(IMAGE_MARK) not in (0, len(media)):
         raise KeepsightError(f"{prompt.count(IMAGE_MARK)} picture parts for {len(media)} pictures")
-    if any(IMAGE_MARK in text for exchange in [("", answer), *later] for text in exchange):
+    if any(IMAGE_MARK in text for text in said[1:]):
         raise KeepsightError("a picture after the first user turn; all pictures belong to that turn")
-    if not all(text.strip() for exchange in [("-", answer), *later] for text in exchange):
+    if not all(text.strip() for text in said[1:]):
         raise KeepsightError("a turn has no text")
     return Sample(
         id=sample_id(row, default_id),
         prompt=prompt_without_edge_mark(prompt),
         media=tuple(media),
-        target=(answer,),
-        meta={"turns": [list(exchange) for exchange in later]} if later else {},
+        **conversation_fields(exchanges, [is_learnt(turn) for turn, _ in turns[1::2]]),
     )
 
 

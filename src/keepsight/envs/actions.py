@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
-__all__ = ["PARSERS", "ParseStatus", "Parsed", "json_objects", "parse_action"]
+from keepsight.scoring.verifiers.fields import json_objects
+
+__all__ = [
+    "PARSERS",
+    "ParseStatus",
+    "Parsed",
+    "answer_text",
+    "parse_action",
+    "parse_as_released",
+]
 
 ParseStatus = Literal["parsed", "illegal", "unparsed"]
-MOST_OBJECTS = (
-    64  # of one text that are looked at, from its end: braces without end must not take quadratic time
-)
 _AFTER_KEY = re.compile(r"action[\"'`*]*\s*[:=]\s*[\"'`*]*([^\"'`*\n,}]*)", re.IGNORECASE)
 _EDGES = " \t\r\n\"'`.*"
 
@@ -24,7 +31,7 @@ class Parsed:
 
     status: ParseStatus
     action: str | None = None
-    rule: str = ""  # what found it: "json", "key", "bare" or "mention"
+    rule: str = ""  # what found it: "json", "key", "bare", "mention" or "substring"
 
 
 def parse_action(text: str, actions: Sequence[str]) -> Parsed:
@@ -34,7 +41,7 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     the whole text, if it is an action; the only action whose name of letters stands in the text as whole words. Names are
     compared whole, without regard to case and outer quotes: "standing" is not "stand", "100" is not "10".
     """
-    named = {action.casefold(): action for action in actions}
+    named = _by_folded_name(tuple(actions))
     for value in (found["action"] for found in json_objects(text) if "action" in found):
         return _named(named, value, "json")
     if keyed := _AFTER_KEY.findall(text):
@@ -46,18 +53,33 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     return Parsed("parsed", named[mentioned[0]], "mention") if len(mentioned) == 1 else Parsed("unparsed")
 
 
-def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
-    end, decoder = len(text), json.JSONDecoder()
-    for _ in range(MOST_OBJECTS):
-        end = text.rfind("{", 0, end)
-        if end < 0:
-            return
-        try:
-            value, _ = decoder.raw_decode(text, end)
-        except (ValueError, RecursionError):
-            continue
-        yield {key.lower(): each for key, each in value.items()}
+def parse_as_released(text: str, actions: Sequence[str]) -> Parsed:
+    """The action that the released code of RL4VLM reads, for comparison with its figures; not for new work.
+
+    The text from the first `"action":` on, in lower case, or its last character alone where that key is missing. Every
+    action that is a part of it counts, longer ones first; it must be the only one. So "standing" is "stand", "100" is "10",
+    "11" is "1", and whatever is written after the object is read as well.
+    """
+    lowered = text.lower()
+    at = lowered.find('"action":')
+    rest, found = lowered[at:], []
+    for action in sorted(actions, key=len, reverse=True):
+        if action.lower() in rest:
+            found.append(action)
+            rest = rest.replace(action.lower(), "\0")
+    return Parsed("parsed", found[0], "substring") if len(found) == 1 else Parsed("unparsed")
+
+
+def answer_text(fields: Mapping[str, Any]) -> str:
+    """An answer as figures C.15 to C.22 print it: a JSON object, one key a line."""
+    return (
+        "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(each)}" for key, each in fields.items()) + "\n}"
+    )
+
+
+@lru_cache(maxsize=64)
+def _by_folded_name(actions: tuple[str, ...]) -> Mapping[str, str]:
+    return {action.casefold(): action for action in actions}
 
 
 def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:
@@ -74,4 +96,7 @@ def _stands_in(name: str, words: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
 
 
-PARSERS: Mapping[str, Callable[[str, Sequence[str]], Parsed]] = {"exact": parse_action}
+PARSERS: Mapping[str, Callable[[str, Sequence[str]], Parsed]] = {
+    "exact": parse_action,
+    "released": parse_as_released,
+}

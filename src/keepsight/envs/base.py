@@ -69,9 +69,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     drawn from `self.np_random`, so that a seed is an episode.
     """
 
+    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
+    reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -114,6 +116,10 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         """A best answer to the present observation in the form that the prompt asks for; None where there is none."""
         return None
 
+    def mistake(self, rng: np.random.Generator) -> str | None:
+        """A wrong answer that lets the episode go on, in the form that the prompt asks for; None where none is known."""
+        return None
+
     def facts(self) -> dict[str, Any]:
         """Of the present state what may be told; copies, never live objects."""
         return {}
@@ -125,9 +131,19 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     # ---- what all share
 
     @property
+    def judges_steps(self) -> bool:
+        """Whether it is known of single answers if they are right: its moves say `correct` or `wrong`, or `best` does."""
+        return False
+
+    @property
     def dialogue(self) -> tuple[str, ...]:
         """The user's and the model's turns, a user's turn first and last."""
         return (self.prompt(), *self.replies)
+
+    @property
+    def text(self) -> str:
+        """The dialogue as one text."""
+        return "\n".join(self.dialogue)
 
     def picture(self) -> Picture:
         """The present state, a new array uint8 [h, w, 3]."""
@@ -141,23 +157,27 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def observation(self) -> Any:
         """What `reset` and `step` return first."""
-        return {"image": self.picture(), "text": "\n".join(self.dialogue)}
+        return {"image": self.picture(), "text": self.text}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begins an episode; one seed, one episode."""
+        self.begin(seed=seed, options=options)
+        return self.observation(), self.info(Move(0.0))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
+        move = self.play(action)
+        return self.observation(), move.reward, move.terminated, move.truncated, self.info(move)
+
+    def begin(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
+        """`reset` without an observation."""
         super().reset(seed=seed)
         self.steps = 0
         self.replies = []
         self._over = False
         self.start(options or {})
-        return self.observation(), self._info(Move(0.0))
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Answers the present observation. Raises gymnasium's ResetNeeded after the end of an episode."""
-        move = self.play(action)
-        return self.observation(), move.reward, move.terminated, move.truncated, self._info(move)
 
     def play(self, action: Any) -> Move:
         """`step` without an observation."""
@@ -175,7 +195,8 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
             raise UsageError(f"the action is a {type(action).__name__}; this environment is answered in text")
         return self.judge(action[:MOST_CHARACTERS])
 
-    def _info(self, move: Move) -> dict[str, Any]:
+    def info(self, move: Move) -> dict[str, Any]:
+        """What `reset` and `step` return last, after `move`."""
         return {
             "answer": move.answer,
             "status": move.status,
@@ -231,6 +252,11 @@ class ActionEnv(TextEnv):
     def best(self) -> frozenset[str]:
         """The actions that an expert may choose now; empty where none is better than another, or none is known."""
         return frozenset()
+
+    @property
+    def judges_steps(self) -> bool:
+        """Whether `best` is given."""
+        return type(self).best is not ActionEnv.best
 
     def illegal(self, move: Move) -> Move:
         """What an answer that named no action costs: by default nothing beyond the random action's own outcome."""

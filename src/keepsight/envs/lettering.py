@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["blend", "text_size", "write"]
+__all__ = ["blend", "ink", "text_size", "write"]
 
 Colour = tuple[int, int, int]
 _FILES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
@@ -36,6 +36,13 @@ def text_size(text: str, size: int, *, bold: bool = False) -> tuple[int, int]:
     """Width and height in pixels that `write` takes."""
     height, width = _mask(text, size, bold).shape
     return width, height
+
+
+def ink(text: str, size: int, *, bold: bool = False) -> NDArray[np.uint8]:
+    """Coverage 0..255 [h, w] of one line, without the empty rows and columns around it."""
+    mask = _mask(text, size, bold)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if rows.size else mask[:0, :0]
 
 
 def blend(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], at: tuple[int, int], colour: Colour) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from keepsight.envs.actions import answer_text
 from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
-from keepsight.envs.lettering import write
+from keepsight.envs.lettering import text_size, write
 from keepsight.errors import UsageError
 
 __all__ = ["NumberLine"]
@@ -60,6 +60,7 @@ class NumberLine(ActionEnv):
     """
 
     actions = ("-", "+")
+    reward_bounds = (-1.0, 1.0)
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class NumberLine(ActionEnv):
     def expert(self) -> str:
         (action,) = self.best()
         if not self.thoughts:
-            return json.dumps({"action": action}, indent=0)
+            return answer_text({"action": action})
         smaller, how = ("smaller", "increase") if action == "+" else ("larger", "decrease")
         answer = {
             "current number": str(self.current),
@@ -109,7 +110,7 @@ class NumberLine(ActionEnv):
             f"choosing {action}.",
             "action": action,
         }
-        return json.dumps(answer, indent=0)
+        return answer_text(answer)
 
     def prompt(self) -> str:
         return _TASK + "{\n" + (_THOUGHTS if self.thoughts else "") + '"action": "-" or "+"\n}'
@@ -118,13 +119,16 @@ class NumberLine(ActionEnv):
         return {"target": self.target, "current": self.current}
 
     def paint(self, canvas: Picture) -> None:
-        np.copyto(canvas, _drawn(self.target, self.current))
+        canvas.fill(255)
+        for line, top in ((f"Target: {self.target}", 60), (f"Current: {self.current}", 180)):
+            drawn = _drawn(line)
+            canvas[top : top + drawn.shape[0], 30 : 30 + drawn.shape[1]] = drawn
 
 
-@lru_cache(maxsize=4096)
-def _drawn(target: int, current: int) -> Picture:
-    canvas = np.full((*SIZE, 3), 255, np.uint8)
-    for text, top in ((f"Target: {target}", 60), (f"Current: {current}", 180)):
-        write(canvas, text, (30, top), 36, (0, 0, 0), bold=True)
-    canvas.setflags(write=False)
-    return canvas
+@lru_cache(maxsize=2048)
+def _drawn(line: str) -> Picture:
+    width, height = text_size(line, 36, bold=True)
+    strip = np.full((height, width, 3), 255, np.uint8)
+    write(strip, line, (0, 0), 36, (0, 0, 0), bold=True)
+    strip.setflags(write=False)
+    return strip

@@ -22,6 +22,7 @@ from keepsight.tasks.classification import closed_world, open_world
 from keepsight.tasks.coin import ORDER, TITLES, coin
 from keepsight.tasks.coin_drawn import coin_drawn
 from keepsight.tasks.emt import emt
+from keepsight.tasks.environments import builder_of, environments
 from keepsight.tasks.picture_sets import names_a_set, picture_set
 from keepsight.tasks.rows import rows
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
@@ -80,6 +81,7 @@ def available() -> list[TaskInfo]:
         TaskInfo(f"coin_drawn:{name}", f"As CoIN's {task.of}, drawn: {task.title}.")
         for name, task in DRAWN_TASKS.items()
     ]
+    own += [TaskInfo(f"env:{name}", said) for name, said in environments()]
     others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
     return [*sets, *own, *others]
 
@@ -90,7 +92,7 @@ def get(name: str, **arguments: Any) -> Task:
     Args:
         name: a name of `available()`; `emt:PATH`, `open:PATH` or `closed:PATH` for a folder of class folders, a
             parquet file, JSON lines or a data-set directory; `wikiqa:PATH` for a file of multiple-choice questions;
-            `rows:PATH` for rows with a question and its answer; `path/to/file.py:function` for a task of your own.
+            `rows:PATH` for rows with a question and its answer; `env:NAME` for an environment; `path/to/file.py:function` for a task of your own.
         arguments: of the task's builder, such as `split`, `share`, `n`, `seed` and `path` of `emt`.
 
     Raises:
@@ -122,6 +124,8 @@ def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
         return coin, (rest,)
     if kind == "coin_drawn" and rest in DRAWN_TASKS:
         return coin_drawn, (rest,)
+    if kind == "env":
+        return builder_of(rest), ()
     if kind in OF_A_FILE:
         return OF_A_FILE[kind], (_known_file(name, rest),)
     if ".py:" in name:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from keepsight.data.drawn import ALL_SETS, SIDE
-from keepsight.data.drawn.raster import blank, coverage, noise, paint, png_bytes
+from keepsight.data.drawn.png import png_bytes
+from keepsight.data.drawn.raster import blank, coverage, noise, paint
 from keepsight.data.pictures import decode
 from keepsight.types import KeepsightError, Media
 

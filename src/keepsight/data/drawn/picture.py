@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from keepsight.data.drawn.raster import png_bytes
+from keepsight.data.drawn.png import png_bytes
 from keepsight.types import KeepsightError, Media
 
 __all__ = ["Drawing", "DrawnSet", "Picture", "Question", "between", "pick"]

@@ -6,15 +6,13 @@ everything after that is integer arithmetic. Shapes are [n, 2] float arrays of x
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIDE", "Colour", "Contours", "blank", "coverage", "noise", "paint", "png_bytes"]
+__all__ = ["SIDE", "Colour", "Contours", "blank", "coverage", "noise", "paint"]
 
 SIDE = (
     48  # pixels; four 24-pixel cells, each big enough for a playing card or an object with a facing direction
@@ -74,21 +72,3 @@ def noise(canvas: NDArray[np.int32], rng: Random, strength: int) -> NDArray[np.u
         raw = np.frombuffer(rng.randbytes(canvas.size), np.uint8).reshape(canvas.shape)
         canvas = canvas + raw.astype(np.int32) % (2 * strength + 1) - strength
     return np.clip(canvas, 0, 255).astype(np.uint8)
-
-
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """PNG of [h, w, 3] pixels, stored without compression: the bytes do not depend on the zlib in use."""
-    height, width, _ = pixels.shape
-    raw = b"".join(b"\0" + row.tobytes() for row in pixels)
-    blocks = [raw[i : i + 65535] for i in range(0, len(raw), 65535)]
-    stored = b"".join(
-        struct.pack("<BHH", i == len(blocks) - 1, len(block), len(block) ^ 0xFFFF) + block
-        for i, block in enumerate(blocks)
-    )
-    data = b"\x78\x01" + stored + struct.pack(">I", zlib.adler32(raw))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

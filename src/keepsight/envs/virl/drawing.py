@@ -1,6 +1,7 @@
-"""Street views of a drawn district: one column of rays after another, each wall where it is nearest.
+"""Street views of a drawn district: in each column of the picture the walls that its ray meets, the nearest first.
 
 The camera looks level. A view is 90 degrees wide and as high, so that its picture plane at distance 1 reaches from -1 to 1.
+Every wall stands on the ground and is higher than the camera, so that of a farther wall only what is above is seen.
 """
 
 from __future__ import annotations
@@ -65,24 +66,42 @@ class Scene:
     streets: Floats  # [s, 2, 2]: ends; east, north
     starts: Floats  # [w, 2]
     ends: Floats  # [w, 2]
+    lengths: Floats  # [w]
     heights: Floats  # [w]
-    colours: Floats  # [w, 3]
+    colours: Floats  # [w, 3]; walls along one direction are lighter
     signs: dict[int, House]  # by wall
+    has_sign: NDArray[np.bool_]  # [w]
 
     @classmethod
     def of(cls, style: Style, streets: Sequence[tuple[Place, Place]], houses: Sequence[House]) -> Scene:
         """The scene of these streets and houses."""
         corners = np.array([house.corners for house in houses], np.float32)  # [h, 4, 2]
         walls = np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(-1, 2, 2)
+        ways = walls[:, 1] - walls[:, 0]
+        lengths = np.hypot(*ways.T)
+        light = 0.82 + 0.18 * np.abs(ways[:, 0]) / lengths
+        signs = {4 * i: house for i, house in enumerate(houses) if house.name}
         return cls(
             style,
             np.array(streets, np.float32),
             walls[:, 0],
             walls[:, 1],
+            lengths,
             np.repeat(np.array([house.height for house in houses], np.float32), 4),
-            np.repeat(np.array([house.wall for house in houses], np.float32), 4, axis=0),
-            {4 * i: house for i, house in enumerate(houses) if house.name},
+            np.repeat(np.array([house.wall for house in houses], np.float32), 4, axis=0) * light[:, None],
+            signs,
+            np.isin(np.arange(len(walls)), list(signs)),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """Where the rays of columns meet walls, [n] each; of a column the nearest first."""
+
+    columns: NDArray[np.intp]
+    walls: NDArray[np.intp]
+    shares: Floats  # of the wall's length
+    depths: Floats  # metres before the camera
 
 
 def looked(scene: Scene, place: Place, heading: float, size: int) -> Picture:
@@ -91,10 +110,12 @@ def looked(scene: Scene, place: Place, heading: float, size: int) -> Picture:
     ahead = np.array([np.sin(turned), np.cos(turned)], np.float32)
     right = np.array([ahead[1], -ahead[0]], np.float32)
     plane = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1).astype(np.float32)  # right, or down
+    here = np.array(place, np.float32)
     canvas = np.empty((size, size, 3), np.float32)
     _sky(canvas, scene.style, plane)
-    _ground(canvas, scene, np.array(place, np.float32), ahead, right, plane)
-    _walls(canvas, scene, np.array(place, np.float32), ahead, right, plane)
+    hits = _hits(scene, here, ahead, right, plane)
+    ground = _walls(canvas, scene, hits, plane)
+    _ground(canvas, scene, here, ahead, right, plane, ground)
     return np.rint(canvas).clip(0, 255).astype(np.uint8)
 
 
@@ -106,33 +127,104 @@ def _sky(canvas: Floats, style: Style, plane: Floats) -> None:
 
 
 def _hazed(colours: Floats, depth: Floats, style: Style) -> Floats:
-    """Colours [..., 3] at a distance [...]."""
-    share = np.exp(-depth / HAZE)[..., None]
+    """Colours [n, 3] at a distance [n]."""
+    share = np.exp(-depth / HAZE)[:, None]
     return colours * share + np.array(style.horizon, np.float32) * (1 - share)
 
 
-def _ground(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: Floats, plane: Floats) -> None:
-    rows = np.flatnonzero(plane > EYE / FAR)
-    depth = EYE / plane[rows]  # [r]
-    spots = place + depth[:, None, None] * (ahead + plane[:, None] * right)  # [r, size, 2]
-    style = scene.style
-    colours = np.empty((*spots.shape[:2], 3), np.float32)
-    colours[...] = style.ground
+def _hits(scene: Scene, place: Floats, ahead: Floats, right: Floats, plane: Floats) -> _Hits:
+    a, b = scene.starts - place, scene.ends - place
+    ax, az, bx, bz = a @ right, a @ ahead, b @ right, b @ ahead  # [w]
+    facing = ax * bz - bx * az < 0  # its start is on the left
+    seen = np.flatnonzero(facing & (np.maximum(az, bz) > NEAR) & (np.minimum(np.abs(az), np.abs(bz)) < FAR))
+    ax, az, bx, bz = (each[seen, None] for each in (ax, az, bx, bz))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (plane * az - ax) / ((bx - ax) - plane * (bz - az))  # [w, size]
+        depths = az + shares * (bz - az)
+    walls, columns = np.nonzero((shares >= 0) & (shares <= 1) & (depths > NEAR) & (depths < FAR))
+    order = np.lexsort((depths[walls, columns], columns))
+    walls, columns = walls[order], columns[order]
+    return _Hits(columns, seen[walls], shares[walls, columns], depths[walls, columns])
+
+
+def _walls(canvas: Floats, scene: Scene, hits: _Hits, plane: Floats) -> NDArray[np.intp]:
+    """Draws what is seen of the walls; returns for each column the row where the ground before them begins, [size]."""
+    size = len(plane)
+    tops = (
+        np.ceil(((EYE - scene.heights[hits.walls]) / hits.depths + 1) / 2 * size - 0.5)
+        .clip(0, size)
+        .astype(int)
+    )
+    ends = (np.floor((EYE / hits.depths + 1) / 2 * size - 0.5) + 1).clip(0, size).astype(int)
+    first = np.searchsorted(hits.columns, np.arange(size))  # of each column
+    rank = np.arange(len(hits.columns)) - first[hits.columns]
+    skyline = np.full((int(rank.max(initial=0)) + 2, size), size)  # after so many walls
+    skyline[rank + 1, hits.columns] = tops
+    skyline = np.minimum.accumulate(skyline)
+    ends = np.minimum(ends, skyline[rank, hits.columns])
+    counts = np.maximum(ends - tops, 0)
+    which = np.repeat(np.arange(len(counts)), counts)  # [p]: the hit that a pixel shows
+    rows = tops[which] + np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+    height = EYE - plane[rows] * hits.depths[which]  # metres above the ground
+    colours = _painted(scene, hits, which, height, size)
+    canvas[rows, hits.columns[which]] = _hazed(colours, hits.depths[which], scene.style)
+    ground = np.full(size, int(np.searchsorted(plane, EYE / FAR)))
+    ground[hits.columns[rank == 0]] = ends[rank == 0]
+    return ground
+
+
+def _painted(scene: Scene, hits: _Hits, which: NDArray[np.intp], height: Floats, size: int) -> Floats:
+    """The colours [p, 3] of points of walls."""
+    walls, shares = hits.walls[which], hits.shares[which]
+    colours = scene.colours[walls]
+    across, up = shares * scene.lengths[walls] / WINDOW % 1, height / STOREY % 1
+    glass = (
+        (across > 0.28) & (across < 0.72) & (up > 0.3) & (up < 0.78) & (height < scene.heights[walls] - 0.8)
+    )
+    low, high = SIGN
+    signed = scene.has_sign[walls]
+    colours[glass & ~signed] = scene.style.window
+    for wall in np.unique(walls[signed]):
+        board = np.flatnonzero((walls == wall) & (height >= low) & (height <= high))
+        if board.size:
+            scale = (high - low) / 2 / float(hits.depths[which[board]].min()) * size
+            texture = _sign(scene.signs[int(wall)], _sharpness(scale), float(scene.lengths[wall]))
+            y = ((high - height[board]) / (high - low) * len(texture)).clip(0, len(texture) - 1)
+            x = (shares[board] * texture.shape[1]).clip(0, texture.shape[1] - 1)
+            colours[board] = texture[y.astype(int), x.astype(int)]
+    return colours
+
+
+def _ground(
+    canvas: Floats,
+    scene: Scene,
+    place: Floats,
+    ahead: Floats,
+    right: Floats,
+    plane: Floats,
+    begins: NDArray[np.intp],
+) -> None:
+    rows, columns = np.nonzero(np.arange(len(plane))[:, None] >= begins)
+    depth = EYE / plane[rows]  # [p]
+    spots = place + depth[:, None] * (ahead + plane[columns, None] * right)  # [p, 2]
     level = (scene.streets - place) @ ahead  # [s, 2] metres before the camera
     before = scene.streets[(level.max(axis=1) > -PAVEMENT) & (level.min(axis=1) < FAR)]
     across, along, long = _nearest_street(spots, before)
+    style = scene.style
+    colours = np.empty((len(rows), 3), np.float32)
+    colours[...] = style.ground
     colours[across < PAVEMENT] = style.pavement
     colours[across < ROAD] = style.road
     dashes = (across < 0.12) & (along % 5 < 2.5) & (along > 9) & (along < long - 9)
     colours[dashes] = style.marking
-    canvas[rows] = _hazed(colours, depth[:, None], style)
+    canvas[rows, columns] = _hazed(colours, depth, style)
 
 
 def _nearest_street(spots: Floats, streets: Floats) -> tuple[Floats, Floats, Floats]:
-    """Of the nearest street to each of [r, c] spots: distance from it, metres along it, its length."""
-    across = np.full(spots.shape[:2], np.inf, np.float32)
+    """Of the nearest street to each of [p, 2] spots: distance from it, metres along it, its length."""
+    across = np.full(len(spots), np.inf, np.float32)
     along, longs = np.zeros_like(across), np.zeros_like(across)
-    east, north = np.ascontiguousarray(spots[..., 0]), np.ascontiguousarray(spots[..., 1])
+    east, north = np.ascontiguousarray(spots.T)
     for start, end in streets:
         long = float(np.hypot(*(end - start)))
         x, y = (end - start) / np.float32(long)
@@ -143,82 +235,15 @@ def _nearest_street(spots: Floats, streets: Floats) -> tuple[Floats, Floats, Flo
     return np.sqrt(across), along, longs
 
 
-def _walls(canvas: Floats, scene: Scene, place: Floats, ahead: Floats, right: Floats, plane: Floats) -> None:
-    a, b = scene.starts - place, scene.ends - place
-    ax, az, bx, bz = a @ right, a @ ahead, b @ right, b @ ahead  # [w]
-    facing = ax * bz - bx * az < 0  # its start is on the left
-    seen = np.flatnonzero(facing & (np.maximum(az, bz) > NEAR) & (np.minimum(np.abs(az), np.abs(bz)) < FAR))
-    nearest = np.full(canvas.shape[:2], np.inf, np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (plane * az[seen, None] - ax[seen, None]) / (
-            (bx - ax)[seen, None] - plane * (bz - az)[seen, None]
-        )  # [w, size]: where along the wall a column meets it
-        depth = az[seen, None] + share * (bz - az)[seen, None]
-    met = (share >= 0) & (share <= 1) & (depth > NEAR) & (depth < FAR)
-    for i in np.argsort(
-        np.where(met, depth, np.inf).min(axis=1, initial=np.inf)
-    ):  # the nearest hide the others
-        columns = np.flatnonzero(met[i])
-        if columns.size:
-            _wall(canvas, nearest, scene, int(seen[i]), columns, share[i, columns], depth[i, columns], plane)
-
-
-def _wall(
-    canvas: Floats,
-    nearest: Floats,
-    scene: Scene,
-    wall: int,
-    columns: NDArray[np.intp],
-    share: Floats,
-    depth: Floats,
-    plane: Floats,
-) -> None:
-    height = EYE - plane[:, None] * depth  # [size, c] metres above the ground
-    rows = np.flatnonzero((height.max(axis=1) >= 0) & (height.min(axis=1) <= scene.heights[wall]))
-    if rows.size == 0:
-        return
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    height, before = height[part[0]], nearest[part]
-    if before.shape[1] != columns.size:
-        return  # a wall seen edge on
-    drawn = (height >= 0) & (height <= scene.heights[wall]) & (depth < before)
-    if not drawn.any():
-        return
-    before[drawn] = np.broadcast_to(depth, drawn.shape)[drawn]
-    colours = _painted(scene, wall, height, share, depth)
-    canvas[part][drawn] = _hazed(colours, np.broadcast_to(depth, drawn.shape), scene.style)[drawn]
-
-
-def _painted(scene: Scene, wall: int, height: Floats, share: Floats, depth: Floats) -> Floats:
-    """The colours of a wall [r, c, 3] at these heights [r, c] and shares of its length [c]."""
-    way = scene.ends[wall] - scene.starts[wall]
-    long = float(np.hypot(*way))
-    light = 0.82 + 0.18 * abs(float(way[0])) / long
-    colours = np.empty((*height.shape, 3), np.float32)
-    colours[...] = scene.colours[wall] * light
-    house = scene.signs.get(wall)
-    if house is None:
-        across, up = share * long / WINDOW % 1, height / STOREY % 1
-        glass = (across > 0.28) & (across < 0.72) & (up > 0.3) & (up < 0.78)
-        colours[glass & (height < scene.heights[wall] - 0.8)] = scene.style.window
-        return colours
-    low, high = SIGN
-    board = (height >= low) & (height <= high)
-    scale = (
-        (high - low) * height.shape[1] / max(float(np.ptp(share)) * long, 0.1)
-    )  # pixels of its height, about
-    texture = _sign(
-        house.name, house.board, house.letters, min(SHARPNESS, key=lambda s: abs(s - scale)), long
-    )
-    y = np.clip((high - height) / (high - low) * len(texture), 0, len(texture) - 1).astype(int)
-    x = np.broadcast_to(np.clip(share * texture.shape[1], 0, texture.shape[1] - 1).astype(int), y.shape)
-    colours[board] = texture[y[board], x[board]]
-    return colours
+def _sharpness(scale: float) -> int:
+    """Which of `SHARPNESS` a sign of so many pixels' height needs."""
+    return min(SHARPNESS, key=lambda each: abs(each - scale))
 
 
 @lru_cache(maxsize=1024)
-def _sign(name: str, board: Colour, letters: Colour, height: int, width: float) -> Picture:
+def _sign(house: House, height: int, width: float) -> Picture:
     """A sign with one word in each line, uint8 [height, w, 3]; `width` is the wall's, in metres."""
+    name, board, letters = house.name, house.board, house.letters
     wide = max(8, round(height * width / (SIGN[1] - SIGN[0])))
     picture = np.empty((height, wide, 3), np.uint8)
     picture[...] = letters

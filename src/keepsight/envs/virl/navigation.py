@@ -73,6 +73,8 @@ class Navigation(ActionEnv):
     - v0: first.
     """
 
+    reward_bounds = (UNDETECTED + EXCEEDED, 1.0)
+
     def __init__(
         self,
         *,
@@ -105,6 +107,7 @@ class Navigation(ActionEnv):
             render_mode=render_mode,
             shows_picture=vision,
         )
+        self.checks_recognition = thoughts
         self.vision = vision
         self.directions = directions
         self.attempts = attempts
@@ -198,7 +201,16 @@ class Navigation(ActionEnv):
         )
 
     def expert(self) -> str:
-        answer = {"action": self.right(self.point)}
+        return self._answer(self.right(self.point))
+
+    def mistake(self, rng: np.random.Generator) -> str:
+        """Another action, with a true observation."""
+        others = [action for action in self.actions if action not in self.best()]
+        return self._answer(others[int(rng.integers(len(others)))])
+
+    def _answer(self, action: str) -> str:
+        """The keys of figures D.3 and D.4, as JSON proper."""
+        answer = {"action": action}
         if self.thoughts:
             answer = {
                 "current observation": wording.seen(self.point, "my"),
@@ -212,11 +224,7 @@ class Navigation(ActionEnv):
         return {"route": self.route.name, "point": self.at, "points": len(self.points), "failed": self.failed}
 
     def hidden(self) -> dict[str, Any]:
-        return {
-            "action": self.right(self.point),
-            "observation": wording.seen(self.point),
-            "instruction": self.sentences[self.point.sentence],
-        }
+        return {"action": self.right(self.point)}
 
     def paint(self, canvas: Picture) -> None:
         if not self.vision:

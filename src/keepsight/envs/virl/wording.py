@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from keepsight.envs.actions import json_objects
 from keepsight.envs.virl.route import Landmark, Point
+from keepsight.scoring.verifiers.fields import read_fields
 
 __all__ = ["FAILURE", "SUCCESS", "misses", "prompt", "seen", "stated"]
 
@@ -41,6 +41,7 @@ _VIEWS = "You observe an image of 4 views;"
 SUCCESS, FAILURE = "Correct solution.", "Incorrect action."  # figures D.3 and D.11
 
 _NO_INTERSECTION = re.compile(r"\b(?:no|not|without|isn't|don't)\b[^.;,]{0,20}\bintersection")
+_OBSERVATION = "current observation"
 _NONE = "No landmarks nearby"
 
 
@@ -87,13 +88,10 @@ def _intersection(point: Point, who: str = "You") -> str:
     return f"{who} observe an intersection" if point.intersection else ""
 
 
-def stated(text: str, key: str = "current observation") -> str | None:
-    """The value that an answer gives `key`, also where it is no valid JSON; None where there is none."""
-    for found in json_objects(text):
-        if key in found:
-            return str(found[key])
-    values = re.findall(rf"{key}[\"'`*]*\s*:\s*[\"'`]?([^\"\n]*)", text, re.IGNORECASE)
-    return values[-1] if values else None
+def stated(text: str) -> str | None:
+    """The "current observation" of an answer, also where it is no valid JSON; None where there is none."""
+    value = read_fields(text, (_OBSERVATION,)).get(_OBSERVATION)
+    return None if value is None else str(value)
 
 
 def misses(observation: str, point: Point, *, landmarks: bool) -> str:

@@ -1,0 +1,67 @@
+"""What an answer gives as the values of named fields: as JSON where it is JSON, else as one writes JSON in haste."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["json_objects", "read_fields"]
+
+MOST_OBJECTS = (
+    64  # of a text that are looked at, from its end: braces without end must not take quadratic time
+)
+MOST_CHARACTERS = 1000  # of one value that is not JSON
+_DECODER = json.JSONDecoder()
+_LIST = re.compile(r"\[([^\[\]]*)\]")
+_QUOTED = re.compile(r"\"([^\"]*)\"|'([^']*)'|`([^`]*)`")
+_BARE = re.compile(r"[^\n,{}]*")
+_EDGES = " \t\r\n\"'`"
+
+
+def read_fields(text: str, names: Sequence[str]) -> dict[str, Any]:
+    """The values of those of `names` that the text gives.
+
+    The JSON object that has most of them is taken, the last one of several. Where none has any, a value is what follows
+    the last mention of its name and a colon: a list in square brackets (its items are texts then), a text in quotes, or the rest of the line.
+    So single quotes, names without quotes, a comma too much, doubled braces, code fences and words around the object do
+    no harm.
+    """
+    objects = ({name: found[name] for name in names if name in found} for found in json_objects(text))
+    if given := max(objects, key=len, default={}):
+        return given
+    for name in names:
+        for mention in _mention_of(name).finditer(text):
+            given[name] = _value(text[mention.end() : mention.end() + MOST_CHARACTERS])
+    return given
+
+
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
+    end = len(text)
+    for _ in range(MOST_OBJECTS):
+        end = text.rfind("{", 0, end)
+        if end < 0:
+            return
+        try:
+            value, _ = _DECODER.raw_decode(text, end)
+        except (ValueError, RecursionError):
+            continue
+        yield {key.lower(): each for key, each in value.items()}
+
+
+@lru_cache(maxsize=64)
+def _mention_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(name)}[\"'`*]*\s*[:=][\s*]*", re.IGNORECASE)
+
+
+def _value(text: str) -> str | list[str]:
+    if text.startswith("[") and (found := _LIST.match(text)):
+        items = [item.strip(_EDGES) for item in found[1].split(",")]
+        return items[:-1] if items[-1] == "" else items
+    if found := _QUOTED.match(text):
+        return next(part for part in found.groups() if part is not None)
+    found = _BARE.match(text)
+    return found[0].strip(_EDGES) if found else ""

@@ -1,0 +1,151 @@
+"""The verifier of GeneralPoints: from an answer to its reward and the words that go back into the dialogue.
+
+Source: Zhai, "Towards Foundation Models that Learn and Adapt" (dissertation), section 5.4 and appendix D.1.
+
+What differs from the released code (its rule is `points_released.released_verdict`):
+1. One penalty, the most specific one: nothing is added up, and no part of a solution earns anything.
+2. Values are exact (8/(3-8/3) is 24), blanks are allowed, and what stands right of "=" must be the target.
+3. Valid JSON is read as well as the prompt's own, invalid form. "1" is "A", and "T" is "10".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from keepsight.errors import UsageError
+from keepsight.scoring.verifiers.arithmetic import MOST_DIGITS, IllFormed, numbers_in, value_of
+from keepsight.scoring.verifiers.fields import read_fields
+
+__all__ = ["REWARDS", "Hand", "PointsAnswer", "RecognitionPenalty", "Verdict", "read_answer", "verdict"]
+
+RecognitionPenalty = Literal["replace", "add"]
+Status = Literal["parsed", "illegal", "unparsed"]
+# Appendix D.1. `numbers` is for a formula that is legal but does not use each of the hand's numbers once.
+REWARDS = {"correct": 5.0, "value": -1.0, "numbers": -2.0, "illegal": -3.0, "recognition": -1.5}
+MOST_ITEMS = 64  # of a list in an answer; what follows is not read
+_RANKS = {"1": "A", "T": "10", "ACE": "A", "JACK": "J", "QUEEN": "Q", "KING": "K"}
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What was to be solved."""
+
+    ranks: tuple[str, ...]  # A, 2 to 10, J, Q, K
+    numbers: tuple[int, ...]  # what the ranks count as
+    target: int = 24
+
+
+@dataclass(frozen=True)
+class PointsAnswer:
+    """An answer as it was read; None is what it does not give."""
+
+    cards: tuple[str, ...] | None = None  # ranks
+    numbers: tuple[str, ...] | None = None
+    formula: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the verifier says. `status`: the formula could be worked out, or could not, or there was none."""
+
+    reward: float
+    message: str
+    status: Status = "parsed"
+    solved: bool = False
+    tags: tuple[str, ...] = ()
+    answer: PointsAnswer = PointsAnswer()
+
+
+def verdict(
+    text: str, hand: Hand, *, sees_cards: bool = False, recognition_penalty: RecognitionPenalty = "replace"
+) -> Verdict:
+    """Judges an answer.
+
+    Args:
+        sees_cards: the cards were a picture. Then the answer has the tag `recognized` or `misrecognized`: whether it
+            names the ranks of the hand, in any order; an answer that names no cards did not recognize them.
+        recognition_penalty: what a misrecognized answer earns. `replace`: -1.5 whatever the formula is, which cannot
+            solve the hand (as released). `add`: -1.5 besides the formula's reward (as printed), so that a right formula
+            earns 3.5 and solves the hand.
+
+    Raises:
+        UsageError: another `recognition_penalty`.
+    """
+    if recognition_penalty not in ("replace", "add"):
+        raise UsageError(f"recognition_penalty is {recognition_penalty!r}; give replace or add")
+    answer = read_answer(text)
+    judged = replace(_formula_verdict(answer.formula, hand), answer=answer)
+    if not sees_cards:
+        return judged
+    if answer.cards is not None and sorted(answer.cards) == sorted(hand.ranks):
+        return replace(judged, tags=("recognized",))
+    judged = replace(judged, tags=("misrecognized",))
+    wrong, penalty = "you recognized wrong cards", REWARDS["recognition"]
+    if recognition_penalty == "replace":
+        return replace(judged, reward=penalty, message=f"{wrong}.", solved=False)
+    message = f"{wrong}." if judged.solved else f"{wrong}, {judged.message}"
+    return replace(judged, reward=judged.reward + penalty, message=message)
+
+
+def read_answer(text: str) -> PointsAnswer:
+    """The fields of an answer: `cards` as ranks, `number` as texts, `formula` without outer blanks."""
+    given = read_fields(text, ("cards", "number", "formula"))
+    cards, formula = _items(given.get("cards")), given.get("formula")
+    if isinstance(formula, int) and not isinstance(formula, bool) and abs(formula) < 10**MOST_DIGITS:
+        formula = str(formula)
+    return PointsAnswer(
+        None if cards is None else tuple(_RANKS.get(card.upper(), card.upper()) for card in cards),
+        _items(given.get("number")),
+        formula.strip() if isinstance(formula, str) and formula.strip() else None,
+    )
+
+
+def _items(value: Any) -> tuple[str, ...] | None:
+    """A list's items, or the parts of a text between commas; None for anything else."""
+    if isinstance(value, str):
+        value = value.strip("[] ").split(",")
+    if not isinstance(value, list):
+        return None
+    return tuple(str(item)[:MOST_ITEMS].strip(" \t\"'") for item in value[:MOST_ITEMS])
+
+
+def _formula_verdict(formula: str | None, hand: Hand) -> Verdict:
+    if formula is None:
+        return Verdict(REWARDS["illegal"], "your answer has no formula.", "unparsed")
+    try:
+        left, right = _sides(formula)
+        value, numbers = value_of(left), numbers_in(left)
+    except IllFormed as error:
+        return Verdict(REWARDS["illegal"], f"your formula is illegal: {error}.", "illegal")
+    if wrong := _wrong_numbers(numbers, hand.numbers):
+        return Verdict(REWARDS["numbers"], f"{', '.join(wrong)}.", "illegal")
+    if value != hand.target or right not in (None, hand.target):
+        return Verdict(REWARDS["value"], "your formula is incorrect.")  # figure D.2
+    return Verdict(REWARDS["correct"], "Correct solution.", solved=True)
+
+
+def _sides(formula: str) -> tuple[str, int | None]:
+    """What stands left of "=", and the number right of it. Raises IllFormed."""
+    left, *others = formula.split("=")
+    if not others:
+        return left, None
+    right = others[0].strip()
+    if len(others) > 1:
+        raise IllFormed("it has more than one '='")
+    if not (right.isascii() and right.isdigit() and len(right) <= MOST_DIGITS):
+        raise IllFormed("what stands right of '=' is no whole number")
+    return left, int(right)
+
+
+def _wrong_numbers(used: Sequence[int], given: Sequence[int]) -> list[str]:
+    """In the released verifier's words; empty where each number is used once."""
+    have, want = Counter(used), Counter(given)
+    found = {
+        "you used invalid numbers: {}": [n for n in have if n not in want],
+        "you used numbers: {} too many times": [n for n in have if n in want and have[n] > want[n]],
+        "you didn't use numbers: {}": [n for n in want if have[n] < want[n]],
+    }
+    return [words.format(sorted(numbers)) for words, numbers in found.items() if numbers]

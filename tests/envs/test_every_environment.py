@@ -1,0 +1,382 @@
+"""What must hold of every environment in `ENVS`."""
+
+import pickle
+import warnings
+from random import Random
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import keepsight.envs
+from keepsight.envs import ENVS, ActionEnv, class_of, make, make_vector
+from keepsight.errors import UsageError
+
+TEXTS = 100_000  # of the adversarial player, over all environments
+CHANCE = {"blackjack"}  # where an expert may lose
+INDEXED = [name for name in ENVS if issubclass(class_of(name), ActionEnv)]
+FORMS = [(name, "text") for name in ENVS] + [(name, "index") for name in INDEXED]
+HEADINGS = (
+    "Description",
+    "Action Space",
+    "Observation Space",
+    "Starting State",
+    "Rewards",
+    "Episode End",
+    "Arguments",
+    "Version History",
+)
+# What has broken parsers of one kind or another.
+UGLY = [
+    "", " ", "\0", "\n" * 50, "{", "}", "{" * 3000, '{"action":' * 2000, "[" * 3000, "(" * 3000, '"action": ' * 2000,
+    '{"action": null}', '{"action": true}', '{"action": 1e999}', '{"action": NaN}', '{"action": -0}', '{"action": ""}',
+    '{"action": []}', '{"action": {"action": "+"}}', '{"Action": "hit"}', "{'action': '+'}", '{"action": "' + "9" * 9999 + '"}',
+    '{"action": ' + "9" * 9999 + "}", '{"action": "10**10**10**10"}', '{"formula": "9**9**9**9=24"}', '{"cards": [' + "1," * 999 + "1]}",
+    '{"cards": "5", "formula": 24}', '{"cards": {"a": [1]}, "action": 5}', "\ud800", "\u202e+\u202c", "１０", "٣", "²", "−", "＋",
+    "action: ", "action=", "stand hit", "standing", "white", "100", "11", "=" * 5000, "+-" * 5000, "__import__('os').system('ls')",
+    "%s%n{0}{formula}{{}}", "</s><image>", "a" * 200_000,
+]  # fmt: skip
+
+
+def seen(observation):
+    """(picture, text) of an observation in either form."""
+    return (
+        (observation, "")
+        if isinstance(observation, np.ndarray)
+        else (observation["image"], observation["text"])
+    )
+
+
+def same(one, other):
+    (picture, text), (other_picture, other_text) = seen(one), seen(other)
+    return text == other_text and np.array_equal(picture, other_picture)
+
+
+def drawn_action(env, rng):
+    """An action in the environment's form: a good one, another one, or nonsense."""
+    if not isinstance(env.action_space, gymnasium.spaces.Text):
+        return rng.randrange(len(env.actions))
+    kind = rng.randrange(4)
+    if kind == 0:
+        return env.expert() or ""
+    if kind == 1 and isinstance(env, ActionEnv):
+        return f'{{"action": "{rng.choice(env.actions)}"}}'
+    return rng.choice(UGLY[:-1])
+
+
+def rollout(env, seed, steps=60):
+    """Every step of some episodes in a row, from one seed."""
+    rng = Random(seed)
+    told = [env.reset(seed=seed)]
+    for _ in range(steps):
+        told.append(env.step(drawn_action(env, rng)))
+        if told[-1][2] or told[-1][3]:
+            told.append(env.reset())
+    return told
+
+
+def assert_same_rollouts(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other):
+        assert same(a[0], b[0])
+        assert a[1:] == b[1:]
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_the_docstring_is_the_page(name):
+    cls = class_of(name)
+    found = [line.strip()[3:] for line in cls.__doc__.splitlines() if line.strip().startswith("## ")]
+    assert found == list(HEADINGS)
+    assert f"v{cls.VERSION}" in cls.__doc__ and ENVS[name][0].endswith(f"-v{cls.VERSION}")
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_gymnasium_is_content(name, form):
+    arguments = {"action": form} if form == "index" else {}
+    env = gymnasium.make(ENVS[name][0], render_mode="rgb_array", **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*alphanumeric.*|.*should be named.*")
+        check_env(env.unwrapped)
+    assert env.unwrapped.spec.id == ENVS[name][0]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", INDEXED)
+def test_stable_baselines_is_content(name):
+    from stable_baselines3.common.env_checker import check_env as check
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(make(name, action="index"))
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_one_seed_one_rollout(name, form):
+    arguments = {"action": form} if form == "index" else {}
+    first, again, other = (rollout(make(name, **arguments), seed) for seed in (3, 3, 4))
+    assert_same_rollouts(first, again)
+    assert not all(same(a[0], b[0]) for a, b in zip(first, other))
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_no_other_randomness(name, monkeypatch):
+    """Neither the global generators nor the clock has a word."""
+    import random
+
+    first = rollout(make(name), 3, 20)
+    random.seed(1)
+    np.random.seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    assert_same_rollouts(first, rollout(make(name), 3, 20))
+    assert before == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_episodes_are_bounded(name, form):
+    arguments = {"action": form} if form == "index" else {}
+    env = make(name, **arguments)
+    low, high = env.reward_bounds
+    steps = 0
+    for _, reward, terminated, truncated, info in (each for each in rollout(env, 5, 200) if len(each) == 5):
+        steps += 1
+        assert type(reward) is float and low <= reward <= high and np.isfinite(reward)
+        assert info["steps"] == steps <= env.horizon
+        assert not info["solved"] or terminated
+        assert info["status"] in ("parsed", "illegal", "unparsed")
+        assert not (terminated and truncated)
+        if terminated or truncated:
+            steps = 0
+        else:
+            assert steps < env.horizon
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_after_the_end_comes_a_reset(name, form):
+    env = make(name, **({"action": form} if form == "index" else {}))
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(0 if form == "index" else "")
+    env.reset(seed=0)
+    rng = Random(0)
+    while not (move := env.play(drawn_action(env, rng))).terminated and not move.truncated:
+        pass
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.play(0 if form == "index" else "")
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_pickled_in_mid_episode(name, form):
+    env = make(name, **({"action": form} if form == "index" else {}))
+    rng = Random(2)
+    for seed in range(4):
+        env.reset(seed=seed)
+        env.play(drawn_action(env, rng))
+        copy = pickle.loads(pickle.dumps(env))
+        assert same(env.observation(), copy.observation())
+        for _ in range(3):
+            action = drawn_action(env, rng)
+            if env._over:
+                break
+            a, b = env.step(action), copy.step(action)
+            assert same(a[0], b[0]) and a[1:] == b[1:]
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_observations_are_fresh(name, form):
+    env = make(name, render_mode="rgb_array", **({"action": form} if form == "index" else {}))
+    picture, _ = seen(env.reset(seed=0)[0])
+    kept = picture.copy()
+    assert np.array_equal(picture, env.picture()) and np.array_equal(picture, env.render())
+    picture[:] = 7
+    assert np.array_equal(env.picture(), kept)
+    assert not np.shares_memory(env.picture(), env.picture())
+    drawn = np.zeros_like(kept)
+    env.paint(drawn)
+    assert np.array_equal(drawn, kept), "paint leaves a part of the canvas as it was"
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_told_facts_do_not_change_later(name):
+    env, rng = make(name), Random(1)
+    infos = [env.reset(seed=1)[1]]
+    copies = [pickle.dumps(infos[0])]
+    for _ in range(30):
+        if env._over:
+            env.reset()
+        infos.append(env.step(drawn_action(env, rng))[4])
+        copies.append(pickle.dumps(infos[-1]))
+    assert [pickle.dumps(info) for info in infos] == copies
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_the_expert_wins_where_a_win_exists(name):
+    """From the start, and from wherever some moves of chance have led."""
+    if make(name).expert.__func__ is keepsight.envs.TextEnv.expert:
+        pytest.skip("no expert")
+    env, rng = make(name), Random(0)
+    for seed in range(40):
+        env.begin(seed=seed)
+        for _ in range(rng.choice((0, 0, 1, 2, 4)) if isinstance(env, ActionEnv) else 0):
+            if not env._over:
+                env.play(f'{{"action": "{rng.choice(env.legal())}"}}')
+        can_win = not env._over and (not isinstance(env, ActionEnv) or bool(env.best()))
+        while not env._over:
+            best = env.best() if isinstance(env, ActionEnv) else ()
+            move = env.play(env.expert())
+            assert move.status == "parsed"
+            assert not best or move.answer in best
+        assert not can_win or name in CHANCE or move.solved
+
+
+@pytest.mark.parametrize("name", ENVS)
+@pytest.mark.parametrize("thoughts", [True, False])
+def test_the_expert_says_what_the_prompt_asks(name, thoughts):
+    env = (
+        make(name, thoughts=thoughts) if "thoughts" in class_of(name).__init__.__kwdefaults__ else make(name)
+    )
+    env.begin(seed=0)
+    answer = env.expert()
+    if answer is not None and env.thoughts:
+        assert "thoughts" not in env.prompt() or '"thoughts"' in answer
+    elif answer is not None:
+        assert "thoughts" not in env.prompt() and "thoughts" not in answer
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from leaves(each)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from leaves(each)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_hidden_things_are_not_told(name):
+    """No word of `hidden` stands in the text or the message, but the names of actions."""
+    env, rng = make(name), Random(6)
+    for seed in range(20):
+        env.begin(seed=seed)
+        while not env._over:
+            told = env.text
+            words = {word for word in leaves(env.hidden()) if word not in getattr(env, "actions", ())}
+            assert not [word for word in words if len(word) > 1 and word in told]
+            env.play(drawn_action(env, rng))
+
+
+def vectors(name, form, n):
+    arguments = {"action": form} if form == "index" else {}
+    ours = gymnasium.make_vec(ENVS[name][0], num_envs=n, vectorization_mode="vector_entry_point", **arguments)
+    theirs = gymnasium.make_vec(
+        ENVS[name][0], num_envs=n, vectorization_mode="sync", vector_kwargs={"copy": True}, **arguments
+    )
+    return ours, theirs
+
+
+def assert_same_infos(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        if isinstance(value, dict):
+            assert_same_infos(value, theirs[key])
+        else:
+            assert value.dtype == theirs[key].dtype and value.tolist() == theirs[key].tolist(), key
+
+
+def assert_same_batches(ours, theirs):
+    (picture, text), (other, other_text) = seen(ours), seen(theirs)
+    assert np.array_equal(picture, other) and picture.dtype == other.dtype
+    assert tuple(text) == tuple(other_text)
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_a_vector_is_its_environments(name, form):
+    ours, theirs = vectors(name, form, 3)
+    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
+    assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"]
+    rng = Random(8)
+    (one, info), (other, other_info) = ours.reset(seed=11), theirs.reset(seed=11)
+    assert_same_batches(one, other)
+    assert_same_infos(info, other_info)
+    for _ in range(30):
+        actions = [drawn_action(env, rng) for env in ours.envs]
+        given = np.array(actions) if form == "index" else tuple(actions)
+        a, b = ours.step(given), theirs.step(given)
+        assert_same_batches(a[0], b[0])
+        assert [each.tolist() for each in a[1:4]] == [each.tolist() for each in b[1:4]]
+        assert [each.dtype for each in a[1:4]] == [each.dtype for each in b[1:4]]
+        assert_same_infos(a[4], b[4])
+
+
+def test_a_vector_refuses_what_it_cannot_do():
+    from keepsight.envs.vector import PaintedVector
+
+    with pytest.raises(UsageError, match="one kind"):
+        PaintedVector([])
+    with pytest.raises(UsageError, match="one kind"):
+        PaintedVector([make("numberline"), make("blackjack")])
+    envs = make_vector("numberline", 2, action="index", render_mode="rgb_array")
+    with pytest.raises(UsageError, match="3 seeds for 2"):
+        envs.reset(seed=[1, 2, 3])
+    envs.reset(seed=[1, None])
+    assert len(envs.render()) == 2
+    with pytest.raises(UsageError, match="3 actions"):
+        make_vector("numberline", 2).step(("+", "+", "+"))
+
+
+def spoiled(texts, rng):
+    """A text that is almost right."""
+    text = rng.choice(texts)
+    for _ in range(rng.randrange(3)):
+        at, end = sorted((rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)))
+        other = rng.choice(texts)[:200]
+        text = rng.choice((text[:at] + text[end:], text[:at] + other + text[at:], text[at:] + text[:at]))
+    return text[:2000]
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_no_text_breaks_an_environment(name):
+    """Words that are almost right, and nonsense; the test's own time limit says that none hangs."""
+    env, rng = make(name), Random(len(name))
+    env.begin(seed=0)
+    low, high = env.reward_bounds
+    texts = [
+        *UGLY,
+        *(f'{{"action": "{action}"}}' for action in getattr(env, "actions", ())),
+        env.expert() or "{}",
+    ]
+    for text in UGLY:
+        env.begin()
+        env.play(text)
+    for at in range(TEXTS // len(ENVS)):
+        if env._over:
+            env.begin()
+            texts[-1] = env.expert() if at % 50 == 0 else texts[-1]
+        move = env.play(spoiled(texts, rng))
+        assert low <= move.reward <= high
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_what_is_no_action_is_refused(name):
+    env = make(name)
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match="answered in text"):
+        env.step(0)
+    with pytest.raises(UsageError, match="render_mode"):
+        make(name, render_mode="human")
+    with pytest.raises(UsageError, match="has no setting 'colour_of_the_sky'"):
+        make(name, colour_of_the_sky=1)
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_numbers_that_are_no_action_are_refused(name):
+    env = make(name, action="index")
+    env.reset(seed=0)
+    for action in (-1, len(env.actions), "0", 1.0, None):
+        with pytest.raises(UsageError, match="give a number from 0 to"):
+            env.step(action)
+    for wrong in ({"action": "word"}, {"parser": "kind"}):
+        with pytest.raises(UsageError):
+            make(name, **wrong)
