@@ -128,8 +128,8 @@ def _sky(canvas: Floats, style: Style, plane: Floats) -> None:
 
 def _hazed(colours: Floats, depth: Floats, style: Style) -> Floats:
     """Colours [n, 3] at a distance [n]."""
-    share = np.exp(-depth / HAZE)[:, None]
-    return colours * share + np.array(style.horizon, np.float32) * (1 - share)
+    horizon = np.array(style.horizon, np.float32)
+    return (colours - horizon) * np.exp(-depth / HAZE)[:, None] + horizon
 
 
 def _hits(scene: Scene, place: Floats, ahead: Floats, right: Floats, plane: Floats) -> _Hits:
@@ -144,7 +144,12 @@ def _hits(scene: Scene, place: Floats, ahead: Floats, right: Floats, plane: Floa
     walls, columns = np.nonzero((shares >= 0) & (shares <= 1) & (depths > NEAR) & (depths < FAR))
     order = np.lexsort((depths[walls, columns], columns))
     walls, columns = walls[order], columns[order]
-    return _Hits(columns, seen[walls], shares[walls, columns], depths[walls, columns])
+    return _Hits(
+        columns,
+        seen[walls],
+        shares[walls, columns].astype(np.float32),
+        depths[walls, columns].astype(np.float32),
+    )
 
 
 def _walls(canvas: Floats, scene: Scene, hits: _Hits, plane: Floats) -> NDArray[np.intp]:
@@ -178,9 +183,8 @@ def _painted(scene: Scene, hits: _Hits, which: NDArray[np.intp], height: Floats,
     walls, shares = hits.walls[which], hits.shares[which]
     colours = scene.colours[walls]
     across, up = shares * scene.lengths[walls] / WINDOW % 1, height / STOREY % 1
-    glass = (
-        (across > 0.28) & (across < 0.72) & (up > 0.3) & (up < 0.78) & (height < scene.heights[walls] - 0.8)
-    )
+    glass = (across > 0.28) & (across < 0.72) & (up > 0.3) & (up < 0.78)
+    glass &= height < np.floor(scene.heights[walls] / STOREY) * STOREY
     low, high = SIGN
     signed = scene.has_sign[walls]
     colours[glass & ~signed] = scene.style.window
@@ -206,25 +210,23 @@ def _ground(
 ) -> None:
     rows, columns = np.nonzero(np.arange(len(plane))[:, None] >= begins)
     depth = EYE / plane[rows]  # [p]
-    spots = place + depth[:, None] * (ahead + plane[columns, None] * right)  # [p, 2]
+    aside = depth * plane[columns]
+    east = place[0] + ahead[0] * depth + right[0] * aside
+    north = place[1] + ahead[1] * depth + right[1] * aside
     level = (scene.streets - place) @ ahead  # [s, 2] metres before the camera
     before = scene.streets[(level.max(axis=1) > -PAVEMENT) & (level.min(axis=1) < FAR)]
-    across, along, long = _nearest_street(spots, before)
+    across, along, long = _nearest_street(east, north, before)
     style = scene.style
-    colours = np.empty((len(rows), 3), np.float32)
-    colours[...] = style.ground
-    colours[across < PAVEMENT] = style.pavement
-    colours[across < ROAD] = style.road
-    dashes = (across < 0.12) & (along % 5 < 2.5) & (along > 9) & (along < long - 9)
-    colours[dashes] = style.marking
+    kinds = (across < PAVEMENT).astype(np.uint8) + (across < ROAD)
+    kinds[(across < 0.12) & (along % 5 < 2.5) & (along > 9) & (along < long - 9)] = 3
+    colours = np.array([style.ground, style.pavement, style.road, style.marking], np.float32)[kinds]
     canvas[rows, columns] = _hazed(colours, depth, style)
 
 
-def _nearest_street(spots: Floats, streets: Floats) -> tuple[Floats, Floats, Floats]:
-    """Of the nearest street to each of [p, 2] spots: distance from it, metres along it, its length."""
-    across = np.full(len(spots), np.inf, np.float32)
+def _nearest_street(east: Floats, north: Floats, streets: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of the nearest street to each of [p] spots: distance from it, metres along it, its length."""
+    across = np.full(len(east), np.inf, np.float32)
     along, longs = np.zeros_like(across), np.zeros_like(across)
-    east, north = np.ascontiguousarray(spots.T)
     for start, end in streets:
         long = float(np.hypot(*(end - start)))
         x, y = (end - start) / np.float32(long)
