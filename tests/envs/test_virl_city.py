@@ -11,6 +11,7 @@ from keepsight.envs.virl import drawing
 from keepsight.envs.virl.city import CITIES, City, district, scene
 from keepsight.envs.virl.compass import RELATIONS, bearing, direction, wrapped
 from keepsight.envs.virl.drawing import House, Scene, looked
+from keepsight.envs.virl.houses import _from_streets
 from keepsight.envs.virl.navigation import LINE
 from keepsight.envs.virl.streets import Streets, distance, way
 from keepsight.envs.virl.styles import STYLES
@@ -252,6 +253,25 @@ def test_the_nearer_wall_hides_the_farther_and_the_higher_looks_over_the_lower()
         view = looked(Scene.of(STYLES["aldmoor"], [((0.0, 0.0), (0.0, 5.0))], houses), (0.0, 0.0), 0.0, SIZE)
         column = view[:, SIZE // 2]
         assert column[SIZE // 2][0] > 100 > column[SIZE // 2][2] and column[SIZE // 2 - 12][2] > 100
+
+
+def test_what_a_high_wall_hides_is_not_seen_above_a_low_one_behind_it():
+    red, green, blue = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+    houses = [
+        House(((-40.0, y), (40.0, y)), 1.0, height, colour, "x", colour, colour)
+        for y, height, colour in ((10.0, 12.0, red), (20.0, 4.0, green), (30.0, 14.0, blue))
+    ]
+    for order in itertools.permutations(houses):
+        view = looked(Scene.of(STYLES["aldmoor"], [((0.0, 0.0), (0.0, 5.0))], order), (0.0, 0.0), 0.0, SIZE)
+        column = view[: SIZE // 2, SIZE // 2].astype(int)
+        assert (column[:, 0] > 150).any() and not ((column[:, 2] > 150) & (column[:, 0] < 50)).any()
+
+
+def test_signs_stand_beside_the_streets():
+    for city, number in FOUR:
+        plan = district(city, number).plan
+        ends = np.array([end for each in plan.corner_shops.values() for shop in each for end in shop.sign])
+        assert len(ends) and _from_streets(ends, np.array(plan.lines)).min() > drawing.ROAD - 0.1
 
 
 def test_a_wall_at_or_behind_the_camera_is_no_trouble():

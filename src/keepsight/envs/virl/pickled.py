@@ -105,9 +105,9 @@ def _do(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> Non
     elif name == "MARK":
         stack.append(_Mark())
     elif name in _TUPLES:
-        stack.append(_plain(tuple(stack.pop() for _ in range(_TUPLES[name]))[::-1]))
+        stack.append(tuple(stack.pop() for _ in range(_TUPLES[name]))[::-1])
     elif name == "TUPLE":
-        stack.append(_plain(tuple(_since_mark(stack))))
+        stack.append(tuple(_since_mark(stack)))
     elif name == "EMPTY_DICT":
         stack.append({})
     elif name == "DICT":
@@ -135,13 +135,8 @@ def _since_mark(stack: list[Any]) -> list[Any]:
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    keys = (key for each in items[::2] for key in (each if type(each) is tuple else (each,)))
-    _plain((*keys, *items[1::2]))
-    return dict(zip(items[::2], items[1::2], strict=True))
-
-
-def _plain(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The same, if all are numbers and texts: values in values in values could take for ever to hash or to show."""
-    if not all(type(each) in (int, float, str) for each in values):
+    parts = [part for key in items[::2] for part in (key if type(key) is tuple else (key,))]
+    if not all(type(each) in (int, float, str) for each in (*parts, *items[1::2])):
+        # values in values in values could take for ever to hash or to show
         raise KeepsightError("the pickle nests values where a place or an id should be")
-    return values
+    return dict(zip(items[::2], items[1::2], strict=True))
