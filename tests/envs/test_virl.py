@@ -381,6 +381,18 @@ def test_routes_are_all_drawn_and_can_be_named():
             env.reset(options={"route": wrong})
 
 
+@pytest.mark.parametrize("length", [1, 5, 100])
+def test_no_route_is_longer_than_a_new_environment_says(length):
+    env = keepsight.envs.make("virl", vision=False, straight_line_length=length)
+    most = env.horizon
+    found = []
+    for route in range(60):
+        env.begin(options={"route": route})
+        found.append(env.horizon)
+    assert max(found) <= most
+    assert len(set(found)) > 3
+
+
 def test_the_horizon_is_enough_and_no_more():
     env = made(attempts=2)
     steps = 0

@@ -53,6 +53,11 @@ class City:
         """Wide, so that streets of unlike length have unlike many points: counting steps must not replace looking."""
         return 16.0
 
+    @property
+    def most_milestones(self) -> int:
+        """Of any route."""
+        return LEGS[1]
+
     def __len__(self) -> int:
         return DISTRICTS * ROUTES
 

@@ -47,6 +47,11 @@ class RouteFile:
         """As in the published environment."""
         return 8.0
 
+    @property
+    def most_milestones(self) -> int:
+        """Of any route."""
+        return max(len(route.milestones) for route in self.routes)
+
     def __len__(self) -> int:
         return len(self.routes)
 

@@ -114,6 +114,8 @@ class Navigation(ActionEnv):
         self.straight_line_length = straight_line_length
         self.resolution = resolution
         self.world = _world(city, routes, street_views, vision)
+        # of any episode; `start` sets that of the route
+        self.horizon = attempts * (self.world.most_milestones * (straight_line_length + 1) + 1)
         self.number = self.at = self.failed = 0
         self.route: Route | None = None
         self.points: tuple[Point, ...] = ()

@@ -10,7 +10,8 @@ from keepsight.errors import KeepsightError
 
 __all__ = ["FORWARD", "STOP", "Landmark", "Milestone", "Point", "Route", "instruction", "rail"]
 
-FORWARD, STOP = "forward()", "stop()"
+FORWARD = "forward()"
+STOP = "stop()"
 
 
 @dataclass(frozen=True)

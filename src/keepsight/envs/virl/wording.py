@@ -38,7 +38,8 @@ _THOUGHTS = (
 )
 _ACTION = '"action": the action to be taken chosen from the action space,\n}'
 _VIEWS = "You observe an image of 4 views;"
-SUCCESS, FAILURE = "Correct solution.", "Incorrect action."  # figures D.3 and D.11
+SUCCESS = "Correct solution."  # figures D.3 and D.4
+FAILURE = "Incorrect action."  # figure D.11
 
 _NO_INTERSECTION = re.compile(r"\b(?:no|not|without|isn't|don't)\b[^.;,]{0,20}\bintersection")
 _OBSERVATION = "current observation"

@@ -19,6 +19,11 @@ class World(Protocol):
         """Metres between two points of a street at least."""
         ...
 
+    @property
+    def most_milestones(self) -> int:
+        """Of any route."""
+        ...
+
     def __len__(self) -> int:
         """How many routes there are."""
         ...
