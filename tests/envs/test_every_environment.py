@@ -10,11 +10,17 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import keepsight.envs
-from keepsight.envs import ENVS, ActionEnv, class_of, make, make_vector
+from keepsight import envs
+from keepsight.envs import ENVS, ActionEnv, class_of, make_vector
 from keepsight.errors import UsageError
 
 TEXTS = 100_000  # of the adversarial player, over all environments
 SLOW = {"alfworld": 400}  # TextWorld's engine takes milliseconds a step: so many texts
+FEW = {"alfworld": 8}  # for the same reason: so many episodes
+QUICK = {
+    "virl": {"resolution": 32},
+    "alfworld": {"games": 12},
+}  # small pictures and few games hold the same rules
 NAMED_ANYWAY = {"alfworld"}  # hidden is at which of the places that all stand among the commands
 CHANCE = {"blackjack"}  # where an expert may lose
 INDEXED = [name for name in ENVS if issubclass(class_of(name), ActionEnv)]
@@ -39,6 +45,10 @@ UGLY = [
     "action: ", "action=", "stand hit", "standing", "white", "100", "11", "=" * 5000, "+-" * 5000, "__import__('os').system('ls')",
     "%s%n{0}{formula}{{}}", "</s><image>", "a" * 200_000,
 ]  # fmt: skip
+
+
+def make(name, **arguments):
+    return envs.make(name, **{**QUICK.get(name, {}), **arguments})
 
 
 def seen(observation):
@@ -141,7 +151,9 @@ def test_episodes_are_bounded(name, form):
     env = make(name, **arguments)
     low, high = env.reward_bounds
     steps = 0
-    for _, reward, terminated, truncated, info in (each for each in rollout(env, 5, 200) if len(each) == 5):
+    for _, reward, terminated, truncated, info in (
+        each for each in rollout(env, 5, 60 if name in SLOW else 200) if len(each) == 5
+    ):
         steps += 1
         assert type(reward) is float and low <= reward <= high and np.isfinite(reward)
         assert info["steps"] == steps <= env.horizon
@@ -217,7 +229,7 @@ def test_the_expert_wins_where_a_win_exists(name):
     if make(name).expert.__func__ is keepsight.envs.TextEnv.expert:
         pytest.skip("no expert")
     env, rng = make(name), Random(0)
-    for seed in range(40):
+    for seed in range(FEW.get(name, 40)):
         env.begin(seed=seed)
         for _ in range(rng.choice((0, 0, 1, 2, 4)) if isinstance(env, ActionEnv) else 0):
             if not env._over:
@@ -270,7 +282,7 @@ def test_hidden_things_are_not_told(name):
 
 
 def vectors(name, form, n):
-    arguments = {"action": form} if form == "index" else {}
+    arguments = {**QUICK.get(name, {}), **({"action": form} if form == "index" else {})}
     ours = gymnasium.make_vec(ENVS[name][0], num_envs=n, vectorization_mode="vector_entry_point", **arguments)
     theirs = gymnasium.make_vec(
         ENVS[name][0], num_envs=n, vectorization_mode="sync", vector_kwargs={"copy": True}, **arguments

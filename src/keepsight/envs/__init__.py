@@ -23,13 +23,13 @@ __all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make", "make_vec
 
 # name -> (Gymnasium's id, where the class is)
 ENVS: dict[str, tuple[str, str]] = {
-    "generalpoints": ("keepsight/GeneralPoints-v0", "keepsight.envs.generalpoints:GeneralPoints"),
-    "alfworld": ("keepsight/ALFWorld-v0", "keepsight.envs.household.environment:ALFWorld"),
     "numberline": ("keepsight/NumberLine-v0", "keepsight.envs.numberline:NumberLine"),
     "ezpoints": ("keepsight/EZPoints-v0", "keepsight.envs.ezpoints:EZPoints"),
     "points24": ("keepsight/Points24-v0", "keepsight.envs.points24:Points24"),
-    "virl": ("keepsight/VIRL-v0", "keepsight.envs.virl:Navigation"),
     "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
+    "generalpoints": ("keepsight/GeneralPoints-v0", "keepsight.envs.generalpoints:GeneralPoints"),
+    "virl": ("keepsight/VIRL-v0", "keepsight.envs.virl:Navigation"),
+    "alfworld": ("keepsight/ALFWorld-v0", "keepsight.envs.household.environment:ALFWorld"),
 }
 
 

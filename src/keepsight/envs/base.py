@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -25,18 +26,18 @@ __all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv"]
 
 Picture = NDArray[np.uint8]  # [h, w, 3]
 ActionForm = Literal["text", "index"]
-MOST_CHARACTERS = 100_000  # of an answer or a prompt; what follows is not read
+MOST_CHARACTERS = 100_000  # of an answer; what follows is not read
 
 
 class AnyText(spaces.Text):
-    """Any text of at most `MOST_CHARACTERS` characters. Gymnasium's own Text knows single alphabets only."""
+    """Any text. Gymnasium's own Text knows single alphabets only, and a dialogue has no longest form."""
 
     def __init__(self) -> None:
         super().__init__(MOST_CHARACTERS, min_length=0)
 
     def contains(self, x: Any) -> bool:
-        """Whether `x` is such a text."""
-        return isinstance(x, str) and len(x) <= MOST_CHARACTERS
+        """Whether `x` is a text."""
+        return isinstance(x, str)
 
     def sample(self, *args: Any, **kwargs: Any) -> str:
         """A short text of letters and digits."""
@@ -123,6 +124,10 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def facts(self) -> dict[str, Any]:
         """Of the present state what may be told; copies, never live objects."""
         return {}
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that the episodes come from; their content is part of a run's identity."""
+        return ()
 
     def hidden(self) -> dict[str, Any]:
         """Of the present state what no player may see."""

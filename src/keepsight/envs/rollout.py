@@ -8,6 +8,7 @@ import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from keepsight.envs.base import ActionEnv, Move, TextEnv
 from keepsight.errors import KeepsightError
 from keepsight.inference import Generate
 from keepsight.store.rows import REWARD
-from keepsight.types import VLM, Media, Output, Record, Sample, Score, ScoreStatus
+from keepsight.types import VLM, Media, Output, Record, Sample, Score, ScoreStatus, digest_of
 
 __all__ = ["Episodes", "Frames", "changed", "first_observation", "observed", "reward_of"]
 
@@ -124,7 +125,14 @@ class Episodes:
             "env": self.env,
             "env_version": class_of(self.env).VERSION,
             "arguments": changed(self.env, self.arguments),
+            **({"files": digest} if (digest := self._files_digest) else {}),
         }
+
+    @cached_property
+    def _files_digest(self) -> str:
+        """Of the content of the files that the episodes come from; empty where there are none."""
+        files = make(self.env, **self.arguments).files()
+        return digest_of([hashlib.sha256(path.read_bytes()).hexdigest() for path in files]) if files else ""
 
     @property
     def questions_per_sample(self) -> int:

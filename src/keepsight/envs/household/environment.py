@@ -97,8 +97,8 @@ class ALFWorld(ActionEnv):
             raise UsageError(f"horizon is {horizon!r}; give a number of steps above 0")
         self.horizon = horizon
         self.tasks = _known_tasks(tasks)
-        self.files = () if path is None else find_games(Path(path), self.tasks)
-        self.numbers = _numbers(games, first_game, len(self.files) if path is not None else None)
+        self.game_files = () if path is None else find_games(Path(path), self.tasks)
+        self.numbers = _numbers(games, first_game, len(self.game_files) if path is not None else None)
         self._engine: Engine | None = None
         self._commands: list[str] = []  # of the episode so far
 
@@ -109,7 +109,9 @@ class ALFWorld(ActionEnv):
         if not isinstance(chosen, int) or not 0 <= chosen < len(self.numbers):
             raise UsageError(f"game is {chosen!r}; give a number from 0 to {len(self.numbers) - 1}")
         number = self.numbers[chosen]
-        self.game: Game = read_game(self.files[number]) if self.files else draw_game(number, self.tasks)
+        self.game: Game = (
+            read_game(self.game_files[number]) if self.game_files else draw_game(number, self.tasks)
+        )
         wordings = sentences(self.goal)
         self.task = wordings[int(self.np_random.integers(len(wordings)))]
         self._commands = []
@@ -171,6 +173,9 @@ class ALFWorld(ActionEnv):
             "admissible": self.actions,
             "conditions": self.goal.conditions(self.house, self.scene),
         }
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self.game_files)
 
     def hidden(self) -> dict[str, Any]:
         wanted = sorted(each for each in self.scene.inside if self.house.kind[each[0]] == self.goal.thing)

@@ -114,6 +114,7 @@ class Navigation(ActionEnv):
         self.straight_line_length = straight_line_length
         self.resolution = resolution
         self.world = _world(city, routes, street_views, vision)
+        self.route_files = () if routes is None else (Path(routes),)
         # of any episode; `start` sets that of the route
         self.horizon = attempts * (self.world.most_milestones * (straight_line_length + 1) + 1)
         self.number = self.at = self.failed = 0
@@ -224,6 +225,9 @@ class Navigation(ActionEnv):
     def facts(self) -> dict[str, Any]:
         assert self.route is not None
         return {"route": self.route.name, "point": self.at, "points": len(self.points), "failed": self.failed}
+
+    def files(self) -> tuple[Path, ...]:
+        return self.route_files
 
     def hidden(self) -> dict[str, Any]:
         return {"action": self.right(self.point)}
