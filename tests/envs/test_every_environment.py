@@ -13,14 +13,10 @@ import keepsight.envs
 from keepsight import envs
 from keepsight.envs import ENVS, ActionEnv, class_of, make_vector
 from keepsight.errors import UsageError
+from tests.envs.small import FEW, QUICK
 
 TEXTS = 100_000  # of the adversarial player, over all environments
 SLOW = {"alfworld": 400}  # TextWorld's engine takes milliseconds a step: so many texts
-FEW = {"alfworld": 8}  # for the same reason: so many episodes
-QUICK = {
-    "virl": {"resolution": 32},
-    "alfworld": {"games": 12},
-}  # small pictures and few games hold the same rules
 NAMED_ANYWAY = {"alfworld"}  # hidden is at which of the places that all stand among the commands
 CHANCE = {"blackjack"}  # where an expert may lose
 INDEXED = [name for name in ENVS if issubclass(class_of(name), ActionEnv)]

@@ -17,6 +17,7 @@ from keepsight.scoring.metrics import mean_score
 from keepsight.store import Store
 from keepsight.tasks.environments import TRAINING_SEEDS, environment
 from keepsight.types import KeepsightError
+from tests.envs.small import FEW, QUICK
 from tests.envs.test_rollout import Speaker, right
 
 N = 12
@@ -42,7 +43,7 @@ class Clairvoyant(Speaker):
     def answer(self, sample):
         episode, _, step = sample.id.partition("/")
         if step == "0":
-            self.envs[episode] = make(self.env_name)
+            self.envs[episode] = make(self.env_name, **QUICK.get(self.env_name, {}))
             self.envs[episode].reset(seed=int(episode.removeprefix("seed-")))
         env = self.envs[episode]
         text = env.expert() or "none"
@@ -54,20 +55,23 @@ class Clairvoyant(Speaker):
 
 
 def test_samples_are_stable_and_of_other_seeds_than_what_is_learnt(name):
-    task = tasks.get(f"env:{name}", n=N, seed=3)
+    task = tasks.get(f"env:{name}", n=3, seed=3, **QUICK.get(name, {}))
     samples = task.test()
-    assert [sample.meta["seed"] for sample in samples] == list(range(3, 3 + N))
-    again = tasks.get(f"env:{name}", n=N, seed=3).test()
+    assert [sample.meta["seed"] for sample in samples] == list(range(3, 6))
+    again = tasks.get(f"env:{name}", n=3, seed=3, **QUICK.get(name, {})).test()
     assert [sample.digest() for sample in samples] == [sample.digest() for sample in again]
     assert task.name == f"env:{name}" and task.description and task.version.startswith("1.")
     if task.train is not None:
-        episodes = {row.group for row in tasks.get(f"env:{name}", n=N, seed=3, train_episodes=9).train()}
-        assert episodes <= {f"seed-{TRAINING_SEEDS + 3 + at}" for at in range(9)}
+        episodes = {
+            row.group
+            for row in tasks.get(f"env:{name}", n=3, seed=3, train_episodes=3, **QUICK.get(name, {})).train()
+        }
+        assert episodes <= {f"seed-{TRAINING_SEEDS + 3 + at}" for at in range(3)}
         assert not episodes & {sample.id for sample in samples}
 
 
 def test_an_expert_as_a_model_scores_what_the_expert_does(name, tmp_path):
-    task = environment(name, n=N)
+    task = environment(name, n=FEW.get(name, N), **QUICK.get(name, {}))
     if task.train is None:
         pytest.skip("has no expert")
     found = figures(evaluate(Clairvoyant(name), task, Store(tmp_path)))
@@ -76,11 +80,11 @@ def test_an_expert_as_a_model_scores_what_the_expert_does(name, tmp_path):
 
 
 def test_a_mute_model_is_unparsed_and_the_others_figures_stay(name, tmp_path):
-    task = environment(name, n=N)
+    task = environment(name, n=FEW.get(name, N), **QUICK.get(name, {}))
     run = evaluate(Speaker(lambda sample: ""), task, Store(tmp_path))
     assert {score.status for score in run.scores()} == {"unparsed"}
     assert figures(run)["illegal_rate"] == 1.0
-    env = make(name)
+    env = make(name, **QUICK.get(name, {}))
     for player, play in (("expert", play_as_expert), ("random", play_at_random)):
         if player in run.manifest["scorers"]:
             own = [float(total(play(env, sample.meta["seed"])).solved) for sample in task.test()]
@@ -88,12 +92,12 @@ def test_a_mute_model_is_unparsed_and_the_others_figures_stay(name, tmp_path):
 
 
 def test_rows_to_learn_are_the_experts_and_lead_to_its_end(name):
-    task = environment(name, n=2, train_episodes=6)
+    task = environment(name, n=2, train_episodes=4, **QUICK.get(name, {}))
     if task.train is None:
         pytest.skip("has no expert")
-    env, reached = make(name), 0
-    for seed in range(TRAINING_SEEDS, TRAINING_SEEDS + 6):
-        rows = [row for row in task.train() if row.group == f"seed-{seed}"]
+    env, reached, train = make(name, **QUICK.get(name, {})), 0, task.train()
+    for seed in range(TRAINING_SEEDS, TRAINING_SEEDS + 4):
+        rows = [row for row in train if row.group == f"seed-{seed}"]
         moves = list(play_as_expert(env, seed))
         assert len(rows) == len(moves) and all(len(row.target) == 1 for row in rows)
         env.reset(seed=seed)
@@ -105,7 +109,7 @@ def test_rows_to_learn_are_the_experts_and_lead_to_its_end(name):
 
 
 def test_shared_judges_leave_episodes_alone(name, tmp_path):
-    task = environment(name, n=N)
+    task = environment(name, n=FEW.get(name, N), **QUICK.get(name, {}))
     asked = Judges(("label", "embedding", "taxonomy"), None, "tiny")
     assert asked.of(task, Store(tmp_path)).judges == task.judges
 
