@@ -35,7 +35,7 @@ def class_of(name: str) -> type[TextEnv]:
     if name not in ENVS:
         raise UsageError(f"no environment {name!r}; choose from {', '.join(ENVS)}")
     module, _, cls = ENVS[name][1].partition(":")
-    return getattr(importlib.import_module(module), cls)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), cls)
 
 
 def make(name: str, **arguments: Any) -> TextEnv:
