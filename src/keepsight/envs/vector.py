@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, iterate
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from keepsight.envs.base import Move, TextEnv
@@ -17,6 +17,7 @@ from keepsight.errors import UsageError
 __all__ = ["PaintedVector"]
 
 Flags = NDArray[np.bool_]  # [n]
+_BEGUN = Move(0.0)
 
 
 class PaintedVector(VectorEnv[Any, Any, Any]):
@@ -52,18 +53,18 @@ class PaintedVector(VectorEnv[Any, Any, Any]):
         for env, each in zip(self.envs, seeds):
             env.begin(seed=each, options=options)
         self._over = np.zeros(self.num_envs, np.bool_)
-        return self._observations(), self._infos([Move(0.0)] * self.num_envs)
+        return self._observations(), self._infos([_BEGUN] * self.num_envs)
 
     def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Answers every environment, or begins it anew."""
-        given = list(iterate(self.action_space, actions))
+        given = actions.tolist() if isinstance(actions, np.ndarray) else list(actions)
         if len(given) != self.num_envs:
             raise UsageError(f"{len(given)} actions for {self.num_envs} environments")
         moves = [self._moved(*each) for each in zip(self.envs, given, self._over.tolist())]
         terminated = np.array([move.terminated for move in moves])
         truncated = np.array([move.truncated for move in moves])
-        self._over = terminated | truncated
         rewards = np.array([move.reward for move in moves], np.float64)
+        self._over = terminated | truncated
         return self._observations(), rewards, terminated, truncated, self._infos(moves)
 
     def render(self) -> tuple[Any, ...] | None:
@@ -82,7 +83,7 @@ class PaintedVector(VectorEnv[Any, Any, Any]):
     def _moved(self, env: TextEnv, action: Any, over: bool) -> Move:
         if over:
             env.begin()
-            return Move(0.0)
+            return _BEGUN
         return env.play(action)
 
     def _observations(self) -> Any:
@@ -111,6 +112,4 @@ def _columns(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _column(values: list[Any]) -> NDArray[Any]:
     if type(values[0]) in (bool, int, float):
         return np.array(values, type(values[0]))
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
+    return np.fromiter(values, object, len(values))
