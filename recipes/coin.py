@@ -391,17 +391,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _by_method(found: Mapping[str, ResultMatrix]) -> dict[str, ResultMatrix | Mapping[str, ResultMatrix]]:
-    """The arms of the page: those in the paper's order and wording; a method's learning rates are its settings."""
+    """The arms of the page. A method's learning rates are its settings; experts, volumes, wordings and orders stand for themselves."""
     shown: dict[str, ResultMatrix | Mapping[str, ResultMatrix]] = {}
-    for name, matrix in found.items():
-        method, _, setting = name.partition(", ")
-        if not setting:
+    for name in found:
+        if ", rate" not in name:
             rates = {
-                f"rate {RATE:g}" + other.partition(", rate")[2]: found[other]
+                f"rate {ARMS[other].config.get('learning_rate', RATE):g}": _as_type1(found[other])
                 for other in found
-                if other.startswith(f"{method}, rate")
+                if other == name or other.startswith(f"{name}, rate")
             }
-            shown[method] = {f"rate {RATE:g}": matrix, **rates} if rates else matrix
+            shown[name] = rates if len(rates) > 1 else _as_type1(found[name])
     return shown
 
 

@@ -297,6 +297,19 @@ def test_compare_score_and_report(run, folder):
     assert "has no scores by 'brief'" in run("compare", base, last, "--scorer", "brief")[2]
 
 
+def test_report_of_an_evaluation_without_a_matrix(run, folder):
+    run("eval", "replay:base.jsonl", "--tasks", "emt:paints", *PLAIN)
+    (path,) = (folder / "out").glob("runs/*/*")
+    for place in ("out", str(path.relative_to(folder))):
+        code, out, _ = run("report", place)
+        assert code == 0 and f"written: {place}/forgetting.html" in out
+        assert "Evaluation of" in (folder / place / "forgetting.html").read_text()
+    assert load_run(path).headline.n == 24, "the page in its directory disturbs no run"
+    run("eval", "replay:e1.jsonl", "--tasks", "emt:paints", *PLAIN)
+    code, _, err = run("report", "out")
+    assert code == 1 and "holds runs of 2 checkpoints and no matrix.json" in err
+
+
 def test_the_directory_of_an_audit_stands_for_its_runs_or_is_told_apart(run, folder):
     run(*AUDIT, "--judges", "label", "--output_path", "out", "--no_report")
     for where in ("out", "out/runs"):

@@ -177,3 +177,9 @@ def test_the_command_line(run, place, tmp_path):  # noqa: F811
         assert code == 2 and told in err
     code, _, err = run("tune", "tiny", "--data", "emt:shapes", "--keep", "last")
     assert code == 2 and "--keep is of a --sequence" in err
+
+
+def test_two_files_of_one_name_need_names(place, tmp_path):
+    (place / "alike.yaml").write_text("stages:\n  - data: shapes/train.json\n  - data: letters/train.json\n")
+    with pytest.raises(KeepsightError, match=r"two tasks are named 'rows:train'; give each stage a name"):
+        tuned(place, tmp_path, "alike.yaml")

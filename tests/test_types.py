@@ -1,6 +1,9 @@
 """How results look when they are printed: short, whatever they hold."""
 
+import pytest
+
 from keepsight import ResultMatrix, audit
+from keepsight.types import KeepsightError, Sample, digest_of
 from tests.fake_vlm import FakeVLM, make_task, samples
 
 
@@ -21,3 +24,18 @@ def test_what_is_missing_and_what_a_terminal_would_obey(tmp_path):
     matrix = ResultMatrix(("a\x1b[2J", "b\n"), ("pets",), {})
     assert str(matrix).splitlines() == ["       pets", "a�[2J  -", "b�     -"]
     assert str(ResultMatrix((), (), {})) == ""
+
+
+def test_a_history_is_part_of_the_question_and_no_history_changes_nothing():
+    plain = Sample("a", "What?")
+    assert plain.request_digest == digest_of(["What?", [], []])
+    talks = [
+        Sample("a", "What?", history=history) for history in [("x", "y"), ("y", "x"), ("x", "y", "", "")]
+    ]
+    assert len({sample.request_digest for sample in [plain, *talks]}) == 4
+    assert len({sample.digest() for sample in [plain, *talks]}) == 4
+
+
+def test_a_history_ends_with_the_users_turn():
+    with pytest.raises(KeepsightError, match="sample a: its history has 1 turns"):
+        Sample("a", "What?", history=("x",))

@@ -246,7 +246,7 @@ def evaluate(
 ) -> None:
     """Ask one model the samples of tasks."""
     from keepsight import verbs
-    from keepsight.console import episodes_table, figures_table, progress_bar, repeat_lines, resumable
+    from keepsight.console import figures_table, progress_bar, repeat_lines, resumable
 
     ref, model_args = lm_eval_model(one_model(ref, model), model_args)
     settings = settings_of(
@@ -277,11 +277,7 @@ def evaluate(
             progress=progress,
             **settings,
         )
-    _print(
-        figures_table(matrix),
-        *filter(None, [episodes_table(matrix)]),
-        *repeat_lines(list(matrix.runs.values())),
-    )
+    _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
         say(f"{run.manifest['task']}: {run.path}")
     leave(matrix)
@@ -402,18 +398,19 @@ def export(
 def report(
     output_path: Annotated[
         Path,
-        typer.Argument(help="Directory of an audit or a diagnosis, or its matrix.json or findings.json."),
+        typer.Argument(help="Directory of an audit, a diagnosis or a run; or matrix.json or findings.json."),
     ],
     html: Annotated[
         Path | None, typer.Option("--html", help="The page; default: forgetting.html or diagnosis.html.")
     ] = None,
 ) -> None:
-    """Write the page of an audit or a diagnosis again."""
-    from keepsight.store import load_matrix
+    """Write the page of an audit, a diagnosis or a run."""
+    from keepsight.store import load_evaluation, load_matrix
 
     if report_diagnosis(output_path, html):
         return
-    matrix = load_matrix(output_path)
+    alone = os.path.isdir(output_path) and not os.path.exists(output_path / "matrix.json")
+    matrix = load_evaluation(output_path) if alone else load_matrix(output_path)
     folder = output_path if os.path.isdir(output_path) else output_path.parent
     print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
     leave(matrix)
@@ -477,8 +474,8 @@ def demo(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if tuned not in ALL_SETS:
         raise UsageError(f"there is no drawn set {tuned!r}; choose from {', '.join(ALL_SETS)}")
-    with resumable(), console_progress() as learning:
-        tune_demo(output_path, tuned=tuned, progress=learning)
+    with resumable(), console_progress() as shown:
+        tune_demo(output_path, tuned=tuned, progress=shown.learning)
     with resumable(), progress_bar() as progress:
         matrix = audit_demo(output_path, n=limit, tuned=tuned, progress=progress)
     print_audit(matrix, output_path / "forgetting.html")

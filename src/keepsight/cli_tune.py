@@ -66,8 +66,10 @@ def _tune_once(model: str, data: str, output_path: Path, settings: dict[str, Any
     for name in ("order", "keep"):
         if settings.pop(name) is not None:
             raise UsageError(f"--{name} is of a --sequence, and --data is given")
-    with resumable(), console_progress() as learning:
-        tuned = verbs.fine_tune(model, data, output_path, progress=learning, **settings)
+    with resumable(), console_progress() as shown:
+        tuned = verbs.fine_tune(
+            model, data, output_path, progress=shown.learning, asking=shown.asking, **settings
+        )
     if tuned.matrix is not None:
         print_audit(tuned.matrix, output_path / "forgetting.html")
     for checkpoint in tuned.checkpoints:
@@ -88,8 +90,10 @@ def _tune_sequence(model: str, sequence: str, output_path: Path, settings: dict[
         if settings.pop(name):
             raise UsageError(f"--{name} is of --data; a stage names its own in the sequence's file")
     settings["keep"] = settings["keep"] or "all"
-    with resumable(), console_progress() as learning:
-        tuned = tune_sequence(model, sequence, output_path, learning=learning, **settings)
+    with resumable(), console_progress() as shown:
+        tuned = tune_sequence(
+            model, sequence, output_path, learning=shown.learning, asking=shown.asking, **settings
+        )
     print_audit(tuned.matrix, output_path / "forgetting.html")
     for stage in tuned.stages:
         kept = "checkpoint" if os.path.isdir(stage.checkpoint) else "not kept"

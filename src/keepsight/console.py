@@ -18,6 +18,8 @@ from rich.text import Text
 
 from keepsight.options import INTERRUPTED
 from keepsight.ranks import launched
+from keepsight.report.episode_figures import episode_figures, in_per_cent, told_figures
+from keepsight.report.episodes import has_episodes
 from keepsight.report.wording import (
     MISSING,
     count,
@@ -47,7 +49,7 @@ __all__ = [
     "calibration_table",
     "claim_lines",
     "comparison_lines",
-    "episodes_table",
+    "episode_lines",
     "figures_table",
     "gate_lines",
     "judging_lines",
@@ -123,39 +125,40 @@ def _table(*titles: str, names: int = 1) -> Table:
 
 def figures_table(matrix: ResultMatrix) -> Table:
     """Every metric of every run: value in per cent, its interval, and how many of the samples were scored."""
+    runs = [
+        (col, matrix.runs[row, col])
+        for col in matrix.cols
+        for row in matrix.rows
+        if (row, col) in matrix.runs
+    ]
+    if any(has_episodes(run) for _, run in runs):
+        return _played_table(runs)
     table = _table("task", "metric", "%", "interval", "n", names=2)
-    for col in matrix.cols:
-        for row in matrix.rows:
-            for metric in matrix.runs[row, col].metrics if (row, col) in matrix.runs else ():
-                n = count(metric.n) if metric.n == metric.total else f"{metric.n}/{metric.total}"
-                cells = (metric.name, figure(metric.value), interval(metric.low, metric.high), n)
-                table.add_row(Text(printable(col)), *map(Text, cells))
+    for col, run in runs:
+        for metric in run.metrics:
+            n = count(metric.n) if metric.n == metric.total else f"{metric.n}/{metric.total}"
+            cells = (metric.name, figure(metric.value), interval(metric.low, metric.high), n)
+            table.add_row(Text(printable(col)), *map(Text, cells))
     return table
 
 
-_NUMBERS = ("return", "steps")  # of an episode; its other figures are shares
+def _played_table(runs: Sequence[tuple[str, Run]]) -> Table:
+    """The same where tasks are environments: with every scorer's figure, since a success says little of its own."""
+    table = _table("task", "figure", "value", "interval", "n", names=2)
+    for col, run in runs:
+        for place, each in enumerate(episode_figures(run)):
+            cells = (each.name, each.value, each.ends.replace(" to ", "…"), each.n)
+            table.add_row(Text(printable(col) if not place else ""), *map(Text, cells))
+    return table
 
 
-def _is_share(scorer: str, scores: Sequence[Score]) -> bool:
-    return scorer not in _NUMBERS and all(0 <= score.value <= 1 for score in scores if score.scored)
-
-
-def episodes_table(matrix: ResultMatrix) -> Table | None:
-    """What stands beside the headline of episodes, those of other players among them; None where none were played."""
-    from keepsight.scoring.metrics import mean_score
-
-    table = _table("checkpoint", "task", "figure", "mean", "interval", "n", names=3)
-    for (row, col), run in matrix.runs.items():
-        if not any(record.output.steps for record in run.records):
-            continue
-        samples = [record.sample for record in run.records]
-        for name in (name for name in run.manifest["scorers"] if name != run.scorer):
-            scores = run.scores(name)
-            found, share = mean_score(samples, scores), _is_share(name, scores)
-            value = figure(found.value, share=share) + (" %" if share else "")
-            cells = (row, col, name, value, interval(found.low, found.high, share=share), count(found.n))
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table if table.row_count else None
+def episode_lines(matrix: ResultMatrix) -> list[str]:
+    """What every checkpoint makes of every environment, beside an expert and a random player."""
+    return [
+        printable(f"{row} on {col}: {told_figures(run)}")
+        for (row, col), run in matrix.runs.items()
+        if has_episodes(run)
+    ]
 
 
 def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
@@ -166,8 +169,8 @@ def scorers_table(before: Sequence[Run], after: Sequence[Run]) -> Table:
     for old, run in zip(before, after, strict=True):
         samples = [record.sample for record in run.records]
         for name, version in run.manifest["scorers"].items():
-            scores = run.scores(name)
-            found, share = mean_score(samples, scores), _is_share(name, scores)
+            found = mean_score(samples, run.scores(name))
+            share = in_per_cent(name, found.value, found.low, found.high)
             names = (run.manifest["checkpoint"], run.manifest["task"], name)
             n = count(found.n) if found.n == found.total else f"{found.n}/{found.total}"
             when = "before" if old.manifest["scorers"].get(name) == version else "now"

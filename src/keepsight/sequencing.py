@@ -115,9 +115,9 @@ def tune_sequence(
     asked_tasks = prepared_tasks([*chosen, *spec.tasks, *tasks], None, None, asked, store)
     names = [task.name for task in asked_tasks]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise KeepsightError(
-            f"two tasks are named {twice[0]!r}; a stage can ask what another one asks only once"
-        )
+        own = twice[0].startswith("rows:")
+        cure = "give each stage a name of its own (name: ...)" if own else "leave one of them out"
+        raise KeepsightError(f"two tasks are named {twice[0]!r}; {cure}")
     audit = _Audit(
         ref,
         device,

@@ -17,11 +17,11 @@ __all__ = ["leave", "print_audit", "say", "warn"]
 
 
 def print_audit(matrix: ResultMatrix, page: Path) -> None:
-    from keepsight.console import repeat_lines
+    from keepsight.console import episode_lines, repeat_lines
     from keepsight.report import matrix_table
 
     typer.echo(matrix_table(matrix))
-    for line in repeat_lines(list(matrix.runs.values())):
+    for line in (*episode_lines(matrix), *repeat_lines(list(matrix.runs.values()))):
         typer.echo(line)
     if matrix.runs:  # an audit without an answer leaves the earlier page
         typer.echo(f"\nwritten: {page}")

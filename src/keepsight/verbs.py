@@ -375,6 +375,7 @@ def fine_tune(
     device: str | None = None,
     dtype: str | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
+    asking: Progress | None = None,
     **config: Any,
 ) -> Tuned:
     """Tunes a model and audits it at every epoch. Running again resumes both.
@@ -393,6 +394,7 @@ def fine_tune(
         tasks: what is audited at every epoch; nothing by default.
         task_args, judges, llm_judge, judge_args, embedder, limit, batch_size: of the audits, as for `audit`.
         progress: called after every optimiser step.
+        asking: called as `(what, done, total)` within the audit of an epoch.
         config: fields of `keepsight.tune.config.SFTConfig`.
 
     Raises:
@@ -439,6 +441,7 @@ def fine_tune(
                 device=device,
                 dtype=dtype,
                 tuned_on=learnt if learnt in names else None,
+                progress=asking,
             )
 
     checkpoints = sft(

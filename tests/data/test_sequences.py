@@ -41,7 +41,7 @@ def test_a_sequence_is_read_with_files_beside_it(tmp_path):
     ("text", "told"),
     [
         ("", "is not a mapping"),
-        ("[1, 2]", "is not a mapping"),
+        ("[1, 2]", "is a list; put it under the key stages:"),
         ("stages: []", "stages must be a list with at least one stage"),
         ("stages: emt:shapes", "stages must be a list"),
         ("stages: [{}]", "stage 1 names neither data nor task"),

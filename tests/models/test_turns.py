@@ -1,9 +1,12 @@
 """In a conversation every answer is learnt and no question is; one exchange is the ordinary case of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from keepsight.data.drawn import SETS
 from keepsight.models import load
+from keepsight.models.prompts import render
 from keepsight.types import KeepsightError, Sample
 from tests.tiny_llava import make_tiny_llava
 
@@ -88,3 +91,19 @@ def test_answers_after_a_history_are_all_learnt(model):
     ((text, learnt),) = rows(model, later)
     assert learnt.replace(" ", "") == "acup</s>Yes.</s>"
     assert text.endswith("ASSISTANT: a star</s>USER: No. ASSISTANT: a cup</s>USER: Red? ASSISTANT: Yes.</s>")
+
+
+def test_a_history_changes_the_answer_and_its_picture_marks_are_words(model):
+    plain = Sample("a", "What is it?", (MEDIA,))
+    talks = [
+        replace(plain, history=turns)
+        for turns in [("a cup", "Sure?"), ("a <image> cup", "Sure?"), ("x", "y")]
+    ]
+    texts = [render(model.processor, sample) for sample in (plain, *talks)]
+    assert texts[1] == texts[2].replace("a  cup", "a cup") and len({*texts}) == 4
+    assert all(text.count("<image>") == 1 for text in texts)
+    together = dict(model.generate([plain, *talks], max_new_tokens=3))
+    assert [output.error for output in together.values()] == [None] * 4
+    for at, sample in enumerate([plain, *talks]):
+        ((_, alone),) = model.generate([sample], max_new_tokens=3)
+        assert alone.token_ids == together[at].token_ids

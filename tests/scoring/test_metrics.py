@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from keepsight.scoring.metrics import (
     accuracy,
     effective_size,
+    mean_score,
     mean_value,
     refused_share,
     unparsed_share,
@@ -129,3 +130,15 @@ def test_metrics_do_not_know_the_order(rows, rng):
     assert metrics[0].value == metrics[1].value
     assert (metrics[0].low, metrics[0].high) == pytest.approx((metrics[1].low, metrics[1].high))
     assert metrics[0].low <= metrics[0].value <= metrics[0].high
+
+
+def test_a_weighted_mean_is_that_of_the_things_weighed():
+    """An episode of four steps with three right, one of a single wrong step, one that was not judged."""
+    samples = [Sample(str(i), "?") for i in range(3)]
+    scores = [Score(0.75, weight=4), Score(0.0, weight=1), Score(0.0, weight=0)]
+    found = mean_score(samples, scores)
+    assert (found.name, found.value, found.n) == ("mean_value", 0.6, 3)
+    assert found.low <= 0.6 <= found.high
+    unjudged = mean_score(samples, [Score(0.0, weight=0)] * 3)
+    assert math.isnan(unjudged.value)
+    assert mean_score(samples, [Score(1.0, weight=2)] * 3).name == "mean_value"

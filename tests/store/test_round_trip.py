@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import os
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepsight.store import Identity, Store, json_schema, load_run, sample_hash
-from keepsight.types import KeepsightError, Media, MetricValue, Output, Sample, Score
+from keepsight.store.rows import REWARD
+from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Sample, Score, digest_of
 
 text = st.text(max_size=20)
 finite = st.floats(allow_nan=False)
@@ -38,6 +41,7 @@ strategy_of_samples = st.builds(
     choices=st.lists(text, max_size=3).map(tuple),
     group=st.none() | text,
     meta=st.dictionaries(text, json_values, max_size=3),
+    history=st.lists(st.tuples(text, text), max_size=2).map(lambda pairs: tuple(chain(*pairs))),
 )
 strategy_of_outputs = st.builds(
     Output,
@@ -57,7 +61,9 @@ strategy_of_scores = st.builds(
     status=st.sampled_from(["ok", "unparsed", "refused", "judge_failed", "error"]),
     explanation=text,
     tags=st.lists(text, max_size=3).map(tuple),
+    weight=st.floats(0, 100),
 )
+steps = st.lists(st.tuples(strategy_of_samples, strategy_of_outputs, strategy_of_scores), max_size=2)
 strategy_of_metrics = st.builds(
     MetricValue,
     name=text,
@@ -88,9 +94,28 @@ def identity_of(samples: list[Sample], **changes) -> Identity:
     return Identity(**{**fields, **changes})
 
 
-@given(rows=rows, metrics=st.lists(strategy_of_metrics, min_size=1, max_size=2), order=st.randoms())
+def in_episode(sample: Sample, output: Output, steps) -> Output:
+    """`output` with steps of the kind that an episode has."""
+    kept = tuple(
+        Record(
+            replace(seen, group=sample.id, target=(), choices=()),
+            replace(said, choice_logprobs=None, media=(), error=None),
+            {REWARD: replace(score, weight=1.0, value=-1.5 if math.isnan(score.value) else score.value)},
+        )
+        for seen, said, score in steps
+    )
+    return replace(output, steps=kept)
+
+
+@given(
+    rows=rows,
+    episodes=st.lists(steps, min_size=4, max_size=4),
+    metrics=st.lists(strategy_of_metrics, min_size=1, max_size=2),
+    order=st.randoms(),
+)
 @settings(max_examples=60, deadline=None)
-def test_a_run_comes_back_exactly(rows, metrics, order, tmp_path_factory):
+def test_a_run_comes_back_exactly(rows, episodes, metrics, order, tmp_path_factory):
+    rows = [(row[0], in_episode(row[0], row[1], steps), row[2]) for row, steps in zip(rows, episodes)]
     samples = [row[0] for row in rows]
     store = Store(tmp_path_factory.mktemp("store"))
     with store.open_run(identity_of(samples), {"judge": "2"}, {"limit": None}, ("cat",)) as writer:
@@ -239,6 +264,39 @@ def test_a_run_of_the_first_schema_is_read_and_gone_on_with(finished):
         pass
     manifest = json.loads(path.read_text())
     assert manifest["model"] == {"dtype": "float32"} and manifest["fingerprint"] == identity.fingerprint
+
+
+def test_a_finished_run_of_the_second_schema_is_read(finished):
+    """It knew no history, no steps and no weight; the digest of its results is over what it knew."""
+    before = load_run(finished)
+    outputs = _without(finished / "outputs.jsonl", "history", "steps")
+    scores = _without(finished / "scores.jsonl", "weight")
+    in_order = [
+        [row["doc_hash"], row["resp_hash"], [score for score in scores if score["doc_id"] == row["doc_id"]]]
+        for row in outputs
+    ]
+    results = json.loads((finished / "results.json").read_text())
+    results |= {"digest": digest_of(in_order), "schema_version": 2}
+    (finished / "results.json").write_text(json.dumps(results))
+    old = load_run(finished)
+    assert old.records == before.records and old.metrics == before.metrics
+
+
+def _without(path, *keys):
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = [{key: value for key, value in row.items() if key not in keys} for row in rows]
+    assert all(set(keys) <= set(row) for row in rows)
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    return kept
+
+
+def test_a_weight_other_than_one_is_part_of_the_digest(finished):
+    path = finished / "scores.jsonl"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"weight":1.0', '"weight":2.0', 1), encoding="utf-8"
+    )
+    with pytest.raises(KeepsightError, match="not those of results"):
+        load_run(finished)
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path):

@@ -41,9 +41,10 @@ def test_time_between_steps_does_not_count(monkeypatch):
 
 
 def test_a_log_file_gets_few_lines_and_the_last_one(capsys):
-    with console_progress() as show:
+    with console_progress() as shown:
         for step in range(1, 11):
-            show(replace(NOW, step=step))
+            shown.learning(replace(NOW, step=step))
+    assert shown.asking is None
     told = capsys.readouterr()
     assert told.out == "" and told.err.splitlines() == [
         f"tuning epoch 1/2, step {step}/10, loss 1.250, 80.0 samples/s, 1:15 left" for step in (1, 10)
@@ -54,6 +55,12 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.setenv("TERM", "xterm")
-    with console_progress() as show:
-        show(NOW)
+    with console_progress() as shown:
+        shown.learning(NOW)
     assert "step 3/10" in capsys.readouterr().err
+    with console_progress() as shown:
+        shown.learning(NOW)
+        assert shown.asking is not None
+        shown.asking("2-letters on rows:let\x1b[31m[bold]ters", 7, 60)
+    told = capsys.readouterr().err
+    assert "asking 2-letters on rows:let [31m[bold]ters" in told and "7/60" in told

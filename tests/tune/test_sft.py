@@ -305,6 +305,17 @@ def test_conversations_and_rows_without_pictures_are_learnt_together(model, samp
     assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
 
 
+def test_a_batch_without_a_picture_has_nothing_for_the_projector_to_learn(model, samples, tmp_path):
+    text = [replace(sample, id=f"text-{sample.id}", media=()) for sample in samples]
+    alone = replace(QUICK, method="linear", num_train_epochs=1)
+    told = r"method linear trains the projector, which reads pictures, and a batch has none \(rows text-.*, \.\.\.\); train with lora"
+    with pytest.raises(KeepsightError, match=told):
+        sft(model, text, alone, tmp_path / "alone")
+    mixed = [row for pair in zip(text, samples) for row in pair]
+    together = replace(alone, per_device_train_batch_size=len(mixed))
+    sft(model, mixed, together, tmp_path / "mixed")  # its only batch has pictures, too
+
+
 @pytest.mark.parametrize("ahead", [True, False])
 def test_batches_come_in_order_and_errors_with_their_step(ahead):
     def prepare(step):

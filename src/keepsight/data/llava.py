@@ -232,5 +232,5 @@ def _complaint(path: Path, bad: list[str]) -> str:
     if not bad:
         return f"{path} holds no rows; expected LLaVA's id, image, conversations or messages and images"
     more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    cure = "give the folder that pictures start from (--image_folder), mend the rows, or leave them out"
+    cure = "give the folder that pictures start from (--image_folder; in a sequence the stage's image_folder), mend the rows, or leave them out"
     return f"{path}: {len(bad)} bad rows ({'; '.join(bad[:_SHOWN])}{more}); {cure}"

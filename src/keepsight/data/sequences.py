@@ -58,7 +58,10 @@ def read_sequence(path: str | Path) -> SequenceSpec:
     path = Path(path).expanduser()
     if not os.path.isfile(path):
         raise KeepsightError(f"sequence {path}: no such file; give a YAML file with stages")
-    document = _mapping(_parsed(path), str(path))
+    document = _parsed(path)
+    if isinstance(document, list):
+        raise KeepsightError(f"sequence {path} is a list; put it under the key stages:")
+    document = _mapping(document, str(path))
     _require_known(document, _KEYS, str(path))
     stages = document.get("stages")
     if not isinstance(stages, list) or not stages:

@@ -27,6 +27,7 @@ ENVS: dict[str, tuple[str, str]] = {
     "numberline": ("keepsight/NumberLine-v0", "keepsight.envs.numberline:NumberLine"),
     "ezpoints": ("keepsight/EZPoints-v0", "keepsight.envs.ezpoints:EZPoints"),
     "points24": ("keepsight/Points24-v0", "keepsight.envs.points24:Points24"),
+    "virl": ("keepsight/VIRL-v0", "keepsight.envs.virl:Navigation"),
     "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
 }
 

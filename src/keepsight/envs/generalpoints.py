@@ -162,6 +162,7 @@ class GeneralPoints(TextEnv):
         self.colours = colours
         self.sampling = sampling
         self.recognition_penalty = recognition_penalty
+        self.checks_recognition = vision
         self.horizon = attempts
         self.cards: tuple[Card, ...] = ()
         self.hand = Hand((), (), target_points)

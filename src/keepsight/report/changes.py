@@ -11,6 +11,7 @@ from functools import cache
 from xml.etree import ElementTree
 
 from keepsight.report.comparisons import Audit
+from keepsight.report.episodes import has_episodes
 from keepsight.report.grid import firsts_of_methods, shade_of
 from keepsight.report.lineage import lines
 from keepsight.report.wording import count, percent, printable
@@ -137,7 +138,7 @@ class Changes:
 def has_classes(run: Run) -> bool:
     """Whether targets are classes, shared by several samples. A caption is a target of its own."""
     targets = [record.sample.target for record in run.records]
-    return bool(targets) and 2 * len(set(targets)) <= len(targets)
+    return not has_episodes(run) and bool(targets) and 2 * len(set(targets)) <= len(targets)
 
 
 def merged(flows: Sequence[AnswerFlow], most: int) -> tuple[list[FlowRow], int]:
@@ -170,7 +171,10 @@ def flows(changes: Changes, most_cells: int = 12, most_rows: int = 5) -> list[Fl
     drops = [
         (drop.difference, cell)
         for cell, drop in audit.base.items()
-        if cell[0] in last and audit.tuned.get(cell[0]) != cell[1] and drop.verdict == "forgotten"
+        if cell[0] in last
+        and not has_episodes(audit.run(*cell))
+        and audit.tuned.get(cell[0]) != cell[1]
+        and drop.verdict == "forgotten"
     ]
     found = []
     for _, (row, col) in sorted(drops, key=lambda item: (-item[0], item[1]))[:most_cells]:

@@ -15,6 +15,8 @@ from typing import Any
 from keepsight.report.changes import Changes, has_classes, merged
 from keepsight.report.comparisons import Audit
 from keepsight.report.curves import is_share
+from keepsight.report.episode_figures import episode_figures
+from keepsight.report.episodes import has_episodes
 from keepsight.report.failures import KINDS
 from keepsight.report.gallery import Caps, Gallery, headline_values
 from keepsight.report.grid import SHADES
@@ -72,7 +74,7 @@ def page_data(audit: Audit, changes: Changes, gallery: Gallery, caps: Caps, page
 
 
 def _cell(run: Run, caps: Caps, page: Path) -> dict[str, Any]:
-    counts = failure_counts(run)
+    counts, played = failure_counts(run), has_episodes(run)
     leaks = leak_table(run, top=3) if has_classes(run) else []
     manifest = run.manifest
     facts = {
@@ -97,6 +99,9 @@ def _cell(run: Run, caps: Caps, page: Path) -> dict[str, Any]:
             }
             for row in leaks[: caps.rows * 2]
         ],
+        "figures": [[each.name, each.value, each.ends, each.n] for each in episode_figures(run)]
+        if played
+        else [],
         "leaks_left": max(0, len(leaks) - caps.rows * 2),
         "facts": {name: printable(str(value)) for name, value in facts.items() if value},
         "path": _link(run.path, page),

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
+from keepsight.report.episodes import has_episodes
 from keepsight.report.thumbnails import Album
 from keepsight.report.wording import printable
 from keepsight.types import Record, ResultMatrix, Run, Sample, Score
 
-__all__ = ["Caps", "Gallery", "build_gallery", "headline_values", "judges_disagree", "read_as"]
+__all__ = ["Caps", "Gallery", "build_gallery", "headline_values", "judges_disagree", "read_as", "shown"]
 
 TAXONOMY = "taxonomy"
 
@@ -36,6 +37,11 @@ class Caps:
     text: int = 2_000  # characters of one answer
     rows: int = 12  # rows of one table in the detail panel
     classes: int = 30  # classes per task in the overview
+    episodes: int = 12  # per task with all their steps
+    episode_lines: int = 200  # per task in the overview
+    steps: int = 60  # of one episode
+    frame_bytes: int = 2_000_000  # all embedded frames, in characters
+    episode_bytes: int = 1_600_000  # all that was asked and said in episodes, in characters
 
     @classmethod
     def for_matrix(cls, rows: int, cols: int) -> Caps:
@@ -50,6 +56,8 @@ class Caps:
             disputed=max(1, round(6 * share)),
             rows=max(3, round(12 * share)),
             classes=30 if cells <= 400 else 8,
+            episodes=max(2, round(12 * share)),
+            episode_lines=max(20, round(200 * share)),
         )
 
 
@@ -110,6 +118,8 @@ def build_gallery(
         records = {row: {record.sample.id: record for record in run.records} for row, run in runs.items()}
         spent = (col + 1) / len(matrix.cols)  # what one column leaves over, the next may use
         gallery.samples[col] = []
+        if any(map(has_episodes, runs.values())):
+            continue  # episodes are shown step by step instead
         for sample in _telling(col, runs, references, caps):
             if _full(gallery, caps, spent):
                 break
@@ -173,11 +183,11 @@ def _class_of(sample: Sample) -> str:
 def _entry(gallery: Gallery, sample: Sample, said: Mapping[int, Any], limit: int) -> dict[str, Any]:
     pictures = [gallery.album.add(media) for media in sample.media[:4] if media.kind == "image"]
     return {
-        "id": _shown(sample.id, limit),
-        "prompt": gallery.text(_shown(sample.prompt, 20_000)),
+        "id": shown(sample.id, limit),
+        "prompt": gallery.text(shown(sample.prompt, 20_000)),
         "pictures": pictures,
-        "target": [_shown(target, limit) for target in sample.target[:20]],
-        "choices": gallery.text([_shown(choice, 200) for choice in sample.choices[:200]]),
+        "target": [shown(target, limit) for target in sample.target[:20]],
+        "choices": gallery.text([shown(choice, 200) for choice in sample.choices[:200]]),
         "group": sample.group,
         "said": said,
     }
@@ -186,9 +196,9 @@ def _entry(gallery: Gallery, sample: Sample, said: Mapping[int, Any], limit: int
 def _said(record: Record, limit: int) -> dict[str, Any]:
     """One checkpoint's word on one picture. Fields with nothing to say are left out."""
     output = record.output
-    word: dict[str, Any] = {"text": _shown(output.text, limit)}
+    word: dict[str, Any] = {"text": shown(output.text, limit)}
     if output.error:
-        word["error"] = _shown(output.error, limit)
+        word["error"] = shown(output.error, limit)
     if output.stop and output.stop != "eos":
         word["stop"] = output.stop
     word["scores"] = {name: _judged(record, score, limit) for name, score in record.scores.items()}
@@ -199,11 +209,11 @@ def _judged(record: Record, score: Score, limit: int) -> dict[str, Any]:
     word: dict[str, Any] = {"value": None if math.isnan(score.value) else round(score.value, 4)}
     read = read_as(record, score)
     if read is not None:
-        word["answer"] = _shown(read, limit)
+        word["answer"] = shown(read, limit)
     if score.status != "ok":
         word["status"] = score.status
     if score.explanation:
-        word["why"] = _shown(score.explanation, limit)
+        word["why"] = shown(score.explanation, limit)
     if score.tags:
         word["tags"] = list(score.tags)
     return word
@@ -213,7 +223,7 @@ def _value(score: Score | None) -> float:
     return score.value if score is not None else math.nan
 
 
-def _shown(text: str, limit: int) -> str:
+def shown(text: str, limit: int) -> str:
     """Text fit for a page; what is cut off is counted in its place."""
     if len(text) > limit:
         text = f"{text[:limit]} … ({len(text) - limit:,} more characters in the run's outputs.jsonl)"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, zip_longest
 
 from keepsight.report.comparisons import Audit
+from keepsight.report.episodes import has_episodes
 from keepsight.report.failures import Told
 from keepsight.report.gallery import TAXONOMY, judges_disagree, read_as
 from keepsight.report.grid import firsts_of_methods
@@ -94,18 +95,15 @@ def judges(audit: Audit, most_disputed: int = 12) -> Judges | None:
 def _judged(audit: Audit) -> list[int]:
     """The columns with at least two judges, those that any checkpoint was tuned on apart if others are left."""
     several = [
-        col
-        for col in range(len(audit.cols))
-        if len(_names(audit, [col])) > 1 and not _has_episodes(audit, col)
+        col for col in range(len(audit.cols)) if not _played(audit, col) and len(_names(audit, [col])) > 1
     ]
     tuned = set(audit.tuned.values())
     return [col for col in several if col not in tuned] or several
 
 
-def _has_episodes(audit: Audit, col: int) -> bool:
-    """Whether its samples are episodes: their scorers measure different things."""
-    runs = [run for row in range(len(audit.rows)) if (run := audit.run(row, col)) is not None]
-    return any(record.output.steps for run in runs for record in run.records[:1])
+def _played(audit: Audit, col: int) -> bool:
+    """Whether a column holds episodes: their scorers measure different things and are no judges of one another."""
+    return any(has_episodes(audit.run(row, col)) for row in range(len(audit.rows)))
 
 
 def _names(audit: Audit, cols: Sequence[int]) -> list[str]:

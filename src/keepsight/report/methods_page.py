@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,18 @@ class Entry:
     matrix: ResultMatrix
 
 
+Measured = tuple[Entry, ContinualMetrics]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; `n` is empty where its cells have several."""
+
+    title: str
+    meaning: str
+    n: str = ""
+
+
 @dataclass(frozen=True)
 class MethodRow:
     """One line of a table; `why_not` stands instead of cells."""
@@ -52,6 +64,31 @@ class MethodRow:
     cells: tuple[FigureCell, ...] = ()
     why_not: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Methods and their figures; a figure that no method has is no column."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[MethodRow, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[MethodRow]) -> Table:
+        filled = [row.cells for row in rows if row.cells]
+        told = [{cells[place].n for cells in filled} - {""} for place in range(len(NAMES))]
+        shown = [place for place, n in enumerate(told) if n]
+        columns = [
+            Column(name.title, name.meaning, *(told[place] if len(told[place]) == 1 else ()))
+            for place, name in enumerate(NAMES.values())
+            if place in shown
+        ]
+        return cls(
+            tuple(columns),
+            tuple(
+                replace(row, cells=tuple(row.cells[place] for place in shown if row.cells)) for row in rows
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,10 +106,16 @@ class Block:
     """All that rests on one scorer."""
 
     title: str
-    rows: tuple[MethodRow, ...]
-    differences: tuple[MethodRow, ...]
+    figures: Table
+    differences: Table | None
     plot: Any
     matched: tuple[MatchedRow, ...]
+    unmatched: str  # which methods never learnt as much as the reference, or never as little
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """What its columns are called and mean."""
+        return tuple((column.title, column.meaning) for column in self.figures.columns)
 
 
 @dataclass(frozen=True)
@@ -83,6 +126,7 @@ class ClaimRow:
     source: str
     published: str
     measured: str
+    unit: str
     interval: str
     n: str
     verdict: str
@@ -126,7 +170,7 @@ def write_methods_page(
         .render(
             title=printable(title),
             version=version_of_keepsight(),
-            names=tuple(NAMES.values()),
+            names=tuple(dict.fromkeys(column for each in blocks for column in each.names)),
             reference=printable(base.title),
             reference_method=printable(base.method),
             subject=printable(base.matrix.rows[0]),
@@ -196,17 +240,20 @@ class _Study:
 
     def block(self, title: str) -> Block:
         row = _only_average(figure_cell("average_accuracy", self.zero_shot, share=self.share))
+        differences = [
+            self._difference(entry) for entry, _ in self._sequences() if entry is not self.reference
+        ]
+        matched, unmatched = self._matched()
         return Block(
             title=title,
-            rows=(MethodRow("zero-shot", row, note="the base"), *map(self._row, self.entries)),
-            differences=tuple(
-                self._difference(entry) for entry, _ in self._sequences() if entry is not self.reference
-            ),
+            figures=Table.of([MethodRow("zero-shot", row, note="the base"), *map(self._row, self.entries)]),
+            differences=Table.of(differences) if differences else None,
             plot=safe(plot_svg(self._plot())),
-            matched=tuple(self._matched()),
+            matched=tuple(matched),
+            unmatched=unmatched,
         )
 
-    def _sequences(self) -> list[tuple[Entry, ContinualMetrics]]:
+    def _sequences(self) -> list[Measured]:
         found = [(entry, self.measured[entry.title]) for entry in self.entries]
         return [(entry, metrics) for entry, metrics in found if isinstance(metrics, ContinualMetrics)]
 
@@ -229,23 +276,51 @@ class _Study:
             return MethodRow(title, why_not=printable(str(error)))
         return MethodRow(title, _cells(found, self.share, change=True))
 
-    def _by_method(self) -> dict[str, list[tuple[Entry, ContinualMetrics]]]:
-        found: dict[str, list[tuple[Entry, ContinualMetrics]]] = {}
+    def _by_method(self) -> dict[str, list[Measured]]:
+        found: dict[str, list[Measured]] = {}
         for entry, metrics in self._sequences():
             found.setdefault(entry.method, []).append((entry, metrics))
         return found
 
-    def _matched(self) -> list[MatchedRow]:
-        """Every other method against the reference, where any has several settings."""
-        matrices = {
-            method: [entry.matrix for entry, _ in settings] for method, settings in self._by_method().items()
-        }
-        if all(len(settings) == 1 for settings in matrices.values()):
-            return []
-        own = matrices.pop(self.reference.method)
-        return [
-            _matched_row(method, settings, own, self.share, self.how) for method, settings in matrices.items()
-        ]
+    def _matched(self) -> tuple[list[MatchedRow], str]:
+        """Every other method against the reference, where any has several settings; and who shares no score with it."""
+        methods = self._by_method()
+        if all(len(settings) == 1 for settings in methods.values()):
+            return [], ""
+        own = methods.pop(self.reference.method)
+        rows, apart = [], []
+        for method, settings in methods.items():
+            row = self._matched_row(method, settings, own)
+            if row is None:
+                apart.append(f"{method} ({self._learnt(settings)})")
+            else:
+                rows.append(row)
+        told = f"{'; '.join(apart)}. {self.reference.method} learnt to {self._learnt(own)}." if apart else ""
+        return rows, printable(told)
+
+    def _matched_row(
+        self, method: str, settings: Sequence[Measured], own: Sequence[Measured]
+    ) -> MatchedRow | None:
+        """None where no score is reached by both."""
+        title = printable(method)
+        matrices = [[entry.matrix for entry, _ in each] for each in (settings, own)]
+        try:
+            found = matched_forgetting(matrices[0], matrices[1], **self.how)
+        except KeepsightError as error:
+            return MatchedRow(title, why_not=printable(str(error)))
+        figures = [each for each in (found.first, found.second, found.difference) if each is not None]
+        if found.at is None or not figures:
+            return None
+        cells = tuple(
+            figure_cell("maximal_forgetting", each, share=self.share) for each in figures
+        )  # as there, positive is lost
+        return MatchedRow(title, figure(found.at, share=self.share), cells)
+
+    def _learnt(self, settings: Sequence[Measured]) -> str:
+        """From where to where a method's settings learnt the new tasks."""
+        values = [metrics["learning_accuracy"].value for _, metrics in settings]
+        ends = dict.fromkeys(figure(value, share=self.share) for value in (min(values), max(values)))
+        return "–".join(ends)
 
     def _plot(self) -> Plot:
         """Forgetting against the score on new tasks: a line per method, a point per setting."""
@@ -282,27 +357,6 @@ def _measured(
         return str(error)
 
 
-def _matched_row(
-    method: str,
-    first: Sequence[ResultMatrix],
-    second: Sequence[ResultMatrix],
-    share: bool,
-    how: Mapping[str, Any],
-) -> MatchedRow:
-    title = printable(method)
-    try:
-        found = matched_forgetting(first, second, **how)
-    except KeepsightError as error:
-        return MatchedRow(title, why_not=printable(str(error)))
-    figures = [each for each in (found.first, found.second, found.difference) if each is not None]
-    if found.at is None or not figures:
-        return MatchedRow(title, why_not=printable(found.why_not))
-    cells = tuple(
-        figure_cell("maximal_forgetting", each, share=share) for each in figures
-    )  # as there, positive is lost
-    return MatchedRow(title, figure(found.at, share=share), cells)
-
-
 def _only_average(cell: FigureCell) -> tuple[FigureCell, ...]:
     return tuple(cell if name == "average_accuracy" else FigureCell(MISSING) for name in NAMES)
 
@@ -318,12 +372,15 @@ def _cells(metrics: ContinualMetrics, share: bool, change: bool | None = None) -
 
 def _claim_row(claim: Claim) -> ClaimRow:
     low, high = claim.interval
-    ends = MISSING if math.isnan(low) or math.isnan(high) else f"{_number(low)} to {_number(high)}"
+    decimals = 1 if claim.unit.startswith(("points", "%")) else 3
+    measured, low_end, high_end = (_number(value, decimals) for value in (claim.measured, low, high))
+    ends = MISSING if MISSING in (low_end, high_end) else f"{low_end} to {high_end}"
     return ClaimRow(
         printable(claim.claim),
         printable(claim.source),
         printable(claim.published),
-        printable(f"{_number(claim.measured)} {claim.unit}".strip()),
+        measured,
+        printable(claim.unit),
         ends,
         count(claim.n),
         claim.verdict,
@@ -331,5 +388,5 @@ def _claim_row(claim: Claim) -> ClaimRow:
     )
 
 
-def _number(value: float) -> str:
-    return MISSING if math.isnan(value) else f"{value:.3f}".replace("-", "−")
+def _number(value: float, decimals: int) -> str:
+    return MISSING if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keepsight.report.comparisons import Audit
+from keepsight.report.episodes import has_episodes
 from keepsight.report.grid import headline
 from keepsight.report.wording import count, listed, printable
 from keepsight.types import ResultMatrix, Run
@@ -71,6 +72,14 @@ _NOTES = (
 )
 
 
+_EPISODES = Note(
+    "Episodes",
+    "A step's reward and the verifier's word are the environment's. An answer that names no legal action is illegal, one in"
+    " which nothing can be read unreadable; a random legal action is then done in its place where the environment says so."
+    " Best play and random play are an expert and a player who guesses on the same episodes. Cut off: the steps ran out.",
+)
+
+
 def facts(audit: Audit) -> list[Fact]:
     """The denominators of the audit."""
     runs = list(audit.matrix.runs.values())
@@ -133,7 +142,8 @@ def notes(audit: Audit) -> list[Note]:
         " corrected level, so that it always agrees with the verdict."
     )
     libraries = _libraries(audit.matrix)
-    told = [*_NOTES, Note("Interval and correction", correction)]
+    played = any(map(has_episodes, audit.matrix.runs.values()))
+    told = [*_NOTES, *[_EPISODES][: int(played)], Note("Interval and correction", correction)]
     return [*told, Note("Versions", libraries)] if libraries else told
 
 

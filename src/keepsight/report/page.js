@@ -10,8 +10,8 @@ const PAGE = 48; // cards drawn at once
 const FEW = 12; // cards in the panel of a cell
 const LONG = 600; // characters shown of a prompt before it folds
 
-// What the address holds: reference, open cell [row, column], open picture [column, place].
-const state = { reference: "base", cell: null, card: null };
+// What the address holds: reference, open cell [row, column], open picture [column, place], open episode {id, of, step}.
+const state = { reference: "base", cell: null, card: null, episode: null };
 let found = []; // what the gallery shows: {col, place, row, other}
 let drawn = 0;
 let returnTo = null; // what had the focus before a picture or the panel opened
@@ -165,11 +165,11 @@ function panelOf(row, col) {
     drop ? versus(drop, col) : null,
     drop ? drop.n ? testTable(drop) : null : null,
     change && change.flow.length ? part("What was said before → what is said now", flowTable(change)) : null,
-    drop ? part("Right before, wrong now", cellCards(row, col, drop)) : null,
+    cell.figures.length ? part("Episodes", episodeLinks(row, col, drop)) : drop ? part("Right before, wrong now", cellCards(row, col, drop)) : null,
     change && change.classes.length > 1 ? part("Class by class", classTable(change, row, col)) : null,
     Object.keys(cell.categories).length ? part("Kinds of answer", kindTable(cell)) : null,
     cell.leaks.length ? part("What each true class is called now", leakTable(cell)) : null,
-    part("Every metric", metricTable(cell, col)),
+    part("Every metric", cell.figures.length ? figureTable(cell) : metricTable(cell, col)),
     part("The run", factList(cell)),
   ];
   return parts.filter(Boolean);
@@ -279,6 +279,16 @@ function metricTable(cell, col) {
       el("td", { class: "number" }, `${figure(metric.low, shown)}–${figure(metric.high, shown)}`), el("td", { class: "number" }, `${count(metric.n)} of ${count(metric.total)}`), el("td", {}, left || "all read"));
   });
   return table(Object.assign(["Metric", "value", "95 % interval", "n", "not ok"], { numbers: true }), rows);
+}
+
+function figureTable(cell) {
+  const rows = cell.figures.map(([name, value, ends, n]) => el("tr", {}, el("th", { scope: "row" }, name), ...[value, ends, n].map((text) => el("td", { class: "number" }, text))));
+  return table(Object.assign(["Figure", "value", "95 % interval", "n"], { numbers: true }), rows);
+}
+
+function episodeLinks(row, col, drop) {
+  const link = (text, show) => el("button", { type: "button", class: "plain", onclick: () => { closeCell(); showEpisodes(row, col, show); } }, text);
+  return el("p", { class: "choices" }, link("all", ""), drop && drop.lost ? link(`solved before, not now: ${count(drop.lost)}`, "lost") : null, link("not solved", "lacking"), link("illegal or unreadable", "illegal"));
 }
 
 function factList(cell) {
@@ -562,7 +572,9 @@ function saveAddress() {
     show: wanted.show === "lost" ? "" : wanted.show,
     class: wanted.class, tag: wanted.tag, q: wanted.q,
     sample: shown ? data.samples[shown.col][shown.place].id : "",
-    of: shown ? data.cols[shown.col].name : "",
+    of: shown ? data.cols[shown.col].name : state.episode ? state.episode.of : "",
+    episode: state.episode ? state.episode.id : "",
+    step: state.episode ? state.episode.step : "",
   };
   const address = addressOf(parts);
   if (address !== "#" || location.hash.includes("=")) history.replaceState(null, "", address === "#" ? location.pathname + location.search : address);
@@ -571,6 +583,7 @@ function saveAddress() {
 function readAddress() {
   if (!location.hash.includes("=")) return;
   const parts = new URLSearchParams(location.hash.slice(1));
+  state.episode = parts.has("episode") ? { id: parts.get("episode"), of: parts.get("of") || "", step: Number(parts.get("step")) || 1 } : null;
   const row = (name) => data.rows.findIndex((r) => r.name === name);
   const col = data.cols.findIndex((c) => c.name === parts.get("set"));
   const reference = parts.get("ref");

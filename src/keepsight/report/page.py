@@ -19,6 +19,7 @@ from keepsight.report.comparisons import Audit, read_audit
 from keepsight.report.continual import read_figures
 from keepsight.report.curves import Curve, curves
 from keepsight.report.details import page_data
+from keepsight.report.episode_views import EpisodesView, episodes_view
 from keepsight.report.failures import FailureBar, Kind, Told, failures
 from keepsight.report.gallery import Caps, build_gallery
 from keepsight.report.grid import ColumnView, RowView, Shade, columns, headline, rows, scale
@@ -110,6 +111,8 @@ class Page:
     cols: list[ColumnView]
     rows: list[RowView]
     scale: list[Shade]
+    episodes: EpisodesView | None
+    pictures: bool  # whether any task has pictures that are no episodes
     sequence: SequenceView | None  # has curves of its own
     curves: list[tuple[str, list[Chart]]]
     curves_hint: str
@@ -139,14 +142,16 @@ def write_html(matrix: ResultMatrix, path: str | os.PathLike[str], *, level: flo
     target = Path(path)
     page = page_of(matrix, target, level=level)
     css = asset("page.css") + (asset("sequence.css") if page.sequence else "")
+    css += asset("episodes.css") if page.episodes else ""
+    script = asset("page.js") + (asset("episodes.js") if page.episodes else "")
     html = (
         _environment()
         .get_template("page.html.j2")
         .render(
             page=page,
             css=safe(css),
-            script=safe(asset("page.js")),
-            policy=policy(css=css, script=asset("page.js")),
+            script=safe(script),
+            policy=policy(css=css, script=script),
         )
     )
     replace_file(target, html.encode("utf-8", "replace"), durable=False)
@@ -169,6 +174,7 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
     cells = [(row, col) for row in range(len(matrix.rows)) for col in range(len(matrix.cols))]
     gallery = build_gallery(matrix, {cell: audit.reference_rows(*cell) for cell in cells}, caps)
     figures = read_figures(matrix, level)
+    episodes = episodes_view(audit, caps)
     found = (figures and sequence_verdict(figures, level)) or verdict(audit)
     return Page(
         title=printable(f"{found.text} – keepsight"[:180]),
@@ -183,6 +189,8 @@ def page_of(matrix: ResultMatrix, path: Path, *, level: float = 0.95) -> Page:
         cols=columns(audit),
         rows=rows(audit),
         scale=scale(),
+        episodes=episodes,
+        pictures=episodes is None or len(episodes.tasks) < len(audit.cols),
         sequence=sequence_view(audit, figures) if figures else None,
         curves=[] if figures and figures.by_scorer else _charts(matrix),
         curves_hint=_curves_hint(audit),
@@ -236,11 +244,15 @@ def _options(audit: Audit) -> list[Option]:
 
 
 def _matrix_hint(audit: Audit) -> str:
-    names = {headline(run).name for run in audit.matrix.runs.values()} - {""}
+    names = {headline(run).name.replace("_", " ") for run in audit.matrix.runs.values()} - {""}
     what = listed(sorted(names)) or "No figure"
+    mark = (
+        " The mark shows the difference to the reference in points, filled where the corrected interval excludes zero."
+        if len(audit.rows) > 1
+        else ""
+    )
     return printable(
-        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored samples. The mark shows"
-        " the difference to the reference in points, filled where the corrected interval excludes zero."
+        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored samples.{mark}"
     )
 
 

@@ -18,8 +18,8 @@ LONGEST_SIDE = 160  # pixels; what a card shows is rarely larger
 _LOSSLESS_BYTES = 12_000  # a photograph stored without loss is several times this at 160 pixels
 
 
-def data_uri(media: Media) -> str:
-    """The picture as a data URI: PNG when that is small, else JPEG, at most `LONGEST_SIDE` pixels.
+def data_uri(media: Media, side: int = LONGEST_SIDE) -> str:
+    """The picture as a data URI: PNG when that is small, else JPEG, at most `side` pixels wide and high.
 
     Always encoded anew, so that nothing of the file's metadata (place, camera, author) reaches the page.
 
@@ -29,8 +29,8 @@ def data_uri(media: Media) -> str:
     from keepsight.data.pictures import decode
 
     image = decode(media)
-    if max(image.size) > LONGEST_SIDE:
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    if max(image.size) > side:
+        image.thumbnail((side, side))
     data, kind = _encode(image, "PNG", optimize=True), "png"
     if len(data) > _LOSSLESS_BYTES:
         data, kind = _encode(image, "JPEG", quality=80, optimize=True), "jpeg"
@@ -47,6 +47,7 @@ def _encode(image: Image, form: str, **settings: object) -> bytes:
 class Album:
     """The pictures of a page in order of arrival. `uris[i]` is "" if one cannot be shown; `notes[i]` says why."""
 
+    side: int = LONGEST_SIDE  # pixels
     uris: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
@@ -55,6 +56,13 @@ class Album:
     def size(self) -> int:
         """Characters that the embedded pictures take."""
         return sum(map(len, self.uris))
+
+    def __contains__(self, media: Media) -> bool:
+        """Whether a picture is embedded already."""
+        try:
+            return media.sha256 in self._places
+        except KeepsightError:
+            return False
 
     def add(self, media: Media) -> int:
         """The place of a picture in the album, embedding it when its bytes are new."""
@@ -65,7 +73,7 @@ class Album:
         if key in self._places:
             return self._places[key]
         try:
-            return self._append(key, data_uri(media), "")
+            return self._append(key, data_uri(media, self.side), "")
         except KeepsightError as error:
             return self._append(key, "", str(error))
 

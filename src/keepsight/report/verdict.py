@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keepsight.report.comparisons import Audit
+from keepsight.report.episode_figures import told_figures
+from keepsight.report.episodes import has_episodes
 from keepsight.report.lineage import lines
 from keepsight.report.wording import count, listed, percent, points, printable, span
 from keepsight.scoring.forgetting import Drop
@@ -165,6 +167,8 @@ def _nothing_compared(audit: Audit) -> tuple[Part, ...]:
         return (Part("This audit has no results: every cell failed."),)
     if len(audit.matrix.rows) < 2:
         name = Part(audit.rows[0], strong=True)
+        if played := _played(audit):
+            return (name, Part(" on "), *played[0], Part("."))
         return (
             Part("One checkpoint, "),
             name,
@@ -174,8 +178,20 @@ def _nothing_compared(audit: Audit) -> tuple[Part, ...]:
 
 
 def _alone(audit: Audit) -> list[Finding]:
+    if len(audit.matrix.rows) < 2:
+        return [Finding("no evidence", (*parts, Part("."))) for parts in _played(audit)[1:]]
     reason = audit.references[0].why_not
-    return [Finding("no evidence", (Part(reason),))] if reason and len(audit.matrix.rows) > 1 else []
+    return [Finding("no evidence", (Part(reason),))] if reason else []
+
+
+def _played(audit: Audit) -> list[tuple[Part, ...]]:
+    """What the first checkpoint makes of every environment, without the end of the sentence."""
+    runs = {col: run for col in range(len(audit.cols)) if (run := audit.run(0, col)) is not None}
+    return [
+        (Part(audit.cols[col], strong=True), Part(f": {told_figures(run)}"))
+        for col, run in runs.items()
+        if has_episodes(run)
+    ]
 
 
 def _others(audit: Audit, row: int) -> list[Drop]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.store.files import read_document, replace_file
-from keepsight.store.runs import load_run
+from keepsight.store.runs import load_run, runs_at
 from keepsight.store.schema import MatrixFile
 from keepsight.types import KeepsightError, MetricValue, ResultMatrix, Run
 
-__all__ = ["load_matrix", "write_matrix"]
+__all__ = ["load_evaluation", "load_matrix", "write_matrix"]
 
 
 def write_matrix(matrix: ResultMatrix, drops: Sequence[Any], root: str | Path) -> Path:
@@ -71,6 +71,26 @@ def load_matrix(path: str | Path) -> ResultMatrix:
     _require_finished(path, runs)
     meta = {**file.meta, "failed": file.failed} if file.failed else file.meta
     return ResultMatrix(tuple(file.rows), tuple(file.cols), runs, meta)
+
+
+def load_evaluation(path: str | Path) -> ResultMatrix:
+    """The runs that one model left in a directory without a matrix.json, or a run directory, as a matrix of one row.
+
+    Raises KeepsightError when the runs are of several checkpoints (which of them is the base is written nowhere), when two
+    are of one task, or when one of them is missing, damaged or not finished.
+    """
+    path = Path(path)
+    found = [load_run(each) for each in runs_at(path)]
+    rows = list(dict.fromkeys(run.manifest["checkpoint"] for run in found))
+    cols = list(dict.fromkeys(run.manifest["task"] for run in found))
+    if len(rows) > 1 or len(cols) < len(found):
+        what = f"{len(rows)} checkpoints" if len(rows) > 1 else "one task twice"
+        raise KeepsightError(
+            f"{path} holds runs of {what} and no matrix.json; give a run directory, or run keepsight audit"
+        )
+    runs = {(rows[0], run.manifest["task"]): run for run in found}
+    _require_finished(path, runs)
+    return ResultMatrix(tuple(rows), tuple(cols), runs)
 
 
 def _run_inside(path: Path, where: str) -> Path:

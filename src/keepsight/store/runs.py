@@ -373,13 +373,21 @@ def _digest(
     score_rows: Mapping[tuple[str, str], ScoreRow],
     scorers: Mapping[str, str],
 ) -> str:
-    """Digest of all answers and scores in sample order."""
+    """Digest of all answers and scores in sample order; a run of an earlier schema keeps its own."""
 
     def scores_of(row: OutputRow) -> list[Any]:
-        return [score_rows[row.doc_id, name].model_dump(mode="json") for name in scorers]
+        return [_digested(score_rows[row.doc_id, name]) for name in scorers]
 
     ordered = sorted(rows.values(), key=lambda row: row.index)
     return digest_of([[row.doc_hash, row.resp_hash, scores_of(row)] for row in ordered])
+
+
+def _digested(row: ScoreRow) -> dict[str, Any]:
+    """The weight counts where it says something: the first two schemas had none."""
+    told = row.model_dump(mode="json")
+    if row.weight == 1.0:
+        del told["weight"]
+    return told
 
 
 def load_run(path: str | Path) -> Run:

@@ -14,7 +14,7 @@ from typing import Any
 from keepsight.ranks import launched
 from keepsight.store.files import replace_file, writing
 
-__all__ = ["Clock", "OnProgress", "TrainLog", "TrainProgress", "console_progress", "logged_losses"]
+__all__ = ["Clock", "OnProgress", "Shown", "TrainLog", "TrainProgress", "console_progress", "logged_losses"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ class TrainProgress:
 _SECONDS_BETWEEN_LINES = 30.0
 
 OnProgress = Callable[[TrainProgress], None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What draws: the steps, and the questions `(what, done, total)` of the audits between them (None: not shown)."""
+
+    learning: OnProgress
+    asking: Callable[[str, int, int], None] | None = None
 
 
 def logged_losses(directory: Path) -> list[float]:
@@ -103,21 +111,37 @@ class Clock:
 
 
 @contextmanager
-def console_progress() -> Iterator[OnProgress]:
-    """A bar with loss, throughput and time left on a terminal's stderr; elsewhere (a log file) a line now and then."""
+def console_progress() -> Iterator[Shown]:
+    """One bar on a terminal's stderr: loss, throughput and time left, or what is asked; elsewhere (a log file) a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = Console(stderr=True, quiet=not launched().is_first)
     if not console.is_terminal or console.quiet:
-        yield _Lines(console)
+        yield Shown(_Lines(console))
         return
-    columns = (TextColumn("tuning"), BarColumn(None), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(None),
+        TextColumn("{task.fields[figures]}", markup=False),
+    )
     with Progress(*columns, console=console, transient=True, expand=True) as bars:
-        bar = bars.add_task("", total=None)
-        yield lambda now: bars.update(
-            bar, completed=now.step, total=now.total_steps, description=_figures(now)
-        )
+        bar = bars.add_task("tuning", total=None, figures="")
+
+        def learning(now: TrainProgress) -> None:
+            bars.update(
+                bar, completed=now.step, total=now.total_steps, description="tuning", figures=_figures(now)
+            )
+
+        def asking(what: str, done: int, total: int) -> None:
+            name = "".join(
+                mark if mark.isprintable() else " " for mark in what
+            )  # a task may be a file's name
+            bars.update(
+                bar, completed=done, total=total, description=f"asking {name}", figures=f"{done}/{total}"
+            )
+
+        yield Shown(learning, asking)
 
 
 class _Lines:

@@ -199,7 +199,8 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["peak_lr"]
             with seeded(accelerator.device, config.seed, step, accelerator.process_index):
-                loss = self._backward(accelerator, wrapped, batches)
+                rows = plan.batches(step, accelerator.process_index)
+                loss = self._backward(accelerator, wrapped, batches, rows)
             self._require_number(loss, "loss", step, plan)
             self.method.edit_gradients(self.model)
             norm = _clip(accelerator, trained, config.max_grad_norm)
@@ -250,7 +251,9 @@ class _Run:
             batches[-1]["labels"][-1] = IGNORED
         return batches
 
-    def _backward(self, accelerator: Any, module: Any, batches: Sequence[Batch]) -> float:
+    def _backward(
+        self, accelerator: Any, module: Any, batches: Sequence[Batch], rows: Sequence[Sequence[int]]
+    ) -> float:
         """Gradients of one step, summed over its batches; returns the mean loss over its answer tokens."""
         import torch
 
@@ -267,9 +270,19 @@ class _Run:
                     penalty = self.method.penalty(self.model, batch, outputs) / len(batches)
                 loss = answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
                 # Gradients are averaged over processes, so each gives as many times its share.
-                accelerator.backward(loss * accelerator.num_processes + penalty)
+                whole_loss = loss * accelerator.num_processes + penalty
+                if not whole_loss.requires_grad:
+                    raise KeepsightError(self._nothing_to_learn(rows[i]))
+                accelerator.backward(whole_loss)
                 total += (loss + penalty / accelerator.num_processes).detach()
         return float(accelerator.reduce(total, "sum").item())
+
+    def _nothing_to_learn(self, rows: Sequence[int]) -> str:
+        shown = ", ".join(self.samples[row].id for row in rows[:_SHOWN])
+        return (
+            f"method {self.config.method} trains the projector, which reads pictures, and a batch has none (rows {shown}"
+            f"{', ...' if len(rows) > _SHOWN else ''}); train with lora or full, or leave out rows without a picture"
+        )
 
     def _report(
         self, log: TrainLog, plan: Plan, step: int, loss: float, factor: float, norm: float, clock: Clock

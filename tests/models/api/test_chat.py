@@ -54,6 +54,16 @@ def test_the_body_is_what_the_protocol_says():
     assert before[0]["image_url"]["detail"] == "low"
 
 
+def test_a_dialogue_is_sent_turn_by_turn_with_its_picture_once():
+    (picture_part, first), *turns = (
+        message["content"]
+        for message in sent(Sample("a", "What?", (picture(1),), history=("A cup.", "Sure?")))["messages"]
+    )
+    assert (picture_part["type"], first["text"], turns) == ("image_url", "What?", ["A cup.", "Sure?"])
+    roles = [message["role"] for message in sent(Sample("a", "?", history=("x", "y", "x", "z")))["messages"]]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+
+
 def test_extra_fields_replace_and_null_leaves_out():
     body = sent(
         Sample("a", "?"),
