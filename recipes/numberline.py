@@ -52,7 +52,7 @@ class Size:
     pictures: int  # asked, of each other set
 
 
-FULL, TINY = Size(600, 3, 200, 200), Size(8, 1, 4, 4)
+FULL, TINY = Size(600, 3, 100, 200), Size(8, 1, 4, 4)
 
 
 def study(output: Path, size: Size) -> ResultMatrix:
