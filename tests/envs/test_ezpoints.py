@@ -165,6 +165,24 @@ def test_which_cards_an_answer_has_seen(cards, tag):
     assert move.tags == ((tag,) if tag else ())
 
 
+@pytest.mark.parametrize(
+    "text, tag",
+    [
+        ('{"cards": [7, 5], "thoughts": {First check}, "action": "7"}', "recognized"),  # as the prompt has it
+        ('{"cards": [7, 6],\n"current formula": \'\'\n"thoughts": "x"\n"action": "7"}', "misrecognized"),
+        ("{'Cards': ['7', '5'], 'action': '7'}", "recognized"),
+        ('{"cards": [x, y], "action": "7",}', "misrecognized"),
+        ('{"thoughts": "two cards: 7 and 5", "action": "7",}', None),
+    ],
+)
+def test_cards_are_read_where_an_answer_is_no_json(text, tag):
+    env = EZPoints()
+    env.begin(seed=0)
+    set_up(env, (7, 5), (), 0)
+    move = env.play(text)
+    assert move.answer == "7" and move.tags == ((tag,) if tag else ())
+
+
 def test_the_formula_is_drawn_as_it_grows():
     """Whether a picture was asked for at every token or at the last alone, it is the same; every formula has its own."""
     slow, quick = EZPoints(action="index"), EZPoints(action="index")

@@ -110,9 +110,7 @@ class ALFWorld(ActionEnv):
         if not isinstance(chosen, int) or not 0 <= chosen < len(self.numbers):
             raise UsageError(f"game is {chosen!r}; give a number from 0 to {len(self.numbers) - 1}")
         number = self.numbers[chosen]
-        self.game: Game = (
-            read_game(self.folders[number]) if self.folders else draw_game(number, self.tasks)
-        )
+        self.game: Game = read_game(self.folders[number]) if self.folders else draw_game(number, self.tasks)
         wordings = sentences(self.goal)
         self.task = wordings[int(self.np_random.integers(len(wordings)))]
         self._commands = []
