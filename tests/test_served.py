@@ -127,8 +127,9 @@ def test_a_served_model_with_an_experts_words_wins_the_hands_that_can_be_won(run
         env.begin(seed=seed)
         while True:
             (picture,) = frames.of(env)
-            known[base64.b64encode(picture.read()).decode()] = env.expert()
-            move = env.play(env.expert())
+            answer = env.expert() or '{"action": "="}'
+            known[base64.b64encode(picture.read()).decode()] = answer
+            move = env.play(answer)
             if move.terminated or move.truncated:
                 break
     stub.answer = lambda request: chat(known[pictures_of(request.body)[0]])

@@ -27,6 +27,19 @@ EXACT = [
     ("Action: *stand*", GAME, "parsed", "stand", "key"),
     ("{'action': 'hit'}", GAME, "parsed", "hit", "key"),
     ("action=hit", GAME, "parsed", "hit", "key"),
+    ('{"thoughts": {"now": 1, "action": "I add"}, "action": "+"}', STEPS, "parsed", "+", "json"),
+    ('{"action": "-", "why": {"action": "+"}} or {"answer": {"action": "+"}}', STEPS, "parsed", "+", "json"),
+    ('{"cards": [6, 2], "thoughts": {First}, "action": "*"}', POINTS, "parsed", "*", "key"),
+    ("Action: *", POINTS, "parsed", "*", "key"),
+    ("**Action:** *", POINTS, "parsed", "*", "key"),
+    ("**Action:** **10**", POINTS, "parsed", "10", "key"),
+    ('**Action: "10"**', POINTS, "parsed", "10", "key"),
+    ('Action: *"10"*', POINTS, "parsed", "10", "key"),
+    ("**Action**: Hit!", GAME, "parsed", "hit", "key"),
+    ("{“thoughts”: “3 - 1”, “action”: “-”}", STEPS, "parsed", "-", "key"),
+    ("*", POINTS, "parsed", "*", "bare"),
+    ("'*'.", POINTS, "parsed", "*", "bare"),
+    ("**stand**", GAME, "parsed", "stand", "bare"),
     ("+", STEPS, "parsed", "+", "bare"),
     (' "10". ', POINTS, "parsed", "10", "bare"),
     ("I should hit now", GAME, "parsed", "hit", "mention"),
@@ -103,8 +116,10 @@ def test_long_texts_take_no_time_to_speak_of(parser, text):
     PARSERS[parser](text, POINTS)
 
 
-def test_objects_come_last_first_with_keys_in_lower_case():
-    assert list(json_objects('{"A": 1} x {"b": {"C": 2}} {')) == [{"c": 2}, {"b": {"C": 2}}, {"a": 1}]
+def test_objects_come_last_first_and_outermost_first_with_keys_in_lower_case():
+    inner, outer = {"c": {}}, {"b": {"C": {}}, "d": {}}
+    found = [{"e": 2}, outer, {}, inner, {}, {"a": 1}]
+    assert list(json_objects('{"A": 1} x {"b": {"C": {}}, "d": {}} {"e": 2} {')) == found
 
 
 def test_an_answer_is_json_with_one_key_a_line():

@@ -27,6 +27,7 @@ from keepsight.envs.household.folders import find_games, read_game, write_game  
 from keepsight.envs.household.games import draw_game, sentences  # noqa: E402
 from keepsight.envs.household.goals import TASKS  # noqa: E402
 from keepsight.envs.household.planner import shortest_plan, successors  # noqa: E402
+from keepsight.envs.rollout import Episodes  # noqa: E402
 from keepsight.errors import KeepsightError, UsageError  # noqa: E402
 
 
@@ -366,6 +367,21 @@ def test_games_in_folders_are_played(folder):
     while not (move := env.play(env.expert())).terminated:
         pass
     assert move.solved
+
+
+def test_the_files_of_the_chosen_games_are_part_of_a_run(folder):
+    """Not those of others, and each by its content."""
+    env = make("alfworld", path=folder, first_game=1, games=2)
+    second, third = find_games(folder)[1:3]
+    names = ("game.tw-pddl", "traj_data.json")
+    assert env.files() == tuple(each / name for each in (second, third) for name in names)
+    settings = {"path": str(folder), "first_game": 1, "games": 2}
+    before = Episodes("alfworld", settings).settings
+    assert before["files"] and before == Episodes("alfworld", settings).settings
+    change(find_games(folder)[0] / "traj_data.json", task_id="other")
+    assert before == Episodes("alfworld", settings).settings
+    change(third / "traj_data.json", task_id="other")
+    assert before["files"] != Episodes("alfworld", settings).settings["files"]
 
 
 def test_a_grammar_in_a_file_is_never_evaluated(folder, tmp_path):

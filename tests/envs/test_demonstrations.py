@@ -179,6 +179,19 @@ def test_hands_without_a_solution_are_left_out_and_counted(tmp_path, guess):
     assert {expert_episode(env, seed, "", Frames()) is None for seed in range(20)} == {True, False}
 
 
+def test_rows_of_points24_are_of_hands_that_can_be_solved(tmp_path):
+    """About 73 % of the hands can."""
+    made, samples = built(tmp_path, "points24", episodes=20, arguments={"thoughts": False})
+    assert made.manifest["left_out"] > 0
+    hands = {}
+    for sample in samples:
+        hands.setdefault(sample.id.split("/")[1], []).append(sample.target[0])
+    env = envs.make("points24", thoughts=False)
+    for number, answers in hands.items():
+        env.reset(seed=demonstration_seed(0, int(number)))
+        assert [env.play(text) for text in answers][-1].solved
+
+
 def test_rows_without_a_picture(tmp_path, guess):
     _, samples = built(tmp_path, "guess", episodes=3, arguments={"shows_picture": False})
     assert not any(sample.media for sample in samples) and samples[0].prompt == Guess().prompt()

@@ -164,6 +164,24 @@ def test_which_cards_an_answer_has_seen(cards, tag):
     assert move.tags == ((tag,) if tag else ())
 
 
+@pytest.mark.parametrize(
+    "text, tag",
+    [
+        ('{"cards": [7, 5], "thoughts": {First check}, "action": "7"}', "recognized"),  # as the prompt has it
+        ('{"cards": [7, 6],\n"current formula": \'\'\n"thoughts": "x"\n"action": "7"}', "misrecognized"),
+        ("{'Cards': ['7', '5'], 'action': '7'}", "recognized"),
+        ('{"cards": [x, y], "action": "7",}', "misrecognized"),
+        ('{"thoughts": "two cards: 7 and 5", "action": "7",}', None),
+    ],
+)
+def test_cards_are_read_where_an_answer_is_no_json(text, tag):
+    env = EZPoints()
+    env.begin(seed=0)
+    set_up(env, (7, 5), (), 0)
+    move = env.play(text)
+    assert move.answer == "7" and move.tags == ((tag,) if tag else ())
+
+
 def test_every_formula_has_its_own_picture():
     env = EZPoints(action="index")
     pictures = [env.reset(seed=3)[0]]

@@ -61,10 +61,10 @@ def test_what_can_be_solved_is_what_the_oracle_can_solve(face_cards):
         possible = solvable(env.numbers, 24)
         unsolved += not possible
         assert bool(env.best()) == possible
-        while not (move := env.play(env.expert())).terminated:
+        assert (env.expert() is not None) == possible
+        while possible and not (move := env.play(env.expert())).terminated:
             pass
-        assert move.solved == possible and move.reward == (10 if possible else -1)
-        assert possible or (env.steps == 1 and move.answer == "=")
+        assert not possible or (move.solved and move.reward == 10)
     assert 0 < unsolved < 30
 
 
@@ -149,7 +149,7 @@ def test_a_win_must_come_in_time():
     hand(env, (6, 4, 1, 1), steps=12)
     assert "6" in env.best() and env.expert() != '{\n"action": "="\n}'  # seven tokens and "="
     hand(env, (6, 4, 1, 1), steps=13)
-    assert env.best() == frozenset() and env.expert() == '{\n"action": "="\n}'
+    assert env.best() == frozenset() and env.expert() is None
     hand(env, (6, 4, 1, 1), ("6", "*", "4", "*", "1", "*", "1"), steps=19)
     assert env.best() == {"="} and env.expert() == '{\n"action": "="\n}'
 

@@ -21,8 +21,15 @@ __all__ = [
 ]
 
 ParseStatus = Literal["parsed", "illegal", "unparsed"]
-_AFTER_KEY = re.compile(r"action[\"'`*]*\s*[:=]\s*[\"'`*]*([^\"'`*\n,}]*)", re.IGNORECASE)
-_EDGES = " \t\r\n\"'`.*"
+_BLANKS = " \t\r\n"
+_QUOTES = "\"'`“”‘’"
+# An asterisk is markup where a word or a quote follows, or two of them close a bold key; else it is the action "*".
+_AFTER_KEY = re.compile(
+    rf"action[{_QUOTES}*]*\s*[:=]\s*(?:\*\*\s+|\*+(?=[{_QUOTES}\w]))?[{_QUOTES}]*([^{_QUOTES}\n,}}]*)",
+    re.IGNORECASE,
+)
+# What is taken off a name that is none as it stands: least first, so that "*" is left where it is an action.
+_EDGES = (_BLANKS, _BLANKS + _QUOTES + ".!", _BLANKS + _QUOTES + ".!*")
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Parsed:
 def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     """The action that `text` names.
 
-    In this order: the key "action" of the last JSON object that has one; what follows the last word `action` and a colon;
+    In this order: the key "action" of the last JSON object that has one (the outermost of several within each other); what follows the last word `action` and a colon;
     the whole text, if it is an action; the only action whose name of letters stands in the text as whole words. Names are
     compared whole, without regard to case and outer quotes: "standing" is not "stand", "100" is not "10".
     """
@@ -46,8 +53,8 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
         return _named(named, value, "json")
     if keyed := _AFTER_KEY.findall(text):
         return _named(named, keyed[-1], "key")
-    if (bare := text.strip(_EDGES).casefold()) in named:
-        return Parsed("parsed", named[bare], "bare")
+    if (bare := _named(named, text, "bare")).action is not None:
+        return bare
     words = text.casefold()
     mentioned = [name for name in named if name[:1].isalpha() and _stands_in(name, words)]
     return Parsed("parsed", named[mentioned[0]], "mention") if len(mentioned) == 1 else Parsed("unparsed")
@@ -85,11 +92,12 @@ def _by_folded_name(actions: tuple[str, ...]) -> Mapping[str, str]:
 def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return Parsed("unparsed")
-    name = str(value).strip().casefold()
-    name = name if name in named else name.strip(_EDGES)
-    if not name:
-        return Parsed("unparsed")
-    return Parsed("parsed", named[name], rule) if name in named else Parsed("illegal", rule=rule)
+    name = ""
+    for edges in _EDGES:
+        name = str(value).strip(edges).casefold()
+        if name in named:
+            return Parsed("parsed", named[name], rule)
+    return Parsed("illegal", rule=rule) if name else Parsed("unparsed")
 
 
 def _stands_in(name: str, words: str) -> bool:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from keepsight.envs.actions import answer_text, json_objects
+from keepsight.envs.actions import answer_text
 from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
 from keepsight.envs.cards import FELT, RANKS, Box, Card, draw_hand
 from keepsight.envs.completing import completion, fewest_tokens
 from keepsight.envs.lettering import label, write
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
+from keepsight.scoring.verifiers.fields import read_fields
 
 __all__ = ["FormulaEnv"]
 
@@ -98,11 +99,11 @@ class FormulaEnv(ActionEnv):
         """The actions after which the target can still be reached in time; empty where it cannot be reached now."""
         return frozenset(action for action in self.legal() if self._wins_after(action))
 
-    def expert(self) -> str:
-        """The next token of a shortest end of the formula; "=" where there is none."""
+    def expert(self) -> str | None:
+        """The next token of a shortest end of the formula; None where it cannot be reached in time."""
         end = completion(self.formula, self.left, self.target_points, self.operators)
-        if end is not None and len(end) >= self.steps_left:
-            end = None
+        if end is None or len(end) >= self.steps_left:
+            return None
         action = end[0] if end else "="
         if not self.thoughts:
             return answer_text({"action": action})
@@ -155,12 +156,8 @@ class FormulaEnv(ActionEnv):
         more = fewest_tokens((*self.formula, action), left, self.target_points, self.operators)
         return more is not None and more + 2 <= self.steps_left
 
-    def _thought(self, end: tuple[str, ...] | None) -> str:
+    def _thought(self, end: tuple[str, ...]) -> str:
         formula, target = self.written, self.target_points
-        if end is None:
-            return (
-                f"No formula of these cards that begins with '{formula}' equals {target}, I should output '='"
-            )
         if not end:
             return f"'{formula}' is a complete formula, since '{formula}={target}', I should output '='"
         return (
@@ -170,10 +167,10 @@ class FormulaEnv(ActionEnv):
 
 
 def _numbers_seen(text: str, faces: tuple[int, int, int]) -> list[int] | None:
-    """The numbers that an answer gives to the cards, under the key "cards" of its last object that has one; None if it gives none."""
-    if "cards" not in text:
+    """The numbers that an answer gives to the cards, as a list of its field "cards"; None if it gives none."""
+    if "cards" not in text.casefold():
         return None
-    told = next((each["cards"] for each in json_objects(text) if "cards" in each), None)
+    told = read_fields(text, ("cards",)).get("cards")
     if not isinstance(told, list) or not told:
         return None
     return [_number(each, faces) for each in told]

@@ -15,7 +15,7 @@ from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
 from keepsight.envs.household import wording
 from keepsight.envs.household.engine import Engine, need_packages
 from keepsight.envs.household.facts import House, Scene, read_house, read_scene
-from keepsight.envs.household.folders import find_games, read_game
+from keepsight.envs.household.folders import files_of, find_games, read_game
 from keepsight.envs.household.games import Game, draw_game, sentences
 from keepsight.envs.household.goals import TASKS, Goal
 from keepsight.envs.household.picture import SIZE, drawn, view
@@ -70,6 +70,7 @@ class ALFWorld(ActionEnv):
     """
 
     actions: tuple[str, ...] = ()
+    reward_bounds = (-1.0, 53.0)  # of a task's three conditions each may come to hold with the last step
 
     def __init__(
         self,
@@ -97,8 +98,8 @@ class ALFWorld(ActionEnv):
             raise UsageError(f"horizon is {horizon!r}; give a number of steps above 0")
         self.horizon = horizon
         self.tasks = _known_tasks(tasks)
-        self.game_files = () if path is None else find_games(Path(path), self.tasks)
-        self.numbers = _numbers(games, first_game, len(self.game_files) if path is not None else None)
+        self.folders = () if path is None else find_games(Path(path), self.tasks)
+        self.numbers = _numbers(games, first_game, len(self.folders) if path is not None else None)
         self._engine: Engine | None = None
         self._commands: list[str] = []  # of the episode so far
 
@@ -109,9 +110,7 @@ class ALFWorld(ActionEnv):
         if not isinstance(chosen, int) or not 0 <= chosen < len(self.numbers):
             raise UsageError(f"game is {chosen!r}; give a number from 0 to {len(self.numbers) - 1}")
         number = self.numbers[chosen]
-        self.game: Game = (
-            read_game(self.game_files[number]) if self.game_files else draw_game(number, self.tasks)
-        )
+        self.game: Game = read_game(self.folders[number]) if self.folders else draw_game(number, self.tasks)
         wordings = sentences(self.goal)
         self.task = wordings[int(self.np_random.integers(len(wordings)))]
         self._commands = []
@@ -175,7 +174,8 @@ class ALFWorld(ActionEnv):
         }
 
     def files(self) -> tuple[Path, ...]:
-        return tuple(self.game_files)
+        chosen = [self.folders[number] for number in self.numbers] if self.folders else []
+        return tuple(file for folder in chosen for file in files_of(folder))
 
     def hidden(self) -> dict[str, Any]:
         wanted = sorted(each for each in self.scene.inside if self.house.kind[each[0]] == self.goal.thing)

@@ -17,7 +17,7 @@ from keepsight.envs.household.planner import shortest_plan
 from keepsight.errors import KeepsightError, UsageError
 from keepsight.limits import limit
 
-__all__ = ["find_games", "read_game", "write_game"]
+__all__ = ["files_of", "find_games", "read_game", "write_game"]
 
 _GAME, _STORY = "game.tw-pddl", "traj_data.json"
 _PASSED_OVER = ("movable", "Sliced")  # in a path: ALFWorld's own loader leaves these out
@@ -51,6 +51,11 @@ def _serves(folder: Path, tasks: Sequence[str]) -> bool:
     return _object(folder / _GAME).get("solvable") is True
 
 
+def files_of(folder: Path) -> tuple[Path, Path]:
+    """The files that `read_game` reads of a game's folder."""
+    return folder / _GAME, folder / _STORY
+
+
 @lru_cache(maxsize=512)
 def read_game(folder: Path) -> Game:
     """The game of a folder: the PDDL problem and the task's words. The domain and the grammar are always the package's.
@@ -58,7 +63,7 @@ def read_game(folder: Path) -> Game:
     Raises:
         KeepsightError: a file cannot be read, or lacks what it should have.
     """
-    story, game = _object(folder / _STORY), _object(folder / _GAME)
+    game, story = map(_object, files_of(folder))
     try:
         asked, task, problem = story["pddl_params"], story["task_type"], game["pddl_problem"]
         thing, holder, lamp = (asked.get(f"{each}_target") or "" for each in ("object", "parent", "toggle"))

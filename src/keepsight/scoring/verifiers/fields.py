@@ -24,9 +24,9 @@ _EDGES = " \t\r\n\"'`"
 def read_fields(text: str, names: Sequence[str]) -> dict[str, Any]:
     """The values of those of `names` that the text gives.
 
-    The JSON object that has most of them is taken, the last one of several. Where none has any, a value is what follows
-    the last mention of its name and a colon: a list in square brackets (its items are texts then), a text in quotes, or the rest of the line.
-    So single quotes, names without quotes, a comma too much, doubled braces, code fences and words around the object do
+    The JSON object that has most of them is taken, the last and outermost one of several. Where none has any, a value is what follows
+    the last mention of its name and a colon: a list in square brackets (its items are texts then), a text in quotes, or
+    the rest of the line. So single quotes, names without quotes, a comma too much, doubled braces, code fences and words around the object do
     no harm.
     """
     objects = ({name: found[name] for name in names if name in found} for found in json_objects(text))
@@ -39,17 +39,23 @@ def read_fields(text: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in `text`, the last one first, keys in lower case. What is none is passed over."""
-    end = len(text)
+    """The JSON objects in `text`, the last one first, each before those within it; keys in lower case.
+
+    What is no object is passed over.
+    """
+    found: list[tuple[int, dict[str, Any]]] = []  # where it begins, in the order of what is returned
+    at = len(text)
     for _ in range(MOST_OBJECTS):
-        end = text.rfind("{", 0, end)
-        if end < 0:
-            return
+        at = text.rfind("{", 0, at)
+        if at < 0:
+            break
         try:
-            value, _ = _DECODER.raw_decode(text, end)
+            value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             continue
-        yield {key.lower(): each for key, each in value.items()}
+        place = next((i for i, (start, _) in enumerate(found) if start < end), len(found))
+        found.insert(place, (at, value))
+    return ({key.lower(): each for key, each in value.items()} for _, value in found)
 
 
 @lru_cache(maxsize=64)
