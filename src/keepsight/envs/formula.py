@@ -135,12 +135,12 @@ class FormulaEnv(ActionEnv):
             x += width
 
     def _judged(self) -> Move:
+        if self.left:
+            return Move(-1.0, "=", message="the formula does not use all cards", terminated=True)
         try:
             value = value_of(" ".join(self.formula))  # spaces keep 2 and 4 from being 24
         except IllFormed as problem:
             return Move(-1.0, "=", message=f"{self.written!r} is no formula: {problem}", terminated=True)
-        if self.left:
-            return Move(-1.0, "=", message="the formula does not use all cards", terminated=True)
         if value != self.target_points:
             message = f"{self.written} is {value}, not {self.target_points}"
             return Move(-1.0, "=", message=message, terminated=True)
