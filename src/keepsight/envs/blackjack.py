@@ -19,6 +19,7 @@ __all__ = ["Blackjack", "best_actions", "points", "values_of_actions"]
 SIZE = (300, 300)
 WHITE = (255, 255, 255)
 CARD = 70  # pixels wide, at most
+EVEN, NATURAL = Fraction(1), Fraction(3, 2)  # what a win pays
 MOST_HITS = 20  # two aces, nineteen more, and the next one is too much
 # The deck never runs out: the numbers of a card, and how likely each is.
 CHANCES = tuple((number, Fraction(4 if number == 10 else 1, 13)) for number in range(1, 11))
@@ -123,8 +124,7 @@ class Blackjack(ActionEnv):
         return {"dealer": _names(self.dealer[1:])}
 
     def paint(self, canvas: Picture) -> None:
-        np.copyto(canvas, _empty_table())
-        draw_hand(canvas, (self.dealer[0], None), (5, 25, 290, 98), largest=CARD)
+        np.copyto(canvas, _table(self.dealer[0]))
         draw_hand(canvas, self.player, (5, 150, 290, 145), largest=CARD)
 
     def _settled(self) -> Move:
@@ -139,7 +139,7 @@ class Blackjack(ActionEnv):
     def _pays(self) -> Fraction:
         """What a win with the player's cards pays."""
         natural = self.natural and len(self.player) == 2 and points(self.player)[0] == 21
-        return Fraction(3, 2) if natural else Fraction(1)
+        return NATURAL if natural else EVEN
 
 
 def points(cards: Sequence[Card]) -> tuple[int, bool]:
@@ -208,11 +208,13 @@ def _names(cards: Sequence[Card]) -> tuple[str, ...]:
     return tuple(card.suit + card.rank for card in cards)
 
 
-@lru_cache(maxsize=1)
-def _empty_table() -> Picture:
+@lru_cache(maxsize=52)
+def _table(shown: Card) -> Picture:
+    """The table before the player's cards: the dealer shows a card and hides one."""
     table = np.empty((*SIZE, 3), np.uint8)
     table[:] = FELT
     write(table, "Dealer", (5, 5), 16, WHITE, bold=True)
     write(table, "Player", (5, 130), 16, WHITE, bold=True)
+    draw_hand(table, (shown, None), (5, 25, 290, 98), largest=CARD)
     table.setflags(write=False)
     return table

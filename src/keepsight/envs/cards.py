@@ -71,7 +71,7 @@ DECK = tuple(Card(rank, suit) for suit in SUITS for rank in RANKS)
 
 def deal(rng: np.random.Generator, n: int) -> tuple[Card, ...]:
     """`n` cards of `DECK`, each even among all 52, with replacement."""
-    return tuple(DECK[at] for at in rng.integers(len(DECK), size=n).tolist())
+    return tuple(DECK[int(rng.integers(len(DECK)))] for _ in range(n))  # an array of a few takes longer
 
 
 def draw_hand(
