@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+# The tests start many processes: what Python compiles is kept, whatever the environment says.
+KEPT := PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test lint types check tiny benchmarks papers clean
 
@@ -16,7 +18,7 @@ demo: $(VENV)/.installed
 
 # One torch thread per process; two processes.
 test: $(VENV)/.installed
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ONE_THREAD) $(KEPT) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ NOT_RUN = {
 }
 FENCE = re.compile(r"^(\s*)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- not run: (.+?) -->\s*$")
+SETS_A_VARIABLE = re.compile(r"[A-Z_]+=\S*\Z").match
 COMMENT = re.compile(r"\A\s*# not run: (.+)")
 
 
@@ -80,13 +82,19 @@ def run_line(line: str, folder: Path, monkeypatch, capsys) -> str:
     Returns what went wrong, "" if nothing did. A partial result (3) and a failed gate (4) are results.
     """
     words = shlex.split(line, comments=True)
-    if words[0] == "keepsight" and not {"|", ">", ">>", "&&", ";", "<"} & set(words):
+    setting = dict(word.split("=", 1) for word in takewhile(SETS_A_VARIABLE, words))
+    words = words[len(setting) :]
+    if words[:1] == ["keepsight"] and not {"|", ">", ">>", "&&", ";", "<"} & set(words):
         words = [path for word in words for path in sorted(glob.glob(word)) or [word]]
-        monkeypatch.setattr(sys, "argv", words)
-        try:
-            cli.main()
-        except SystemExit as left:
-            return "" if left.code in (None, 0, 3, 4) else capsys.readouterr().err or f"exit code {left.code}"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", words)
+            for name, value in setting.items():
+                patch.setenv(name, value)
+            try:
+                cli.main()
+            except SystemExit as left:
+                good = left.code in (None, 0, 3, 4)
+                return "" if good else capsys.readouterr().err or f"exit code {left.code}"
         return ""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
@@ -219,6 +227,14 @@ def test_blocks_are_found():
     assert found[2].text.startswith("from pathlib")
 
 
+def test_a_variable_before_a_command_holds_for_it_alone(monkeypatch, capsys, tmp_path):
+    seen = []
+    monkeypatch.setattr(cli, "main", lambda: seen.append((sys.argv, os.environ.get("KEEPSIGHT_X"))))
+    for line in ("KEEPSIGHT_X=7 keepsight ls tasks", "keepsight ls envs"):
+        assert run_line(line, tmp_path, monkeypatch, capsys) == ""
+    assert seen == [(["keepsight", "ls", "tasks"], "7"), (["keepsight", "ls", "envs"], None)]
+
+
 def test_what_runs_runs_in_one_folder(folder, monkeypatch, capsys):
     assert failures(blocks(EXAMPLE, "x.md"), folder, monkeypatch, capsys) == []
     assert (folder / "file.txt").read_text() == "made\n"
@@ -229,6 +245,10 @@ def test_what_runs_runs_in_one_folder(folder, monkeypatch, capsys):
     [
         ("```bash\nkeepsight ls spoons\n```", "x.md:1: keepsight ls spoons"),
         ("```bash\nkeepsight report nowhere\n```", "x.md:1: keepsight report nowhere"),
+        (
+            "```bash\nKEEPSIGHT_MAX_FILE=1 keepsight ls spoons\n```",
+            "x.md:1: KEEPSIGHT_MAX_FILE=1 keepsight ls spoons",
+        ),
         ("```bash\nfalse\ntouch never\n```", "x.md:1: false"),
         ("```python\n1 / 0\n```", "x.md:1: 1 / 0"),
         ("text\n\n```sh\nls no-such-file\n```", "x.md:3: ls no-such-file"),
