@@ -111,8 +111,7 @@ def _paint(env: ActionEnv, canvas: Picture) -> None:
     elif isinstance(env, FormulaEnv):
         _paste(picture, env.cards, *places(len(env.cards), env.hand_box, centred=True))
         draw.text((10, env.label_top), "Formula:", font=_font(env.letters, False))
-        at = (10 + (100 if env.label_top == env.formula_top else 0), env.formula_top)
-        draw.text(at, " ".join(env.formula), font=_font(env.letters, False))
+        draw.text(env.formula_at, " ".join(env.formula), font=_font(env.letters, False))
     elif isinstance(env, Blackjack):
         draw.text((5, 5), "Dealer", font=_font(16, True))
         draw.text((5, 130), "Player", font=_font(16, True))

@@ -32,9 +32,9 @@ def measure(_: str = "tiny") -> Record:
     for name in env_steps.NAMES:
         for form in ("text", "index"):
             pairs = [(_alone(name, form), _together(name, form)) for _ in range(RUNS)]
-            alone, together = (statistics.median(side) for side in zip(*pairs))
-            ratios.append(together / alone)
-            told.append(f"{name} {form} {together:,.0f} (x{ratios[-1]:.2f})")
+            ratios.append(statistics.median(together / alone for alone, together in pairs))
+            rate = statistics.median(together for _, together in pairs)
+            told.append(f"{name} {form} {rate:,.0f} (x{ratios[-1]:.2f})")
     detail = (
         f"times the frames of one environment alone, the least of {len(told)}; frames a second of {ENVS} "
         f"together, of CPU time: {', '.join(told)}"

@@ -9,6 +9,9 @@ index.html and the audit's page with its episodes; run again it resumes.
 What differs from the paper:
 1. The model is the small one that ships, tuned on some hundred episodes instead of 20,000 rows.
 2. NumberLine has 30 states where a move is due: training shows all of them, so success is no generalisation.
+
+The embedded model learns the form of an answer and not which one is right: its tower sees 48 x 48 pixels, where two frames
+differ by 2 % of a feature's length. `recipes.feature_policy`, which scales those differences up, learns the game from it.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class Size:
     pictures: int  # asked, of each other set
 
 
-FULL, TINY = Size(600, 3, 200, 200), Size(8, 1, 4, 4)
+FULL, TINY = Size(600, 3, 100, 200), Size(8, 1, 4, 4)
 
 
 def study(output: Path, size: Size) -> ResultMatrix:
@@ -77,6 +80,10 @@ def claims_of(matrix: ResultMatrix) -> list[Claim]:
         _claim(
             "An expert's rows raise the share of NumberLine episodes that are solved",
             f"{PAPER}, section 4.5, Table 4.2", "24.8 % after SFT (LLaVA-7b; before it: not given)", _above(after, before),
+        ),
+        _claim(
+            "They teach the form of an answer: fewer steps whose text names no legal action", "a question of ours", "not asked",
+            _apart(before.scores("illegal_rate"), after.scores("illegal_rate"), after),
         ),
         _claim(
             "The tuned model solves more episodes than a random player", "a control of ours", "not asked",

@@ -83,10 +83,10 @@ PLACE = re.compile(r"`((?:\w+/)*\w+\.py)(?:: ([^`]+))?`")
 
 
 def missing_places(text: str) -> list[str]:
-    """Files and names of the package that a page points at and that are not there."""
+    """Files and names of the package (or recipes) that a page points at and that are not there."""
     missing = []
     for file, listed in PLACE.findall(text):
-        path = ROOT / "src" / "keepsight" / file
+        path = ROOT / file if file.startswith("recipes/") else ROOT / "src" / "keepsight" / file
         source = path.read_text() if path.is_file() else ""
         wanted = [name.strip() for name in listed.split(",") if name.strip()]
         gone = [

@@ -34,6 +34,7 @@ LAYERS = [
     ["envs", "models"],
     ["inference", "data", "scoring", "store", "ranks"],
     ["types"],
+    ["third_party"],
     ["limits"],
     ["errors"],
 ]

@@ -21,9 +21,7 @@ FAST = {
     "lora_r": 4,
     "device": "cpu",
 }
-STAGES = (
-    "stages:\n  - {name: shapes, data: shapes/train.json}\n  - {name: letters, data: letters/train.json}\n"
-)
+STAGES = "task_args: {max_new_tokens: 4}\nstages:\n  - {name: shapes, data: shapes/train.json}\n  - {name: letters, data: letters/train.json}\n"
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ class Judges:
         if name in ASKING:
             return model_judge(name, self._llms, store, own_args(self._judge_args))
         if ".py:" in name:
-            from keepsight.tasks import function_of_file
+            from keepsight.third_party import function_of_file
 
             return function_of_file(name, "judge")()
         builders: dict[str, Callable[[], Scorer]] = {

@@ -62,7 +62,7 @@ def built(directory, name="numberline", **settings):
 
 
 def forms(name):
-    """The switches that change what is said or shown, each on and off."""
+    """The switches that change what is said or shown, each on and off, with small pictures."""
     known = inspect.signature(envs.class_of(name)).parameters
     switches = [switch for switch in ("thoughts", "vision") if switch in known]
     small = {"resolution": 64} if "resolution" in known else {}
@@ -146,20 +146,26 @@ def test_wrong_answers_are_shown_and_not_learnt(tmp_path, guess):
 
 
 @pytest.mark.parametrize("vision", [True, False])
-def test_mistakes_of_general_points(tmp_path, vision):
-    """Played again, each wrong answer is judged wrong in the words that follow it, and the last one solves the hand."""
-    arguments = {"vision": vision, "target_points": 24}
-    _, samples = built(tmp_path, "generalpoints", episodes=12, arguments=arguments, mistakes=4)
-    assert {len(sample.history) // 2 for sample in samples} == {1, 2, 3, 4}
-    env = envs.make("generalpoints", **arguments)
+@pytest.mark.parametrize(("name", "attempts"), [("generalpoints", 5), ("virl", 3)])
+def test_mistakes_of_environments_that_let_answers_be_revised(tmp_path, name, attempts, vision):
+    """Played again, each wrong answer is judged wrong in the words that follow it, and the last one is right."""
+    arguments = {"vision": vision, "attempts": attempts, "resolution": 64}
+    _, samples = built(
+        tmp_path, name, episodes=3 if name == "virl" else 20, arguments=arguments, mistakes=attempts - 1
+    )
+    assert {len(sample.history) // 2 for sample in samples} == set(range(1, attempts))
+    env = envs.make(name, **arguments)
     for sample in samples:
-        env.reset(seed=demonstration_seed(0, int(sample.id.split("/")[1])))
+        if sample.id.endswith("/0"):
+            env.reset(seed=demonstration_seed(0, int(sample.id.split("/")[1])))
         for wrong in sample.history[::2]:
-            assert not env.play(wrong).solved
+            assert env.play(wrong).reward < 0
         assert env.dialogue == (sample.prompt, *sample.history)
-        assert env.play(sample.target[0]).solved
-    with pytest.raises(UsageError, match="wrong answer 5 ends an episode of GeneralPoints; give at most 4"):
-        build_demonstrations("generalpoints", tmp_path, mistakes=5)
+        move = env.play(sample.target[0])
+        assert move.reward > 0
+    assert move.solved
+    with pytest.raises(UsageError, match=f"wrong answer {attempts} ends .* give at most {attempts - 1}"):
+        build_demonstrations(name, tmp_path, arguments=arguments, mistakes=attempts)
 
 
 def test_hands_without_a_solution_are_left_out_and_counted(tmp_path, guess):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.torch
 def test_small_it_runs_to_its_claims(tmp_path, monkeypatch, capsys):
     numberline.main(["--tiny", "--output_path", str(tmp_path)])
     rows = json.loads((tmp_path / "claims.json").read_text())
-    assert len(rows) == 5 and [row["n"] for row in rows] == [4] * 5
+    assert len(rows) == 6 and [row["n"] for row in rows] == [4] * 6
     assert all(row["interval"][0] <= row["measured"] <= row["interval"][1] for row in rows)
     out = capsys.readouterr().out
     assert "env:numberline" in out and "emt:shapes" in out

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods import METHODS, Method
 from keepsight.tune.sft import sft
 from keepsight.types import KeepsightError
+from tests.killing import Fate, in_child
 
 pytestmark = pytest.mark.torch
 
@@ -68,13 +70,30 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("method", "fatal_step"), [("moelora", 4), ("linear", 7)])
-def test_a_killed_run_goes_on_to_the_same_bits(base, model, samples, tmp_path, method, fatal_step):
-    config = replace(QUICK, method=method)
-    whole = sft(model, samples, config, tmp_path / "whole")
-    command = [sys.executable, "-c", KILLED, str(base), str(tmp_path / "killed"), method, str(fatal_step)]
+def killed_elsewhere(base, model, samples, config, output, fatal_step):
+    """In a process that knows nothing of this one: its sets have another order, its memory another layout."""
+    command = [sys.executable, "-c", KILLED, str(base), str(output), config.method, str(fatal_step)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     assert subprocess.run(command, env=environment, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+
+
+def killed_in_a_child(base, model, samples, config, output, fatal_step):
+    """In a fork of this one, which need not import anything."""
+
+    def die(now):
+        if now.step == fatal_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(partial(sft, model, samples, config, output, progress=die), Fate(output)).killed
+
+
+@pytest.mark.parametrize(
+    ("method", "fatal_step", "killed"), [("moelora", 4, killed_elsewhere), ("linear", 7, killed_in_a_child)]
+)
+def test_a_killed_run_goes_on_to_the_same_bits(base, model, samples, tmp_path, method, fatal_step, killed):
+    config = replace(QUICK, method=method)
+    whole = sft(model, samples, config, tmp_path / "whole")
+    killed(base, model, samples, config, tmp_path / "killed", fatal_step)
     steps = []
     resumed = sft(model, samples, config, tmp_path / "killed", progress=lambda now: steps.append(now.step))
     assert steps == list(range(fatal_step, 9))  # steps 3 and 6 were saved; 4 died before its epoch was

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import gymnasium
 
 from keepsight.envs.base import ActionEnv, Move, TextEnv
-from keepsight.errors import UsageError
+from keepsight.errors import KeepsightError, UsageError
+from keepsight.third_party import entry_points, function_of_file
 
 __all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make", "make_vector"]
+
+ENTRY_POINTS = "keepsight.envs"
 
 # name -> (Gymnasium's id, where the class is)
 ENVS: dict[str, tuple[str, str]] = {
@@ -34,11 +37,35 @@ ENVS: dict[str, tuple[str, str]] = {
 
 
 def class_of(name: str) -> type[TextEnv]:
-    """The class of an environment of `ENVS`. Raises UsageError for another name."""
-    if name not in ENVS:
-        raise UsageError(f"no environment {name!r}; choose from {', '.join(ENVS)}")
-    module, _, cls = ENVS[name][1].partition(":")
-    return getattr(importlib.import_module(module), cls)
+    """The class of an environment.
+
+    Args:
+        name: of `ENVS`; one that an installed package publishes; or `path/to/file.py:Class`.
+
+    Raises:
+        UsageError: another name.
+        KeepsightError: a file without such a class, or a class that is no `TextEnv`.
+    """
+    if name in ENVS:
+        module, _, cls = ENVS[name][1].partition(":")
+        return getattr(importlib.import_module(module), cls)
+    if ".py:" in name:
+        return _of_file(name)
+    for point in entry_points(ENTRY_POINTS):
+        if point.name == name:
+            return _checked(name, point.load())
+    raise UsageError(f"no environment {name!r}; choose from {', '.join(ENVS)}, or give path/to/file.py:Class")
+
+
+@cache  # a file is run once, not for every episode
+def _of_file(name: str) -> type[TextEnv]:
+    return _checked(name, function_of_file(name, "environment"))
+
+
+def _checked(name: str, found: Any) -> type[TextEnv]:
+    if not (isinstance(found, type) and issubclass(found, TextEnv)):
+        raise KeepsightError(f"environment {name} is no subclass of keepsight.envs.TextEnv")
+    return found
 
 
 def make(name: str, **arguments: Any) -> TextEnv:

@@ -69,7 +69,7 @@ class EZPoints(FormulaEnv):
 
     horizon = 5
     hand_box = (5, 10, 290, 230)
-    letters, formula_top, label_top = 20, 258, 258
+    letters, label_top, formula_at = 20, 258, (108, 258)
 
     def __init__(
         self,

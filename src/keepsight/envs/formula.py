@@ -13,7 +13,7 @@ from keepsight.envs.actions import answer_text
 from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
 from keepsight.envs.cards import FELT, RANKS, Box, Card, draw_hand
 from keepsight.envs.completing import completion, fewest_tokens
-from keepsight.envs.lettering import label, text_size, write
+from keepsight.envs.lettering import label, write
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
 from keepsight.scoring.verifiers.fields import read_fields
 
@@ -25,13 +25,13 @@ LEFT, RIGHT = 10, 292  # between them the formula is written
 
 
 class FormulaEnv(ActionEnv):
-    """Subclasses give `deal`, the prompt's wording, and the places of the picture."""
+    """Subclasses give `start`, which calls `lay`, `prompt`, and the places of the picture."""
 
     reward_bounds = (-1.0, 10.0)
     hand_box: Box
     letters: int  # size of the formula's letters, in pixels
-    formula_top: int
-    label_top: int
+    label_top: int  # where "Formula:" stands
+    formula_at: tuple[int, int]  # where the first token stands, (x, y)
 
     def __init__(
         self,
@@ -54,16 +54,12 @@ class FormulaEnv(ActionEnv):
         self.cards: tuple[Card, ...] = ()
         self.numbers: tuple[int, ...] = ()
         self.formula: tuple[str, ...] = ()
-        self._table = np.zeros((*SIZE, 3), np.uint8)  # the picture: drawn when asked for, then added to
-        self._tokens_drawn: int | None = None
-        self._pen = (0, 0)
 
     def lay(self, cards: Sequence[Card]) -> None:
         """Begins with these cards and an empty formula."""
         self.cards = tuple(cards)
         self.numbers = tuple(card.value(self.faces) for card in cards)
         self.formula = ()
-        self._tokens_drawn = None
 
     @property
     def left(self) -> tuple[int, ...]:
@@ -127,12 +123,16 @@ class FormulaEnv(ActionEnv):
         }
 
     def paint(self, canvas: Picture) -> None:
-        if self._tokens_drawn is None:
-            self._draw_hand()
-        for token in self.formula[self._tokens_drawn :]:
-            self._write(token)
-        self._tokens_drawn = len(self.formula)
-        np.copyto(canvas, self._table)
+        np.copyto(canvas, _empty_table(self.label_top, self.letters))
+        draw_hand(canvas, self.cards, self.hand_box, centred=True)
+        x, y = self.formula_at
+        for token in self.formula:
+            drawn = label(token + " ", self.letters, WHITE, FELT)
+            height, width, _ = drawn.shape
+            if x + width > RIGHT:
+                x, y = LEFT, y + height
+            canvas[y : y + height, x : x + width] = drawn
+            x += width
 
     def _judged(self) -> Move:
         try:
@@ -164,20 +164,6 @@ class FormulaEnv(ActionEnv):
             f"'{formula}' is an incomplete formula, since '{formula}{''.join(end)}={target}', I should append "
             f"'{end[0]}' to the current formula"
         )
-
-    def _draw_hand(self) -> None:
-        np.copyto(self._table, _empty_table(self.label_top, self.letters))
-        draw_hand(self._table, self.cards, self.hand_box, centred=True)
-        first = LEFT + (text_size("Formula: ", self.letters)[0] if self.label_top == self.formula_top else 0)
-        self._pen, self._tokens_drawn = (first, self.formula_top), 0
-
-    def _write(self, token: str) -> None:
-        drawn = label(token, self.letters, WHITE, FELT)
-        (x, y), (height, width, _) = self._pen, drawn.shape
-        if x + width > RIGHT:
-            x, y = LEFT, y + height
-        self._table[y : y + height, x : x + width] = drawn
-        self._pen = (x + width + text_size(" ", self.letters)[0] - 1, y)
 
 
 def _numbers_seen(text: str, faces: tuple[int, int, int]) -> list[int] | None:

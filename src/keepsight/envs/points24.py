@@ -72,7 +72,7 @@ class Points24(FormulaEnv):
 
     horizon = 20
     hand_box = (5, 10, 290, 190)
-    letters, formula_top, label_top = 16, 236, 208
+    letters, label_top, formula_at = 16, 208, (10, 236)
 
     def __init__(
         self,

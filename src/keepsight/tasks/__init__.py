@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
-import importlib.util
 import inspect
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +24,7 @@ from keepsight.tasks.picture_sets import names_a_set, picture_set
 from keepsight.tasks.rows import rows
 from keepsight.tasks.scenes import objects_in_scenes, polling_scenes
 from keepsight.tasks.wikiqa import quiz_task, wikiqa
+from keepsight.third_party import entry_points, function_of_file
 from keepsight.types import KeepsightError, Task
 
 __all__ = [
@@ -35,7 +33,6 @@ __all__ = [
     "TASKS",
     "TaskInfo",
     "available",
-    "function_of_file",
     "get",
     "set_of",
     "takes",
@@ -82,7 +79,7 @@ def available() -> list[TaskInfo]:
         for name, task in DRAWN_TASKS.items()
     ]
     own += [TaskInfo(f"env:{name}", said) for name, said in environments()]
-    others = [TaskInfo(point.name, f"From {point.value}.") for point in _entry_points()]
+    others = [TaskInfo(point.name, f"From {point.value}.") for point in entry_points(ENTRY_POINTS)]
     return [*sets, *own, *others]
 
 
@@ -130,7 +127,7 @@ def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
         return OF_A_FILE[kind], (_known_file(name, rest),)
     if ".py:" in name:
         return function_of_file(name), ()
-    for point in _entry_points():
+    for point in entry_points(ENTRY_POINTS):
         if point.name == name:
             return point.load(), ()
     if os.path.exists(os.path.expanduser(name)):
@@ -202,35 +199,6 @@ def _nearest(name: str) -> str:
     known = [*(info.name for info in available()), *_picture_folders(kind, location)]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else "; `keepsight ls tasks` lists what there is"
-
-
-def function_of_file(name: str, what: str = "task") -> Callable[..., Any]:
-    """A function of a Python file the user points at. Running the user's own code is what was asked for.
-
-    Args:
-        name: `path/to/file.py:function`.
-        what: what the function makes, for error messages.
-    """
-    file, _, function = name.rpartition(":")
-    path = Path(file).expanduser()
-    if not os.path.isfile(path):
-        raise KeepsightError(f"{what} {name}: no file {file}")
-    spec = importlib.util.spec_from_file_location(f"keepsight_{what}_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up while it runs
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise KeepsightError(f"{what} {name}: {path} failed with {type(error).__name__}: {error}") from error
-    builder = getattr(module, function, None)
-    if not callable(builder):
-        raise KeepsightError(f"{what} {name}: {path} has no function {function!r}")
-    return builder
-
-
-def _entry_points() -> list[importlib.metadata.EntryPoint]:
-    return sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 
 def _first_line(builder: Callable[..., Task]) -> str:
