@@ -341,7 +341,7 @@ def test_a_vector_refuses_what_it_cannot_do():
 
 def test_a_vector_closes_its_environments(monkeypatch):
     closed = []
-    monkeypatch.setattr(class_of("numberline"), "close", closed.append)
+    monkeypatch.setattr(class_of("numberline"), "close", lambda env: closed.append(env))
     vector = make_vector("numberline", 3)
     vector.close()
     vector.close()
