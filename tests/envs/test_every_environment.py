@@ -339,6 +339,15 @@ def test_a_vector_refuses_what_it_cannot_do():
         make_vector("numberline", 2).step(("+", "+", "+"))
 
 
+def test_a_vector_closes_its_environments(monkeypatch):
+    closed = []
+    monkeypatch.setattr(class_of("numberline"), "close", lambda env: closed.append(env))
+    vector = make_vector("numberline", 3)
+    vector.close()
+    vector.close()
+    assert closed == list(vector.envs)
+
+
 def spoiled(texts, rng):
     """A text that is almost right."""
     text = rng.choice(texts)

@@ -243,7 +243,7 @@ def test_every_card_is_in_one_row_inside_the_picture(resolution):
     ("arguments", "said"),
     [
         ({"action": "index"}, "answered in text alone; give text"),
-        ({"face_cards": 10}, "face_cards is 10; give 10 or 11-13"),
+        ({"face_cards": 11}, "face_cards is .11.; give 10 or 11-13"),
         ({"colours": "blue"}, "colours is 'blue'; give mixed or red or black"),
         (
             {"sampling": "x"},

@@ -299,6 +299,9 @@ def test_settings_say_what_is_asked_and_in_what(riddle):
     }
     assert Episodes("numberline", {"thoughts": True, "max_position": 5}).settings == plain.settings
     assert Episodes("numberline", {"max_position": 7}).settings["arguments"] == {"max_position": 7}
+    for name in ("points24", "generalpoints"):
+        (settings,) = {str(Episodes(name, {"face_cards": given}).settings) for given in (10, "10")}
+        assert "face_cards" not in settings and make(name, face_cards=10).prompt() == make(name).prompt()
     assert replace(plain, at_once=1).settings == plain.settings
     sampled = replace(plain, temperature=0.7, seed=3).settings
     assert (sampled["temperature"], sampled["seed"], sampled["top_p"]) == (0.7, 3, 1.0)

@@ -142,3 +142,12 @@ def test_a_weighted_mean_is_that_of_the_things_weighed():
     unjudged = mean_score(samples, [Score(0.0, weight=0)] * 3)
     assert math.isnan(unjudged.value)
     assert mean_score(samples, [Score(1.0, weight=2)] * 3).name == "mean_value"
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_weighted_shares_that_are_all_alike_have_wilsons_interval_on_the_clusters(value):
+    """No step of twelve episodes being right does not mean that none ever is."""
+    given = [Score(value, weight=7.0)] * 12 + [Score(1 - value, weight=0.0)]
+    metric = mean_value(samples(13, per_cluster=2), given)
+    assert (metric.name, metric.value, metric.n) == ("mean_value", value, 13)
+    assert (metric.low, metric.high) == pytest.approx(wilson(6 * value, 6))

@@ -137,7 +137,7 @@ class GeneralPoints(TextEnv):
         *,
         vision: bool = False,
         target_points: int = 24,
-        face_cards: str = "10",
+        face_cards: str | int = "10",
         colours: str = "mixed",
         sampling: str = "deck",
         attempts: int = 5,
@@ -147,7 +147,7 @@ class GeneralPoints(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         _check_choice("action", action, ("text",))
-        _check_choice("face_cards", face_cards, tuple(FACES))
+        _check_choice("face_cards", str(face_cards), tuple(FACES))
         _check_choice("colours", colours, tuple(DECKS))
         _check_choice("sampling", sampling, tuple(SAMPLINGS))
         _check_choice("recognition_penalty", recognition_penalty, ("replace", "add"))
@@ -158,7 +158,7 @@ class GeneralPoints(TextEnv):
             (resolution, resolution), thoughts=False, shows_picture=vision, render_mode=render_mode
         )
         self.target_points = target_points
-        self.face_cards = face_cards
+        self.face_cards = str(face_cards)
         self.colours = colours
         self.sampling = sampling
         self.recognition_penalty = recognition_penalty

@@ -71,7 +71,8 @@ def first_observation(
 def changed(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that are not the environment's own defaults: saying a default aloud makes no other environment."""
     known = inspect.signature(class_of(name)).parameters
-    return {key: value for key, value in arguments.items() if value != known[key].default}
+    # as text: a command line gives face_cards=10 as a number
+    return {key: value for key, value in arguments.items() if str(value) != str(known[key].default)}
 
 
 def reward_of(move: Move, best: frozenset[str]) -> Score:

@@ -71,6 +71,11 @@ class PaintedVector(VectorEnv[Any, Any, Any]):
         """Every environment's picture, or None without a render mode."""
         return tuple(env.render() for env in self.envs) if self.render_mode else None
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes every environment; `close` calls it."""
+        for env in self.envs:
+            env.close()
+
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
             return [None] * self.num_envs

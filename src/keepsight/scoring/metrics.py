@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 from keepsight.scoring.statistics import bootstrap_mean, bootstrap_ratio, wilson
 from keepsight.types import KeepsightError, MetricValue, Sample, Score
@@ -39,10 +40,16 @@ def accuracy(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
 
 
 def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
-    """Mean of the values of the scored samples by their weights, with a bootstrap interval (recall, IoU, rewards)."""
+    """Mean of the values of the scored samples by their weights, with a bootstrap interval (recall, IoU, rewards).
+
+    Where weighted values are all 0 or all 1 no resample differs from another: then it is Wilson's interval on the clusters.
+    """
     kept = [(sample, score) for sample, score in zip(samples, scores, strict=True) if score.scored]
     clusters = [sample.cluster for sample, _ in kept]
     if any(score.weight != 1 for _, score in kept):
+        counted = [(sample, score.value) for sample, score in kept if score.weight]
+        if len(ends := {value for _, value in counted}) == 1 and ends <= {0.0, 1.0}:
+            return replace(_share("mean_value", counted, scores), n=len(kept))
         sums, weights = zip(*((score.value * score.weight, score.weight) for _, score in kept))
         return _metric("mean_value", *bootstrap_ratio(sums, weights, clusters), len(kept), scores)
     values = [score.value for _, score in kept]

@@ -49,7 +49,10 @@ class PointsAnswer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the verifier says. `status`: the formula could be worked out, or could not, or there was none."""
+    """What the verifier says.
+
+    `status`: `parsed` if the formula has a value and uses each number once, `illegal` if not, `unparsed` if there was none.
+    """
 
     reward: float
     message: str
