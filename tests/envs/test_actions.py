@@ -62,6 +62,7 @@ EXACT = [
     ('{"action": "−"}', POINTS, "illegal", None, "json"),
     ('{"action": "5+7"}', POINTS, "illegal", None, "json"),
     ("action: double", GAME, "illegal", None, "key"),
+    ("interaction: hit me not, stand", GAME, "unparsed", None, ""),
 ]
 # What the released code does with the same kinds of text: substrings count, and everything after the key is read.
 RELEASED = [

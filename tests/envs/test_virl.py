@@ -11,8 +11,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import keepsight.envs
+from keepsight.envs.actions import parse_action
 from keepsight.envs.virl import wording
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS, direction, relation, turn, wrapped
+from keepsight.envs.virl.navigation import _files
+from keepsight.envs.virl.pickled import MAPPING
 from keepsight.envs.virl.route import Landmark, Milestone, Point, Route, instruction, rail
 from keepsight.errors import UsageError
 from tests.fuzz import mutated
@@ -186,6 +189,8 @@ def test_a_point_without_attempts_left_ends_the_episode():
         ("No landmarks nearby; I observe an intersection", True, None, ""),
         ("There is no intersection here", True, None, "You are at"),
         ("I am not at any intersection.", False, None, ""),
+        ("The intersection is not here yet", False, None, ""),
+        ("The next intersection is far", False, None, ""),
         ("We don't see an intersection", False, None, ""),
         ("", True, None, "You are at"),
         ("", False, None, ""),
@@ -241,7 +246,7 @@ def test_words_alone_need_no_landmark_and_no_thoughts_no_observation():
         ('{"action": "turn_direction(up)"}', "illegal"),
         ('{"action": 7}', "illegal"),
         ('{"action": null}', "unparsed"),
-        ('{"action": "forward"}', "illegal"),
+        ('{"action": "forwards"}', "illegal"),
         ('{"current observation": "x",\n"current instruction": "y",\n"action": "stop()",\n}', "parsed"),
         ('{"action": "STOP()"}', "parsed"),
         ("stop()", "parsed"),
@@ -420,3 +425,33 @@ def test_the_horizon_is_enough_and_no_more():
 def test_wrong_arguments_are_named(arguments, told):
     with pytest.raises(UsageError, match=told):
         keepsight.envs.make("virl", **arguments)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["turn_direction('north')", "turn_direction (north)", "turn_direction( North )", "Turn_Direction(north)"],
+)
+def test_a_call_may_be_written_in_other_ways(written):
+    for text in (f'{{"action": "{written}"}}', f"action: {written}"):
+        assert (
+            parse_action(wording.called(text), ("turn_direction(north)", "forward()")).action
+            == "turn_direction(north)"
+        )
+
+
+def test_brackets_may_be_left_out_of_an_action_and_words_stay_words():
+    actions = ("forward()", "stop()")
+    assert parse_action(wording.called('{"action": "Forward"}'), actions).action == "forward()"
+    assert parse_action(wording.called("I go forward and stop."), actions).action is None
+    assert parse_action(wording.called('{"action": "turn_direction(up)"}'), actions).status == "illegal"
+
+
+def test_the_mapping_of_street_views_is_part_of_what_was_asked(tmp_path):
+    (tmp_path / "views").mkdir()
+    for folder in ("views", "."):
+        (tmp_path / folder / MAPPING).write_text("[]")
+    routes = tmp_path / "routes.json"
+    assert _files(routes, tmp_path / "views") == (routes, tmp_path / "views" / MAPPING)
+    (tmp_path / "views" / MAPPING).unlink()
+    assert _files(routes, tmp_path / "views") == (routes, tmp_path / MAPPING)
+    assert _files(None, None) == ()

@@ -25,7 +25,7 @@ _BLANKS = " \t\r\n"
 _QUOTES = "\"'`“”‘’"
 # An asterisk is markup where a word or a quote follows, or two of them close a bold key; else it is the action "*".
 _AFTER_KEY = re.compile(
-    rf"action[{_QUOTES}*]*\s*[:=]\s*(?:\*\*\s+|\*+(?=[{_QUOTES}\w]))?[{_QUOTES}]*([^{_QUOTES}\n,}}]*)",
+    rf"(?<![^\W_])action[{_QUOTES}*]*\s*[:=]\s*(?:\*\*\s+|\*+(?=[{_QUOTES}\w]))?[{_QUOTES}]*([^{_QUOTES}\n,}}]*)",
     re.IGNORECASE,
 )
 # What is taken off a name that is none as it stands: least first, so that "*" is left where it is an action.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from keepsight.envs.virl import wording
 from keepsight.envs.virl.city import CITIES, City
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS
 from keepsight.envs.virl.files import RouteFile
+from keepsight.envs.virl.pickled import MAPPING
 from keepsight.envs.virl.route import FORWARD, STOP, Point, Route, instruction, rail
 from keepsight.envs.virl.world import World
 from keepsight.errors import UsageError
@@ -114,7 +116,7 @@ class Navigation(ActionEnv):
         self.straight_line_length = straight_line_length
         self.resolution = resolution
         self.world = _world(city, routes, street_views, vision)
-        self.route_files = () if routes is None else (Path(routes),)
+        self.route_files = _files(routes, street_views)
         # of any episode; `start` sets that of the route
         self.horizon = attempts * (self.world.most_milestones * (straight_line_length + 1) + 1)
         self.number = self.at = self.failed = 0
@@ -153,7 +155,7 @@ class Navigation(ActionEnv):
         return self._moved_on(name) if name in self.best() else self._failed(Move(WRONG, name), None)
 
     def judge(self, text: str) -> Move:
-        parsed, observation = self.parse(text, self.actions), wording.stated(text)
+        parsed, observation = self.parse(wording.called(text), self.actions), wording.stated(text)
         tags = self._recognition(observation)
         if parsed.action in self.best():
             return self._moved_on(parsed.action, tags)
@@ -247,6 +249,13 @@ class Navigation(ActionEnv):
 def _within(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
+
+
+def _files(routes: str | Path | None, street_views: str | Path | None) -> tuple[Path, ...]:
+    """What decides which points there are; the pictures themselves are part of every question."""
+    folders = () if street_views is None else (Path(street_views), Path(street_views).parent)
+    mappings = [folder / MAPPING for folder in folders if os.path.isfile(folder / MAPPING)]
+    return (*(() if routes is None else (Path(routes),)), *mappings[:1])
 
 
 def _world(city: str, routes: str | Path | None, street_views: str | Path | None, vision: bool) -> World:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from keepsight.envs.virl.route import Landmark, Point
 from keepsight.scoring.verifiers.fields import read_fields
 
-__all__ = ["FAILURE", "SUCCESS", "misses", "prompt", "seen", "stated"]
+__all__ = ["FAILURE", "SUCCESS", "called", "misses", "prompt", "seen", "stated"]
 
 # Figures D.3 and D.4, their slips of spelling mended ("navgation", "histroy", "your goal" after a full stop).
 _TASK_VISION = (
@@ -41,9 +41,21 @@ _VIEWS = "You observe an image of 4 views;"
 SUCCESS = "Correct solution."  # figures D.3 and D.4
 FAILURE = "Incorrect action."  # figure D.11
 
-_NO_INTERSECTION = re.compile(r"\b(?:no|not|without|isn't|don't)\b[^.;,]{0,20}\bintersection")
+_NO_INTERSECTION = re.compile(
+    r"\b(?:no|not|without|isn't|don't)\b[^.;,]{0,20}\bintersection"
+    r"|\bintersection\b[^.;,]{0,12}\b(?:not|isn't|far|ahead)\b"
+)
 _OBSERVATION = "current observation"
 _NONE = "No landmarks nearby"
+
+
+_TURN = re.compile(r"""turn_direction\s*\(\s*['"]?([a-z ]{1,20}?)['"]?\s*\)""", re.IGNORECASE)
+_BARE = re.compile(r"""("action"\s*:\s*")(forward|stop)(")""", re.IGNORECASE)
+
+
+def called(text: str) -> str:
+    """`text` with the actions as the action space writes them: no blanks, no quotes in the brackets, brackets."""
+    return _BARE.sub(r"\1\2()\3", _TURN.sub(r"turn_direction(\1)", text))
 
 
 def prompt(
