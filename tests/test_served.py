@@ -117,6 +117,10 @@ def test_a_served_model_plays_an_environment(run, stub, tmp_path):
     assert all(word in out for word in ("success rate", "step accuracy", "best play", "random play"))
     asked = len(stub.requests)
     assert run(*argv)[0] == 0 and len(stub.requests) == asked
+    code, out, _ = run("report", "out")
+    page = (tmp_path / "out" / "forgetting.html").read_text()
+    assert code == 0 and "stub on env:numberline: " in out and "stub" in page.partition("</title>")[0]
+    assert stub.base_url not in out, "the row is the model's name, not the way to it"
 
 
 def test_a_served_model_with_an_experts_words_wins_the_hands_that_can_be_won(run, stub, tmp_path):

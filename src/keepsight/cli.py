@@ -405,12 +405,13 @@ def report(
     ] = None,
 ) -> None:
     """Write the page of an audit, a diagnosis or a run."""
+    from keepsight.refs import with_row_names
     from keepsight.store import load_evaluation, load_matrix
 
     if report_diagnosis(output_path, html):
         return
     alone = os.path.isdir(output_path) and not os.path.exists(output_path / "matrix.json")
-    matrix = load_evaluation(output_path) if alone else load_matrix(output_path)
+    matrix = with_row_names(load_evaluation(output_path)) if alone else load_matrix(output_path)
     folder = output_path if os.path.isdir(output_path) else output_path.parent
     print_audit(matrix, matrix.report(html or folder / "forgetting.html"))
     leave(matrix)

@@ -123,8 +123,8 @@ def episodes(
         )
     told = built.manifest
     typer.echo(
-        f"{told['episodes']:,} episodes: {told['rows']:,} rows, {told['pictures']:,} pictures; "
-        f"{told['left_out']:,} hands without a solution left out"
+        f"{told['episodes']:,} episodes: {told['rows']:,} rows, {told['pictures']:,} pictures"
+        + (f"; {told['left_out']:,} hands without a solution left out" if told["left_out"] else "")
     )
     typer.echo(f"written: {built.path}")
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keepsight.types import KeepsightError
+from keepsight.types import KeepsightError, ResultMatrix
 
-__all__ = ["checkpoint_refs", "on_base", "row_names"]
+__all__ = ["checkpoint_refs", "on_base", "row_names", "with_row_names"]
 
 
 def checkpoint_refs(refs: Sequence[Any]) -> list[Any]:
@@ -64,6 +64,13 @@ def row_names(refs: Sequence[Any]) -> list[str]:
         f"{name}#{names[: i + 1].count(name)}" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
+
+
+def with_row_names(matrix: ResultMatrix) -> ResultMatrix:
+    """A matrix whose rows are refs, its rows named as an audit names them."""
+    short = dict(zip(matrix.rows, row_names(matrix.rows)))
+    runs = {(short[row], col): run for (row, col), run in matrix.runs.items()}
+    return ResultMatrix(tuple(short.values()), matrix.cols, runs, matrix.meta)
 
 
 def _name_parts(ref: Any) -> list[str]:

@@ -234,14 +234,19 @@ def test_from_the_command_line(run, tmp_path):  # noqa: F811
     rows = len(read_training_rows(tmp_path / "train.json"))
     assert code == 0 and manifest["rows"] == rows and manifest["arguments"] == {"thoughts": False}
     assert out.splitlines() == [
-        f"20 episodes: {rows} rows, {manifest['pictures']} pictures; 0 hands without a solution left out",
+        f"20 episodes: {rows} rows, {manifest['pictures']} pictures",
         f"written: {tmp_path / 'train.json'}",
     ]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [("env:chess",), ("env:numberline", "--env_args", "colour=red"), ("env:numberline", "--mistakes", "1")],
+    [
+        ("env:chess",),
+        ("env:numberline", "--env_args", "colour=red"),
+        ("env:numberline", "--env_args", "action=index"),
+        ("env:numberline", "--mistakes", "1"),
+    ],
 )
 def test_the_command_line_says_what_is_wrong(run, tmp_path, wrong):  # noqa: F811
     code, _, err = run("build", "episodes", *wrong, "--output_path", str(tmp_path))

@@ -1,5 +1,6 @@
 """What must hold of every environment in `ENVS`."""
 
+import inspect
 import pickle
 import warnings
 from random import Random
@@ -390,6 +391,21 @@ def test_what_is_no_action_is_refused(name):
         make(name, render_mode="human")
     with pytest.raises(UsageError, match="has no setting 'colour_of_the_sky'"):
         make(name, colour_of_the_sky=1)
+
+
+SWITCHES = [
+    (name, each.name)
+    for name in ENVS
+    for each in inspect.signature(class_of(name)).parameters.values()
+    if each.annotation == "bool"
+]
+
+
+@pytest.mark.parametrize(("name", "switch"), SWITCHES)
+@pytest.mark.parametrize("value", ["maybe", "false", 0, 1, None])
+def test_what_is_neither_true_nor_false_is_refused(name, switch, value):
+    with pytest.raises(UsageError, match=f"{switch} is {value!r}; give true or false"):
+        make(name, **{switch: value})
 
 
 @pytest.mark.parametrize("name", INDEXED)

@@ -22,11 +22,18 @@ from numpy.typing import NDArray
 from keepsight.envs.actions import PARSERS, Parsed, ParseStatus
 from keepsight.errors import UsageError
 
-__all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv"]
+__all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv", "flag"]
 
 Picture = NDArray[np.uint8]  # [h, w, 3]
 ActionForm = Literal["text", "index"]
 MOST_CHARACTERS = 100_000  # of an answer; what follows is not read
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, if it is true or false: any other text would count as true. Raises UsageError otherwise."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}; give true or false")
+    return value
 
 
 class AnyText(spaces.Text):
@@ -82,7 +89,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
         if render_mode not in (None, "rgb_array"):
             raise UsageError(f"render_mode is {render_mode!r}; give rgb_array or None")
         self.size = size  # h, w
-        self.thoughts = thoughts  # whether the prompt asks for a chain of thought
+        self.thoughts = flag("thoughts", thoughts)  # whether the prompt asks for a chain of thought
         self.shows_picture = shows_picture  # whether a model is given the picture
         self.render_mode = render_mode
         self.steps = 0
@@ -197,7 +204,9 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def _moved(self, action: Any) -> Move:
         if not isinstance(action, str):
-            raise UsageError(f"the action is a {type(action).__name__}; this environment is answered in text")
+            raise UsageError(
+                f"the action is of type {type(action).__name__}; this environment is answered in text"
+            )
         return self.judge(action[:MOST_CHARACTERS])
 
     def info(self, move: Move) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.envs.actions import answer_text
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, flag
 from keepsight.envs.cards import FELT, Card, deal, draw_hand
 from keepsight.envs.lettering import write
 
@@ -81,7 +81,7 @@ class Blackjack(ActionEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(SIZE, action=action, parser=parser, thoughts=thoughts, render_mode=render_mode)
-        self.natural = natural
+        self.natural = flag("natural", natural)
         self.dealer: tuple[Card, ...] = ()
         self.player: tuple[Card, ...] = ()
 

@@ -76,6 +76,8 @@ def build_demonstrations(
     directory, arguments = Path(directory).expanduser(), dict(arguments or {})
     if episodes < 1 or mistakes < 0:
         raise UsageError(f"episodes is {episodes}, mistakes {mistakes}; give at least 1 and 0")
+    if "action" in arguments:
+        raise UsageError(f"environment {name}: action cannot be set here; rows are answers in text")
     env = make(name, **arguments)
     if not has_expert(env):
         raise UsageError(f"environment {name} has no expert; its episodes cannot be shown")

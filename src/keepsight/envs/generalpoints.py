@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.envs.actions import answer_text
-from keepsight.envs.base import Move, Picture, TextEnv
+from keepsight.envs.base import Move, Picture, TextEnv, flag
 from keepsight.envs.cards import FELT, RANKS, Card, draw_hand
 from keepsight.envs.solving import Formula, joined, solution, solutions, solvable
 from keepsight.errors import UsageError
@@ -146,6 +146,7 @@ class GeneralPoints(TextEnv):
         action: str = "text",
         render_mode: str | None = None,
     ) -> None:
+        flag("vision", vision)
         _check_choice("action", action, ("text",))
         _check_choice("face_cards", str(face_cards), tuple(FACES))
         _check_choice("colours", colours, tuple(DECKS))

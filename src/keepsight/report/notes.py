@@ -76,7 +76,7 @@ _EPISODES = Note(
     "Episodes",
     "A step's reward and the verifier's word are the environment's. An answer that names no legal action is illegal, one in"
     " which nothing can be read unreadable; a random legal action is then done in its place where the environment says so."
-    " Best play and random play are an expert and a player who guesses on the same episodes. Cut off: the steps ran out.",
+    " Best play and random play are an expert and a player who guesses on the same episodes. Cut off: the steps or attempts ran out.",
 )
 
 

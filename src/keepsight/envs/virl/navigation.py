@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, flag
 from keepsight.envs.virl import wording
 from keepsight.envs.virl.city import CITIES, City
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS
@@ -30,7 +30,7 @@ WORDS = {"absolute": DIRECTIONS, "relative": TURNS}
 
 
 class Navigation(ActionEnv):
-    """A city, a route through it told in sentences, and at each point of it one right action.
+    """A route through a city, told in sentences.
 
     ## Description
     The player is led along a route. At each point it is told or shown what is around and names the next action. A wrong
@@ -93,6 +93,7 @@ class Navigation(ActionEnv):
         thoughts: bool = True,
         render_mode: str | None = None,
     ) -> None:
+        flag("vision", vision)
         if directions not in WORDS:
             raise UsageError(f"directions is {directions!r}; give {' or '.join(WORDS)}")
         if action == "index" and not vision:
