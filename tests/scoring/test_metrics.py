@@ -132,18 +132,6 @@ def test_metrics_do_not_know_the_order(rows, rng):
     assert metrics[0].low <= metrics[0].value <= metrics[0].high
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_a_unanimous_weighted_share_is_no_certainty(value):
-    """Four episodes, all of whose steps are wrong (or right): as wide as four answers, however many steps they have."""
-    found = mean_value(samples(4), [Score(value, weight=10)] * 4)
-    alone = accuracy(samples(4), [Score(value)] * 4)
-    assert (found.value, found.low, found.high) == (value, alone.low, alone.high)
-    mixed = mean_value(samples(4), [Score(value, weight=10)] * 3 + [Score(0.5, weight=10)])
-    assert mixed.low < mixed.value < mixed.high
-    twice = mean_value(samples(4, per_cluster=2), [Score(value, weight=10)] * 4)
-    assert twice.high - twice.low > found.high - found.low
-
-
 def test_a_weighted_mean_is_that_of_the_things_weighed():
     """An episode of four steps with three right, one of a single wrong step, one that was not judged."""
     samples = [Sample(str(i), "?") for i in range(3)]
