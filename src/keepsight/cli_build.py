@@ -91,7 +91,7 @@ def qa(
 
 @build_app.command()
 def episodes(
-    environment: Annotated[str, typer.Argument(help="Environment: env:numberline, ...")],
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="env:numberline, env:points24, ...")],
     n: Annotated[
         int, typer.Option("--n", min=1, help="Episodes; those without a solution do not count.")
     ] = 1000,
