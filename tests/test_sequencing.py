@@ -1,6 +1,7 @@
 """The verb: a sequence of own files is tuned, asked, reported, resumed, and refused where it makes no sense."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -9,6 +10,7 @@ from keepsight.data.llava import write_llava_json
 from keepsight.errors import KeepsightError, UsageError
 from keepsight.sequencing import SEQUENCES, sequence_of, tune_sequence
 from keepsight.store import load_matrix
+from keepsight.tune.progress import Shown
 from tests.test_cli import run  # noqa: F401  (a fixture)
 from tests.tiny_llava import make_tiny_llava
 
@@ -141,7 +143,7 @@ def test_sequences_by_name():
         sequence_of("coyn")
 
 
-def test_the_command_line(run, place, tmp_path):  # noqa: F811
+def test_the_command_line(run, place, tmp_path, monkeypatch):  # noqa: F811
     words = [
         "tune",
         str(place / "base"),
@@ -164,7 +166,15 @@ def test_the_command_line(run, place, tmp_path):  # noqa: F811
         "--keep",
         "last",
     ]
+    shown = []
+    monkeypatch.setattr(
+        "keepsight.tune.progress.console_progress",
+        lambda: nullcontext(
+            Shown(lambda now: shown.append("tuning"), lambda what, done, total: shown.append(what))
+        ),
+    )
     code, out, _ = run(*words, *fast, "--order", "reverse")
+    assert {"tuning"} < set(shown) and any("rows:letters" in what for what in shown)
     assert code == 0 and "2-shapes" in out and f"not kept: {tmp_path}/stages/01-letters/epoch-1" in out
     assert json.loads((tmp_path / "matrix.json").read_text())["meta"]["sequence"]["trained"] == "lora"
     for wrong, told in [

@@ -52,7 +52,10 @@ def test_a_limit_without_tasks_is_refused_before_anything_is_loaded(folder):
 
 
 def test_tuning_audits_every_epoch_and_can_be_run_again(tune, folder):
-    tuned = tune(method="lora")
+    asked = []
+    tuned = tune(method="lora", asking=lambda what, done, total: asked.append((what, done, total)))
+    cells = {what.removesuffix(" label").removesuffix(" taxonomy") for what, _, _ in asked}
+    assert len(cells) == 6 and all(done <= total for _, done, total in asked)
     assert [path.name for path in tuned.checkpoints] == ["epoch-1", "epoch-2"]
     matrix = load_matrix(folder / "out")
     assert matrix.rows == ("llava", "out/epoch-1", "out/epoch-2") == tuned.matrix.rows

@@ -61,6 +61,6 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     with console_progress() as shown:
         shown.learning(NOW)
         assert shown.asking is not None
-        shown.asking("2-letters on rows:let\x1b[31m[bold]ters", 7, 60)
+        shown.asking("a checkpoint somewhere rows:let\x1b[31m[bold]ters", 7, 60)
     told = capsys.readouterr().err
-    assert "asking 2-letters on rows:let [31m[bold]ters" in told and "7/60" in told
+    assert "…point somewhere rows:let [31m[bold]ters" in told and "7/60" in told

@@ -34,6 +34,7 @@ class TrainProgress:
 
 
 _SECONDS_BETWEEN_LINES = 30.0
+_WIDTH = 40  # of a question's name beside the bar
 
 OnProgress = Callable[[TrainProgress], None]
 
@@ -137,9 +138,8 @@ def console_progress() -> Iterator[Shown]:
             name = "".join(
                 mark if mark.isprintable() else " " for mark in what
             )  # a task may be a file's name
-            bars.update(
-                bar, completed=done, total=total, description=f"asking {name}", figures=f"{done}/{total}"
-            )
+            name = name if len(name) <= _WIDTH else "…" + name[1 - _WIDTH :]  # the end tells more
+            bars.update(bar, completed=done, total=total, description=name, figures=f"{done}/{total}")
 
         yield Shown(learning, asking)
 
