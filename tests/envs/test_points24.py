@@ -226,3 +226,11 @@ def test_the_prompts_are_the_published_ones():
 def test_what_cannot_be_played_is_refused(setting):
     with pytest.raises(UsageError, match=next(iter(setting))):
         Points24(**setting)
+
+
+@pytest.mark.parametrize("told", ['["A", "10", "J", "5"]', '["ace", "T", "Jack", 5]', "[1, 10, 10, 5]"])
+def test_card_names_are_read_as_in_general_points(told):
+    env = Points24()
+    env.begin(seed=0)
+    env.lay([Card("A", "S"), Card("10", "H"), Card("J", "C"), Card("5", "D")])
+    assert env.play(f'{{"cards": {told}, "action": "5"}}').tags == ("recognized",)

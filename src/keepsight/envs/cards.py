@@ -15,7 +15,19 @@ from PIL import Image, ImageDraw
 
 from keepsight.envs.lettering import ink
 
-__all__ = ["DECK", "FELT", "RANKS", "SUITS", "Card", "deal", "draw_hand", "places", "sprite"]
+__all__ = [
+    "DECK",
+    "FACES",
+    "FACES_TOLD",
+    "FELT",
+    "RANKS",
+    "SUITS",
+    "Card",
+    "deal",
+    "draw_hand",
+    "places",
+    "sprite",
+]
 
 RANKS = ("A", "2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K")
 SUITS = ("H", "S", "D", "C")
@@ -66,6 +78,12 @@ class Card(NamedTuple):
         return number if number <= 10 else faces[number - 11]
 
 
+# What J, Q and K count, and how prompts say it (figures C.6, D.1 and D.10).
+FACES = {"10": (10, 10, 10), "11-13": (11, 12, 13)}
+FACES_TOLD = {
+    "10": "'J', 'Q', and 'K' count as '10'",
+    "11-13": "'J', 'Q', and 'K' count as '11', '12', and '13' respectively",
+}
 DECK = tuple(Card(rank, suit) for suit in SUITS for rank in RANKS)
 
 

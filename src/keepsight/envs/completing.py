@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain, combinations, product
-from math import gcd
+from itertools import chain, product
 from typing import NamedTuple
+
+from keepsight.envs.solving import Numbers, Value, parts, ratio
 
 __all__ = ["completion", "fewest_tokens"]
 
-Numbers = tuple[int, ...]  # in rising order: a multiset
-Value = tuple[int, int]  # a fraction in lowest terms, its bottom above zero
 Tokens = Mapping[Value, int]  # for each value the fewest tokens that write it
 Table = Callable[[Numbers, str], Tokens]
 
@@ -123,9 +122,9 @@ def _longer(begun: Value, left: Numbers, operators: str) -> Iterator[tuple[Value
     """A product as it is, and multiplied or divided by more."""
     yield begun, 0, left
     for (top, bottom), count, rest in _any(_products, left, operators):
-        yield _ratio(begun[0] * top, begun[1] * bottom), count + 1, rest
+        yield ratio(begun[0] * top, begun[1] * bottom), count + 1, rest
         if "/" in operators and top:
-            yield _ratio(begun[0] * bottom, begun[1] * top), count + 1, rest
+            yield ratio(begun[0] * bottom, begun[1] * top), count + 1, rest
 
 
 def _further(count: int, stack: Stack | None, left: Numbers, target: int, operators: str) -> int | None:
@@ -158,9 +157,9 @@ def _products(numbers: Numbers, operators: str) -> Tokens:
     found = [*_factors(numbers, operators).items()]
     for part, rest in _parts(numbers)[:-1]:
         for ((a, b), m), ((c, d), n) in _pairs(_products(part, operators), _factors(rest, operators)):
-            found.append((_ratio(a * c, b * d), m + n + 1))
+            found.append((ratio(a * c, b * d), m + n + 1))
             if c and "/" in operators:
-                found.append((_ratio(a * d, b * c), m + n + 1))
+                found.append((ratio(a * d, b * c), m + n + 1))
     return _least_of(found)
 
 
@@ -196,13 +195,7 @@ def _least_of(counts: Iterable[tuple[Value, int]]) -> Tokens:
 @lru_cache(maxsize=16384)
 def _parts(numbers: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
     """(part, rest) for every part that is not empty, the whole last."""
-    places = range(len(numbers))
-    parts = {
-        (tuple(numbers[i] for i in chosen), tuple(numbers[i] for i in places if i not in chosen))
-        for size in range(1, len(numbers) + 1)
-        for chosen in combinations(places, size)
-    }
-    return tuple(sorted(parts, key=lambda pair: len(pair[0])))
+    return tuple(sorted(parts(numbers, len(numbers)), key=lambda pair: len(pair[0])))
 
 
 # ---- a formula, token after token
@@ -225,7 +218,7 @@ def _after(stack: Stack, token: str) -> Stack | None:
 def _with_factor(stack: Stack, factor: Value) -> Stack | None:
     total, (a, b), pending = stack[-1]
     c, d = factor if pending == "*" else factor[::-1]
-    return (*stack[:-1], Sum(total, _ratio(a * c, b * d), "")) if d else None
+    return (*stack[:-1], Sum(total, ratio(a * c, b * d), "")) if d else None
 
 
 def _signed(value: Value, operators: str) -> tuple[Value, ...]:
@@ -233,12 +226,7 @@ def _signed(value: Value, operators: str) -> tuple[Value, ...]:
 
 
 def _plus(left: Value, right: Value) -> Value:
-    return _ratio(left[0] * right[1] + right[0] * left[1], left[1] * right[1])
-
-
-def _ratio(top: int, bottom: int) -> Value:
-    shared = gcd(top, bottom) if bottom > 0 else -gcd(top, bottom)
-    return top // shared, bottom // shared
+    return ratio(left[0] * right[1] + right[0] * left[1], left[1] * right[1])
 
 
 def _without(numbers: Sequence[int], number: int) -> Numbers:

@@ -16,6 +16,7 @@ from keepsight.envs.completing import completion, fewest_tokens
 from keepsight.envs.lettering import label, write
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
 from keepsight.scoring.verifiers.fields import read_fields
+from keepsight.scoring.verifiers.points import rank_of
 
 __all__ = ["FormulaEnv"]
 
@@ -178,7 +179,7 @@ def _numbers_seen(text: str, faces: tuple[int, int, int]) -> list[int] | None:
 
 def _number(told: Any, faces: tuple[int, int, int]) -> int:
     """A card as a number; -1 if it is none."""
-    name = str(told).strip().upper() if isinstance(told, (str, int)) else ""
+    name = rank_of(str(told)) if isinstance(told, (str, int)) else ""
     if name in RANKS:
         return Card(name, "S").value(faces)
     return int(name) if name.isascii() and name.isdigit() and len(name) <= 2 else -1

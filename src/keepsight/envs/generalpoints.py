@@ -10,7 +10,7 @@ import numpy as np
 
 from keepsight.envs.actions import answer_text
 from keepsight.envs.base import Move, Picture, TextEnv, flag
-from keepsight.envs.cards import FELT, RANKS, Card, draw_hand
+from keepsight.envs.cards import FACES, FACES_TOLD, FELT, RANKS, Card, draw_hand
 from keepsight.envs.solving import Formula, joined, solution, solutions, solvable
 from keepsight.errors import UsageError
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
@@ -22,16 +22,11 @@ CARDS = 4
 TIMEOUT = -1.0  # for failing at the last attempt, besides what that attempt earns
 MOST_DRAWS = 10_000
 NEAR_MISSES = 16  # formulas of which a wrong answer takes the one that comes closest
-FACES = {"10": (10, 10, 10), "11-13": (11, 12, 13)}
 DECKS = {
     colours: tuple(Card(rank, suit) for suit in suits for rank in RANKS)
     for colours, suits in {"mixed": "HSDC", "red": "HD", "black": "SC"}.items()
 }
 # The released prompts, without the full stop inside their sentence about the face cards; nearly figures D.1 and D.2.
-_FACES_COUNT = {
-    "10": "'J', 'Q', and 'K' count as '10'",
-    "11-13": "'J', 'Q', and 'K' count as '11', '12', and '13' respectively",
-}
 _TASK = (
     "[Task Description]\n"
     "You are an expert {target} points card game player. {given}\n"
@@ -240,7 +235,7 @@ class GeneralPoints(TextEnv):
         words = _TASK + ("" if vision else _INPUT) + _OUTPUT
         return words.format(
             target=self.target_points,
-            faces=_FACES_COUNT[self.face_cards],
+            faces=FACES_TOLD[self.face_cards],
             given=_GIVEN[vision],
             cards=list(self.hand.ranks),
             asked=_ASKED[vision],

@@ -6,18 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from keepsight.envs.base import ActionForm
-from keepsight.envs.cards import deal
+from keepsight.envs.cards import FACES, FACES_TOLD, deal
 from keepsight.envs.formula import FormulaEnv
 from keepsight.errors import UsageError
 
-__all__ = ["FACES", "Points24"]
+__all__ = ["Points24"]
 
 OPERATORS = "+-*/()"
-# What J, Q and K count, and how the prompt says it (figure C.6; for the second rule, figure D.10).
-FACES: dict[str, tuple[tuple[int, int, int], str]] = {
-    "10": ((10, 10, 10), "'J', 'Q', and 'K' count as '10'"),
-    "11-13": ((11, 12, 13), "'J', 'Q', and 'K' count as '11', '12', and '13' respectively"),
-}
 # Figure C.6. The lines of thought are left out where no chain of thought is asked for.
 _TASK = (
     "You are an expert {target} points card game player. You are observing these four cards in the image. You are observing "
@@ -88,7 +83,7 @@ class Points24(FormulaEnv):
             raise UsageError(f"target_points is {target_points!r}; give a whole number from 1 to 999")
         if str(face_cards) not in FACES:
             raise UsageError(f"face_cards is {face_cards!r}; give {' or '.join(FACES)}")
-        faces, self._faces_told = FACES[str(face_cards)]
+        faces, self._faces_told = FACES[str(face_cards)], FACES_TOLD[str(face_cards)]
         super().__init__(
             range(1, max(faces) + 1),
             OPERATORS,

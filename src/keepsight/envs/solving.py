@@ -13,7 +13,7 @@ from math import gcd
 
 from keepsight.errors import UsageError
 
-__all__ = ["Formula", "joined", "solution", "solutions", "solvable"]
+__all__ = ["Formula", "Numbers", "Value", "joined", "parts", "ratio", "solution", "solutions", "solvable"]
 
 MOST_NUMBERS = 5
 Numbers = tuple[int, ...]  # in rising order: a multiset
@@ -70,14 +70,14 @@ def _formulas(numbers: Numbers, target: Value) -> frozenset[Formula]:
 def _wanted(y: Value, target: Value, large: Numbers) -> Iterator[tuple[Value, tuple[Way, ...]]]:
     """(the value x that `large` must have, the ways to join it with y) so that `target` comes out."""
     (a, b), (t, u) = y, target
-    yield _ratio(t * b - a * u, u * b), (("+", True), ("+", False))
-    yield _ratio(t * b + a * u, u * b), (("-", True),)
-    yield _ratio(a * u - t * b, u * b), (("-", False),)
+    yield ratio(t * b - a * u, u * b), (("+", True), ("+", False))
+    yield ratio(t * b + a * u, u * b), (("-", True),)
+    yield ratio(a * u - t * b, u * b), (("-", False),)
     if a:
-        yield _ratio(t * b, u * a), (("*", True), ("*", False))
-        yield _ratio(t * a, u * b), (("/", True),)
+        yield ratio(t * b, u * a), (("*", True), ("*", False))
+        yield ratio(t * a, u * b), (("/", True),)
         if t:
-            yield _ratio(a * u, b * t), (("/", False),)
+            yield ratio(a * u, b * t), (("/", False),)
     elif t == 0:
         for x in _values(large):
             yield x, (("*", True), ("*", False), ("/", False)) if x[0] else (("*", True), ("*", False))
@@ -106,15 +106,16 @@ def _values(numbers: Numbers) -> frozenset[Value]:
     found: set[Value] = set()
     for small, large in _splits(numbers):
         for (a, b), (c, d) in product(_values(small), _values(large)):
-            found.update(_ratio(top, b * d) for top in (a * d + c * b, a * d - c * b, c * b - a * d, a * c))
+            found.update(ratio(top, b * d) for top in (a * d + c * b, a * d - c * b, c * b - a * d, a * c))
             if c:
-                found.add(_ratio(a * d, b * c))
+                found.add(ratio(a * d, b * c))
             if a:
-                found.add(_ratio(b * c, a * d))
+                found.add(ratio(b * c, a * d))
     return frozenset(found)
 
 
-def _ratio(top: int, bottom: int) -> Value:
+def ratio(top: int, bottom: int) -> Value:
+    """top / bottom in lowest terms. `bottom` is not 0."""
     shared = gcd(top, bottom) if bottom > 0 else -gcd(top, bottom)
     return top // shared, bottom // shared
 
@@ -122,10 +123,14 @@ def _ratio(top: int, bottom: int) -> Value:
 @lru_cache(maxsize=16384)
 def _splits(numbers: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
     """The ways to part a multiset in two that are not empty, the smaller part first."""
+    return tuple(sorted(parts(numbers, len(numbers) // 2)))
+
+
+def parts(numbers: Numbers, most: int) -> set[tuple[Numbers, Numbers]]:
+    """(part, rest) for every part of 1 to `most` numbers."""
     places = range(len(numbers))
-    parts = {
+    return {
         (tuple(numbers[i] for i in chosen), tuple(numbers[i] for i in places if i not in chosen))
-        for size in range(1, len(numbers) // 2 + 1)
+        for size in range(1, most + 1)
         for chosen in combinations(places, size)
     }
-    return tuple(sorted(parts))

@@ -19,7 +19,16 @@ from keepsight.errors import UsageError
 from keepsight.scoring.verifiers.arithmetic import MOST_DIGITS, IllFormed, numbers_in, value_of
 from keepsight.scoring.verifiers.fields import read_fields
 
-__all__ = ["REWARDS", "Hand", "PointsAnswer", "RecognitionPenalty", "Verdict", "read_answer", "verdict"]
+__all__ = [
+    "REWARDS",
+    "Hand",
+    "PointsAnswer",
+    "RecognitionPenalty",
+    "Verdict",
+    "rank_of",
+    "read_answer",
+    "verdict",
+]
 
 RecognitionPenalty = Literal["replace", "add"]
 Status = Literal["parsed", "illegal", "unparsed"]
@@ -100,10 +109,16 @@ def read_answer(text: str) -> PointsAnswer:
     if isinstance(formula, int) and not isinstance(formula, bool) and abs(formula) < 10**MOST_DIGITS:
         formula = str(formula)
     return PointsAnswer(
-        None if cards is None else tuple(_RANKS.get(card.upper(), card.upper()) for card in cards),
+        None if cards is None else tuple(map(rank_of, cards)),
         _items(given.get("number")),
         formula.strip() if isinstance(formula, str) and formula.strip() else None,
     )
+
+
+def rank_of(told: str) -> str:
+    """A card's rank as `Hand` writes it: "1" and "ace" are "A", "T" is "10"; what is no rank stays as it is."""
+    name = told.strip().upper()
+    return _RANKS.get(name, name)
 
 
 def _items(value: Any) -> tuple[str, ...] | None:
