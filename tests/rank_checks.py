@@ -3,6 +3,7 @@
 Every check leaves files below OUT; what each rank saw is in OUT/seen.json.
 """
 
+import atexit
 import io
 import json
 import os
@@ -237,6 +238,13 @@ def under_fsdp(base, out):
     return refused
 
 
+def note_the_group(out):
+    """Whether there is still a group when the interpreter ends."""
+    import torch
+
+    (out / f"group-at-exit-{launched().rank}").write_text(str(torch.distributed.is_initialized()))
+
+
 def main(base, out):
     import torch
 
@@ -246,6 +254,7 @@ def main(base, out):
     os.environ.pop(
         "ACCELERATE_USE_FSDP"
     )  # the launcher's configuration is FSDP's; it has its turn at the end
+    atexit.register(note_the_group, out)  # what is registered first runs last
     ranks = join(cpu=True)
     seen = {"launched": [launched().rank, launched().size], "threads": torch.get_num_threads()}
     seen["failure"] = a_failure_in_one_rank(out, ranks)

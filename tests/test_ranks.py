@@ -206,6 +206,12 @@ def test_each_process_knows_itself_and_takes_its_part_of_the_cores(two):
 
 
 @pytest.mark.torch
+def test_every_process_leaves_the_group_before_its_interpreter_ends(two):
+    """Else gloo's threads abort a process that has done everything, now and then."""
+    assert [(two.out / f"group-at-exit-{rank}").read_text() for rank in (0, 1)] == ["False", "False"]
+
+
+@pytest.mark.torch
 def test_an_audit_by_two_equals_one(two, tmp_path):
     """The same bytes of matrix.json; answers, scores and results the same; log-probabilities up to rounding."""
     from keepsight.verbs import audit

@@ -8,6 +8,7 @@ imported.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -150,7 +151,21 @@ def _meet(cpu: bool) -> None:
     from accelerate import PartialState
 
     PartialState(cpu=cpu)
+    atexit.register(_leave)
     _share_cores()
+
+
+def _leave() -> None:
+    """Ends gloo's threads while there is an interpreter: they may hold the last tensors, whose end needs one.
+
+    Without it a process that has done everything is now and then aborted in leaving (torch issue 190489). NCCL's group
+    has no such threads, and who leaves it waits for processes that failed elsewhere.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        computes_by_gloo = distributed.get_backend() == "gloo"
+        distributed.destroy_process_group(None if computes_by_gloo else _control_group())
 
 
 @cache
