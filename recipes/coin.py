@@ -1,6 +1,6 @@
 """Continual instruction tuning of the embedded model: CoIN's findings (Chen et al., arXiv:2403.08350), and the controls beside them.
 
-    python -m recipes.coin [--tiny] [--jobs 2] --output_path out/coin
+    python -m recipes.coin [--tiny] [--jobs 2] [--repeats 2] --output_path out/coin
 
 Eight drawn tasks of CoIN's kinds in CoIN's order. Every arm (a method, an order, a seed) learns the same rows for the same
 number of steps from the same model; the arms that vary the learning rate or alpha say so. Writes claims.json, index.html (all
@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import hypot
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from keepsight.report.claims import Claim, verdict_on, write_claims
@@ -29,7 +31,7 @@ from keepsight.sequencing import tune_sequence
 from keepsight.store import load_matrix
 from keepsight.types import MetricValue, ResultMatrix, Run
 
-__all__ = ["ARMS", "Arm", "claims_of", "study"]
+__all__ = ["Arm", "arms", "claims_of", "over_repeats", "study"]
 
 TITLE = "Continual instruction tuning: CoIN's findings on the embedded model"
 PAPER = "CoIN (arXiv:2403.08350)"
@@ -40,9 +42,7 @@ TUNING: dict[str, Any] = {
     "save_steps": 0,
 }  # fmt: skip
 EXPERTS = 8
-# What is repeated in other orders, with other start values and another order of the rows.
-REPEATED = ("sequential", "moelora", "low_alpha", "replay")
-REPEATS = ((1, "reverse"),)
+REPEATS = 2  # runs of the four main arms; every second one in the reverse order, each with its own seed and order of the rows
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Arm:
     order: str | None = None
 
 
-def _arms() -> dict[str, Arm]:
+def arms(repeats: int = REPEATS) -> dict[str, Arm]:
+    """All arms by name, the main ones `repeats` times."""
     main = [
         Arm("sequential", "lora"),
         Arm("moelora", "moelora"),
@@ -87,9 +88,9 @@ def _arms() -> dict[str, Arm]:
     others = [
         Arm(name, name) for name in ("multitask", "ewc", "lwf", "l2sp", "olora", "agem", "wise_ft", "ties", "dare", "routed")
     ]  # fmt: skip
-    repeats = [
-        replace(arm, name=f"{arm.name}, order {order}", seed=seed, order=order)
-        for seed, order in REPEATS
+    again = [
+        replace(arm, name=arm.name + _ending(seed), seed=seed, order="reverse" if seed % 2 else None)
+        for seed in range(1, repeats)
         for arm in main
     ]
     experts = [Arm(f"moelora, {n} experts", "moelora", config={"num_experts": n}) for n in (2, 4)]
@@ -102,29 +103,33 @@ def _arms() -> dict[str, Arm]:
         Arm("sequential, Type2", "lora", task_args={"instruction": "type2"}),
         Arm("sequential, Type2, volume 0.25", "lora", task_args={"instruction": "type2", "volume": 0.25}),
     ]
-    return {arm.name: arm for arm in (*main, *others, *repeats, *experts, *rates, *volumes, *wordings)}
+    return {arm.name: arm for arm in (*main, *others, *again, *experts, *rates, *volumes, *wordings)}
 
 
-ARMS = _arms()
+def _ending(seed: int) -> str:
+    """What a repeat's name has behind its arm's."""
+    order = ", order reverse" if seed % 2 else ""
+    return f"{order}, seed {seed}" if seed > 1 else order
 
 
 def study(
-    output: Path, size: Size, *, jobs: int = 1, say: Callable[[str], None] = print
+    output: Path, size: Size, *, jobs: int = 1, repeats: int = REPEATS, say: Callable[[str], None] = print
 ) -> dict[str, ResultMatrix]:
     """Runs all arms below `output`, `jobs` at once; name -> matrix."""
-    arms = [ARMS[name] for name in size.arms or ARMS]
+    known = arms(repeats)
+    chosen = [known[name] for name in size.arms or known]
     run = partial(_run, output=output, size=size)
     if jobs == 1:
-        for arm in arms:
+        for arm in chosen:
             run(arm)
             say(arm.name)
     else:
         # One thread per process: on few cores two half-busy sequences finish sooner than one after the other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            for arm, _ in zip(arms, pool.map(run, arms)):
+            for arm, _ in zip(chosen, pool.map(run, chosen)):
                 say(arm.name)
-    return {arm.name: load_matrix(_folder(output, arm)) for arm in arms}
+    return {arm.name: load_matrix(_folder(output, arm)) for arm in chosen}
 
 
 def _run(arm: Arm, output: Path, size: Size) -> None:
@@ -308,22 +313,35 @@ def _repeated(
     claim: str, where: str, published: str, found: Mapping[str, ResultMatrix], first: str, second: str, name: str,
     scorer: str | None = None,
 ) -> Claim:  # fmt: skip
-    """The mean over all repeats; its interval spans those of all, so that a verdict is every repeat's."""
-    endings = ["", *(f", order {order}" for _, order in REPEATS)]
+    """Of the mean over all repeats."""
+    endings = [_ending(seed) for seed in range(len(found))]
     pairs = [
         (found[first + end], found[second + end])
         for end in endings
         if first + end in found and second + end in found
     ]
     values = [continual_difference(*pair, scorer=scorer)[name] for pair in pairs]
+    runs = f"{len(values)} runs in two orders" if len(values) > 1 else "one run"
+    return _claim(f"{claim} ({runs})", where, published, over_repeats(values))
+
+
+def over_repeats(values: Sequence[MetricValue]) -> MetricValue:
+    """The mean of one figure over runs that asked the same pictures, and how far it is known.
+
+    Two runs say nothing of their spread: the interval spans both of theirs, so that a verdict is that of each. From
+    three on it is Student's, of the runs, with what the pictures leave open added in squares: they are the same in all
+    runs, so that more runs do not lessen it.
+    """
     mean = sum(value.value for value in values) / len(values)
-    spanned = replace(
-        values[0],
-        value=mean,
-        low=min(value.low for value in values),
-        high=max(value.high for value in values),
-    )
-    return _claim(f"{claim} ({len(values)} orders)", where, published, spanned)
+    if len(values) < 3:
+        low, high = min(value.low for value in values), max(value.high for value in values)
+        return replace(values[0], value=mean, low=low, high=high)
+    from scipy.stats import t
+
+    runs = float(t.ppf(0.975, len(values) - 1)) * stdev(value.value for value in values) / len(values) ** 0.5
+    pictures = sum((value.high - value.low) / 2 for value in values) / len(values)
+    half = hypot(runs, pictures)
+    return replace(values[0], value=mean, low=mean - half, high=mean + half)
 
 
 def _claim(claim: str, where: str, published: str, value: MetricValue, above: float = 0.0) -> Claim:
@@ -381,10 +399,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--tiny", action="store_true", help="two tasks, few rows, a few arms: a check that it all runs"
     )
     parser.add_argument("--jobs", type=int, default=2, help="sequences at once")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=REPEATS,
+        help="runs of the four main arms, each with its own seed, in turn in both orders",
+    )
     parser.add_argument("--output_path", default="out/coin")
     asked = parser.parse_args(argv)
     output = Path(asked.output_path)
-    found = study(output, TINY if asked.tiny else FULL, jobs=1 if asked.tiny else asked.jobs)
+    size, jobs = (TINY, 1) if asked.tiny else (FULL, asked.jobs)
+    found = study(output, size, jobs=jobs, repeats=asked.repeats)
     claims = claims_of(found)
     write_claims(claims, output, title=TITLE, page=False)
     print(f"written: {write_methods_page(_by_method(found), claims, output / 'index.html', title=TITLE)}")
@@ -392,11 +417,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _by_method(found: Mapping[str, ResultMatrix]) -> dict[str, ResultMatrix | Mapping[str, ResultMatrix]]:
     """The arms of the page. A method's learning rates are its settings; experts, volumes, wordings and orders stand for themselves."""
+    known = arms(len(found))
     shown: dict[str, ResultMatrix | Mapping[str, ResultMatrix]] = {}
     for name in found:
         if ", rate" not in name:
             rates = {
-                f"rate {ARMS[other].config.get('learning_rate', RATE):g}": _as_type1(found[other])
+                f"rate {known[other].config.get('learning_rate', RATE):g}": _as_type1(found[other])
                 for other in found
                 if other == name or other.startswith(f"{name}, rate")
             }

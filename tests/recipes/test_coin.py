@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from keepsight.types import MetricValue
 from recipes import coin
 
 pytestmark = pytest.mark.torch
@@ -37,15 +38,34 @@ def test_every_finding_gets_its_number(tmp_path, monkeypatch):
 
 
 def test_arms_differ_in_what_they_say_alone():
+    arms = coin.arms(repeats=4)
     assert len(
         {
             (arm.method, str(arm.method_args), str(arm.config), str(arm.task_args), arm.seed, arm.order)
-            for arm in coin.ARMS.values()
+            for arm in arms.values()
         }
-    ) == len(coin.ARMS)
+    ) == len(arms)
     budget = {"num_train_epochs", "per_device_train_batch_size", "lora_r", "gradient_accumulation_steps"}
-    for arm in coin.ARMS.values():
+    for arm in arms.values():
         assert not budget & set(arm.config)
         assert ("learning_rate" in arm.config) == ("rate" in arm.name)
         assert ("volume" in arm.task_args) == ("volume" in arm.name)
-    assert set(coin.TINY.arms) < set(coin.ARMS)
+    assert set(coin.TINY.arms) < set(coin.arms())
+    assert {arm.seed for arm in arms.values() if arm.order is None} == {0, 2}
+    assert {arm.seed for arm in arms.values() if arm.order == "reverse"} == {1, 3}
+    assert set(coin.arms()) < set(arms)
+
+
+def value(mean, half):
+    return MetricValue("difference", mean, mean - half, mean + half, 480, 480)
+
+
+def test_more_runs_lessen_what_runs_leave_open_and_not_what_pictures_do():
+    two = coin.over_repeats([value(0.1, 0.02), value(0.2, 0.05)])
+    assert (two.value, two.low, two.high) == pytest.approx((0.15, 0.08, 0.25))
+    alike = coin.over_repeats([value(0.1, 0.02)] * 3)
+    assert (alike.low, alike.high) == pytest.approx((0.08, 0.12))
+    four, many = (coin.over_repeats([value(0.1, 0.02), value(0.2, 0.02)] * n) for n in (2, 50))
+    # 0.0577 between runs; Student's factor for three degrees of freedom is 3.182
+    assert four.high - four.value == pytest.approx((0.02**2 + (3.182 * 0.05774 / 2) ** 2) ** 0.5, rel=1e-3)
+    assert 0.02 < many.high - many.value < 0.023
