@@ -28,6 +28,7 @@ from keepsight.scoring.statistics import paired_difference
 from keepsight.sequencing import tune_sequence
 from keepsight.store import load_matrix
 from keepsight.types import MetricValue, ResultMatrix, Run
+from recipes import command_line
 
 __all__ = ["ARMS", "Arm", "claims_of", "study"]
 
@@ -405,4 +406,4 @@ def _by_method(found: Mapping[str, ResultMatrix]) -> dict[str, ResultMatrix | Ma
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)
