@@ -205,6 +205,7 @@ class Score:
     explanation: str = ""
     tags: tuple[str, ...] = ()
     weight: float = 1.0  # of how many things `value` is the mean: the steps of an episode
+    bounds: tuple[float, float] | None = None  # between which `value` must lie, where that is told
 
     @property
     def scored(self) -> bool:

@@ -103,6 +103,19 @@ def test_a_share_of_steps_counts_every_step_once():
     assert (unjudged.value, unjudged.n, unjudged.total) == (1.0, 1, 3)
 
 
+def test_returns_and_steps_that_are_all_alike_have_an_interval():
+    """Its ends are what twenty episodes cannot exclude at the bounds of return and steps."""
+    samples = [Sample(f"e{at}", "?") for at in range(20)]
+    outputs = [DETOUR] * 20
+    found = mean_score(samples, Return((-10.0, 1.0))(samples, outputs))
+    assert (found.value, found.low, found.high) == pytest.approx((0, -1.611, 0.161), abs=1e-3)
+    steps = mean_score(samples, Steps(10)(samples, outputs))
+    assert (steps.value, steps.low, steps.high) == pytest.approx(
+        (3, 3 - 2 * 0.1611, 3 + 7 * 0.1611), abs=1e-3
+    )
+    assert mean_score(samples, Steps()(samples, outputs)).low == 3, "nothing is known of what it may be"
+
+
 def test_episodes_that_begin_alike_make_the_interval_wider():
     scores = Solved()([Sample("e", "?")] * 20, [WON] * 10 + [LOST] * 10)
     alone = success_rate([Sample(f"e{at}", "?") for at in range(20)], scores)

@@ -8,6 +8,7 @@ Source: Zhai, "Towards Foundation Models that Learn and Adapt" (dissertation), s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -84,6 +85,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
     reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
+    paid_at_end: bool = False  # whether the only reward above 0 ends the episode
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -148,6 +150,14 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def judges_steps(self) -> bool:
         """Whether it is known of single answers if they are right: its moves say `correct` or `wrong`, or `best` does."""
         return False
+
+    @property
+    def return_bounds(self) -> tuple[float, float] | None:
+        """Between which an episode's rewards add up; None where `reward_bounds` are not known."""
+        low, high = self.reward_bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return None
+        return min(low, low * self.horizon), high if self.paid_at_end else max(high, high * self.horizon)
 
     @property
     def dialogue(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class FormulaEnv(ActionEnv):
     """Subclasses give `start`, which calls `lay`, `prompt`, and the places of the picture."""
 
     reward_bounds = (-1.0, 10.0)
+    paid_at_end = True
     hand_box: Box
     letters: int  # size of the formula's letters, in pixels
     label_top: int  # where "Formula:" stands

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from keepsight.scoring.metrics import accuracy
 from keepsight.types import MetricValue, Output, Sample, Score
@@ -46,15 +47,19 @@ class Solved:
         return _score_each(outputs, _solved)
 
 
+@dataclass(frozen=True)
 class Return:
     """The sum of an episode's rewards, undiscounted."""
 
-    name = "return"
-    version = "1"
+    bounds: tuple[float, float] | None = (
+        None  # between which it must lie, e.g. an environment's `return_bounds`
+    )
+    name: ClassVar[str] = "return"
+    version: ClassVar[str] = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """One score per episode."""
-        return _score_each(outputs, lambda steps: Score(_return(steps)))
+        return _score_each(outputs, lambda steps: Score(_return(steps), bounds=self.bounds))
 
 
 class PositiveReturn:
@@ -126,15 +131,18 @@ class IllegalRate:
         return _score_each(outputs, lambda steps: _share_of_all(steps, _is_illegal))
 
 
+@dataclass(frozen=True)
 class Steps:
     """How often the model was asked."""
 
-    name = "steps"
-    version = "1"
+    horizon: int | None = None  # how often at most
+    name: ClassVar[str] = "steps"
+    version: ClassVar[str] = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """One score per episode."""
-        return _score_each(outputs, lambda steps: Score(float(len(steps))))
+        bounds = None if self.horizon is None else (1.0, float(self.horizon))
+        return _score_each(outputs, lambda steps: Score(float(len(steps)), bounds=bounds))
 
 
 def _score_each(outputs: Sequence[Output], score: Callable[[Sequence[Score]], Score]) -> list[Score]:
