@@ -146,18 +146,21 @@ def test_episodes_are_bounded(name, form):
     arguments = {"action": form} if form == "index" else {}
     env = make(name, **arguments)
     low, high = env.reward_bounds
-    steps = 0
+    least, most = env.return_bounds
+    steps, total = 0, 0.0
     for _, reward, terminated, truncated, info in (
         each for each in rollout(env, 5, 60 if name in SLOW else 200) if len(each) == 5
     ):
         steps += 1
         assert type(reward) is float and low <= reward <= high and np.isfinite(reward)
         assert info["steps"] == steps <= env.horizon
+        total += reward
         assert not info["solved"] or terminated
         assert info["status"] in ("parsed", "illegal", "unparsed")
         assert not (terminated and truncated)
         if terminated or truncated:
-            steps = 0
+            assert least <= total <= most
+            steps, total = 0, 0.0
         else:
             assert steps < env.horizon
 
@@ -354,6 +357,18 @@ def spoiled(texts, rng):
         other = rng.choice(texts)[:200]
         text = rng.choice((text[:at] + text[end:], text[:at] + other + text[at:], text[at:] + text[:at]))
     return text[:2000]
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_what_an_expert_earns_lies_within_the_bounds_of_the_return(name):
+    env = make(name)
+    for seed in range(3):
+        env.begin(seed=seed)
+        total = 0.0
+        while not env._over and (text := env.expert()) is not None:
+            total += env.play(text).reward
+        least, most = env.return_bounds
+        assert least <= total <= most
 
 
 @pytest.mark.parametrize("name", ENVS)

@@ -8,6 +8,7 @@ Source: Zhai, "Towards Foundation Models that Learn and Adapt" (dissertation), s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -77,11 +78,14 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     drawn from `self.np_random`, so that a seed is an episode.
     """
 
-    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
+    checks_recognition: bool = (
+        False  # of an answer that states what it sees its moves say `recognized` or `misrecognized`
+    )
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode
     reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
+    paid_at_end: bool = False  # whether the only reward above 0 ends the episode
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -146,6 +150,14 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def judges_steps(self) -> bool:
         """Whether it is known of single answers if they are right: its moves say `correct` or `wrong`, or `best` does."""
         return False
+
+    @property
+    def return_bounds(self) -> tuple[float, float] | None:
+        """Between which an episode's rewards add up; None where `reward_bounds` are not known."""
+        low, high = self.reward_bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return None
+        return min(low, low * self.horizon), high if self.paid_at_end else max(high, high * self.horizon)
 
     @property
     def dialogue(self) -> tuple[str, ...]:

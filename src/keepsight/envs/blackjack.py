@@ -85,6 +85,11 @@ class Blackjack(ActionEnv):
         self.dealer: tuple[Card, ...] = ()
         self.player: tuple[Card, ...] = ()
 
+    @property
+    def return_bounds(self) -> tuple[float, float]:
+        """Those of a reward: the only one that is not 0 ends the hand."""
+        return self.reward_bounds
+
     def start(self, options: Mapping[str, Any]) -> None:
         cards = deal(self.np_random, 4)
         self.dealer, self.player = cards[:2], cards[2:]

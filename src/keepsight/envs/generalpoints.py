@@ -126,6 +126,7 @@ class GeneralPoints(TextEnv):
     """
 
     reward_bounds = (REWARDS["illegal"] + REWARDS["recognition"] + TIMEOUT, REWARDS["correct"])
+    paid_at_end = True
 
     def __init__(
         self,

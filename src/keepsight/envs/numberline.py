@@ -58,6 +58,7 @@ class NumberLine(ActionEnv):
 
     actions = ("-", "+")
     reward_bounds = (-1.0, 1.0)
+    paid_at_end = True
 
     def __init__(
         self,

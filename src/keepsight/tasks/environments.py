@@ -23,6 +23,7 @@ from keepsight.scoring.episodes import (
     Solved,
     StepAccuracy,
     Steps,
+    UnstatedRate,
     success_rate,
 )
 from keepsight.scoring.metrics import unparsed_share
@@ -130,12 +131,12 @@ def _expert_rows(name: str, arguments: Mapping[str, Any], seeds: Iterable[int]) 
 
 def _scorers(env: TextEnv) -> tuple[Scorer, ...]:
     """Beside the headline, what can be said of this environment's episodes."""
-    found: list[Scorer] = [Return(), PositiveReturn()]
+    found: list[Scorer] = [Return(env.return_bounds), PositiveReturn()]
     if env.judges_steps:
         found.append(StepAccuracy())
     if env.checks_recognition:
-        found.append(Recognition())
-    return (*found, IllegalRate(), Steps())
+        found += [Recognition(), UnstatedRate()]
+    return (*found, IllegalRate(), Steps(env.horizon))
 
 
 def _players(env: TextEnv, make_env: Callable[[], TextEnv]) -> tuple[Scorer, ...]:
