@@ -145,6 +145,7 @@ def together(*names):
     class Together(Method):
         name = "+".join(names)
         parts = [METHODS[name]() for name in names]
+        penalises_answers = True  # no other of them has a penalty
 
         def arrange(self, stages):
             for part in self.parts:
@@ -185,14 +186,19 @@ SPLIT = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
 
 
 def two_stages(base, out, split, *names):
-    """Two stages that answer the same questions otherwise, under the methods of these names."""
+    """Two stages that answer the same questions otherwise, under the methods of these names.
+
+    At a constant rate: a warm-up would leave the weights where they are in the first of two steps, and nothing to hold
+    in the second.
+    """
     from keepsight.models import load
     from keepsight.tune.methods import Stage
     from keepsight.tune.sequence import run_sequence
 
     other = [replace(row, target=("Is there a red dog?",)) for row in rows()[:7]]
     stages = [Stage("a", rows()[:6]), Stage("b", other)]
-    return run_sequence(load(base, device="cpu"), stages, settings(**split), out, method=together(*names))
+    config = settings(lr_scheduler_type="constant", **split)
+    return run_sequence(load(base, device="cpu"), stages, config, out, method=together(*names))
 
 
 def commands(out):

@@ -309,6 +309,18 @@ def test_continual_methods_of_two_processes_learn_what_those_of_one_do(two, tmp_
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("name", rank_checks.DDP_METHODS)
+def test_each_of_these_methods_changes_what_is_learnt(two, tmp_path, name):
+    """Else those of two processes could not but learn what those of one do."""
+    whole = {"per_device_train_batch_size": 4}
+    plain, held = (
+        tensors(rank_checks.two_stages(str(two.base), tmp_path / one, whole, one)[-1].checkpoint)
+        for one in ("sequential", name)
+    )
+    assert max(float((value - held[key]).abs().max()) for key, value in plain.items()) > 1e-3
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["ddp", "fsdp-moelora"])
 def test_a_stopped_run_of_two_goes_on_to_the_same_bits(two, name):
     whole, resumed = two.out / name, two.out / f"{name}-resumed"

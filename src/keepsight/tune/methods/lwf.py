@@ -22,7 +22,7 @@ __all__ = ["LwF"]
 
 @dataclass
 class LwF(Method):
-    """Penalty strength * T^2 * KL(teacher^(1/T) || student^(1/T)), the mean over a batch's tokens, in every stage.
+    """Penalty strength * T^2 * KL(teacher^(1/T) || student^(1/T)), the mean over a step's answer tokens, in every stage.
 
     Source: Li and Hoiem 2016 (arXiv:1606.09282, equations 2 to 4): the answers to the *new* samples are distilled, so
     nothing of the earlier stages is kept. What differs:
@@ -39,9 +39,10 @@ class LwF(Method):
     temperature: float = 2.0
     """Both distributions are flattened by it; 1 leaves them as they are."""
     tokens: str = "answer"
-    """Where they are compared: answer (the tokens that are learnt) or all (questions too)."""
+    """Where they are compared: answer (the tokens that are learnt) or all (questions too; the mean over a batch)."""
 
     name = "lwf"
+    penalises_answers = True
 
     def __post_init__(self) -> None:
         require_number(self.name, "strength", self.strength, 0)
