@@ -160,7 +160,10 @@ def test_a_penalty_is_added_once_however_a_step_is_split(model, samples, tmp_pat
     uneven = [replace(s, target=(s.target[0] * (1 + i % 3),)) for i, s in enumerate(samples[:6])]
     for batch, accumulation in ((6, 1), (2, 3)):
         config = replace(
-            QUICK, num_train_epochs=1, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation
+            QUICK,
+            num_train_epochs=1,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
         )
         seen = []
         for name, method in {"plain": None, "penalised": Constant()}.items():

@@ -26,7 +26,7 @@ class Method:
     name = "method"
     continues = True  # a stage starts from the checkpoint of the one before; False: from the base
     keeps_stages = False  # the checkpoints of all stages are needed after the last one
-    penalises_answers = False  # the penalty is a mean over a batch's answer tokens; False: it is the same for every batch
+    penalises_answers = False  # the penalty is a mean over answer tokens: a batch counts by how many it has
 
     @property
     def settings(self) -> dict[str, Any]:
