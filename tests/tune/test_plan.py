@@ -1,5 +1,8 @@
 """A plan shows every sample once per epoch, to any number of processes, and depends on nothing but its numbers."""
 
+import math
+from dataclasses import fields
+
 import pytest
 
 from keepsight.tune.config import SCHEDULES, SFTConfig, help_of
@@ -80,12 +83,44 @@ def test_every_setting_has_a_line_of_help():
     "settings",
     [
         {"method": "qlora"},
+        {"method": ["lora"]},
         {"lr_scheduler_type": "step"},
         {"num_train_epochs": 0},
+        {"num_train_epochs": 1.5},
         {"learning_rate": -1.0},
+        {"learning_rate": "2e-3"},
+        {"learning_rate": math.inf},
+        {"learning_rate": 10**400},
+        {"projector_learning_rate": -1},
+        {"warmup_ratio": 3},
+        {"lora_dropout": 1},
+        {"adam_beta1": 1.5},
+        {"adam_beta2": 1.0},
+        {"lora_alpha": 0},
         {"gradient_accumulation_steps": 0},
+        {"max_length": 0},
+        {"seed": 0.5},
+        {"bf16": "no"},
+        {"freeze_vision_tower": 1},
     ],
 )
 def test_bad_settings_are_named(settings):
     with pytest.raises(KeepsightError, match=next(iter(settings))):
         SFTConfig(**settings)
+
+
+@pytest.mark.parametrize("setting", fields(SFTConfig), ids=lambda setting: setting.name)
+def test_no_setting_takes_what_is_of_another_kind(setting):
+    SFTConfig(**{setting.name: setting.default})
+    for wrong in (math.nan, "no", ["no"], {}, None):
+        if wrong != setting.default:
+            with pytest.raises(KeepsightError, match=rf"^{setting.name} [^\n]*$"):
+                SFTConfig(**{setting.name: wrong})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"warmup_ratio": 1}, {"learning_rate": 0}, {"adam_beta1": 0}, {"max_grad_norm": 0}, {"seed": -1}],
+)
+def test_the_bounds_themselves_are_taken(settings):
+    assert {name: getattr(SFTConfig(**settings), name) for name in settings} == settings

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import sys
 import textwrap
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from keepsight.types import KeepsightError
 
@@ -84,43 +85,77 @@ class SFTConfig:
     """Decides the order of the samples, the LoRA start values and dropout."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.lora_alpha < math.inf:
-            raise KeepsightError(f"lora_alpha must be a positive number, not {self.lora_alpha}")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if value is not None or setting.default is not None:
+                _require(setting.name, value)
         if self.lora_alpha == int(self.lora_alpha):  # 32.0, as the command line reads it, is 32
             object.__setattr__(self, "lora_alpha", int(self.lora_alpha))
-        if self.lr_scheduler_type not in SCHEDULES:
-            raise KeepsightError(
-                f"lr_scheduler_type {self.lr_scheduler_type!r} is none of {', '.join(SCHEDULES)}"
-            )
-        if self.method not in TRAINED_PARTS:
-            raise KeepsightError(f"method {self.method!r} is none of {', '.join(TRAINED_PARTS)}")
-        for name in (
-            "num_train_epochs",
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "lora_r",
-            "num_experts",
-        ):
-            if getattr(self, name) < 1:
-                raise KeepsightError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in (
-            "learning_rate",
-            "warmup_ratio",
-            "weight_decay",
-            "max_grad_norm",
-            "save_steps",
-            "logging_steps",
-        ):
-            if getattr(self, name) < 0:
-                raise KeepsightError(f"{name} must not be negative, it is {getattr(self, name)}")
-        if self.gate_scale not in get_args(GateScale):
-            raise KeepsightError(
-                f"gate_scale {self.gate_scale!r} is none of {', '.join(get_args(GateScale))}"
-            )
         if self.method == "moelora" and self.lora_r % self.num_experts:
             raise KeepsightError(
                 f"lora_r {self.lora_r} cannot be cut into num_experts {self.num_experts}: give a multiple of it"
             )
+
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "method": tuple(TRAINED_PARTS),
+    "lr_scheduler_type": SCHEDULES,
+    "gate_scale": get_args(GateScale),
+}
+_FLAGS = ("freeze_vision_tower", "bf16", "gradient_checkpointing")
+_LARGEST = sys.float_info.max  # neither infinity nor what is no number at all
+_BELOW_ONE = math.nextafter(1, 0)
+_FROM_ZERO = (0, _LARGEST, "at least 0")
+_FROM_ONE = (1, _LARGEST, "at least 1")
+_UP_TO_ONE = (0, 1, "from 0 to 1")
+_UNDER_ONE = (0, _BELOW_ONE, "at least 0 and below 1")
+# Least, most, and how that is said.
+_WHOLE_NUMBERS = {
+    "num_train_epochs": _FROM_ONE,
+    "per_device_train_batch_size": _FROM_ONE,
+    "gradient_accumulation_steps": _FROM_ONE,
+    "max_length": _FROM_ONE,
+    "lora_r": _FROM_ONE,
+    "num_experts": _FROM_ONE,
+    "save_steps": _FROM_ZERO,
+    "logging_steps": _FROM_ZERO,
+    "seed": (-math.inf, math.inf, "any"),
+}
+_NUMBERS = {
+    "learning_rate": _FROM_ZERO,
+    "projector_learning_rate": _FROM_ZERO,
+    "warmup_ratio": _UP_TO_ONE,
+    "weight_decay": _FROM_ZERO,
+    "adam_beta1": _UNDER_ONE,
+    "adam_beta2": _UNDER_ONE,
+    "adam_epsilon": _FROM_ZERO,
+    "max_grad_norm": _FROM_ZERO,
+    "lora_alpha": (math.ulp(0), _LARGEST, "above 0"),
+    "lora_dropout": _UNDER_ONE,
+}
+
+
+def _require(name: str, value: Any) -> None:
+    """Raises KeepsightError unless the setting of this name takes the value."""
+    if name in _WORDS:
+        if value not in _WORDS[name]:
+            raise KeepsightError(f"{name} {value!r} is none of {', '.join(_WORDS[name])}")
+    elif name in _FLAGS:
+        if not isinstance(value, bool):
+            raise KeepsightError(f"{name} must be true or false, not {value!r}")
+    elif name in _WHOLE_NUMBERS:
+        _require_number(name, value, int, "a whole number", *_WHOLE_NUMBERS[name])
+    else:
+        _require_number(name, value, (int, float), "a number", *_NUMBERS[name])
+
+
+def _require_number(
+    name: str, value: Any, kinds: Any, called: str, least: float, most: float, limits: str
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise KeepsightError(f"{name} must be {called}, not {value!r}")
+    if not least <= value <= most:
+        raise KeepsightError(f"{name} must be {limits}, not {value!r}")
 
 
 def help_of(config: type) -> dict[str, str]:
