@@ -135,6 +135,30 @@ def test_what_makes_no_sense_is_told_before_anything_is_learnt(place, tmp_path, 
     assert not list(tmp_path.rglob("tune.json"))
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("{learningrate: 0.1}", "unknown setting 'learningrate'; did you mean learning_rate?"),
+        ("{zzz: 1}", "unknown setting 'zzz'; known are learning_rate, "),
+        ("{learning_rate: fast}", "learning_rate must be a number, not 'fast'"),
+        ("{bf16: 'no'}", "bf16 must be true or false, not 'no'"),
+        ("{lr_scheduler_type: linar}", "lr_scheduler_type 'linar' is none of linear"),
+        ("{num_train_epochs: 1.5}", "num_train_epochs must be a whole number, not 1.5"),
+        ("{lora_r: 8}", "lora_r is 8, and 4 in the first stage, whose adapter is tuned on"),
+        ("{lora_alpha: 8}", "lora_alpha is 8, and 32 in the first stage"),
+        ("{method: full}", "method is of the whole sequence; leave it out here, and give --method"),
+    ],
+)
+def test_a_stage_that_cannot_be_tuned_is_told_before_the_first_is_learnt(place, tmp_path, config, told):
+    (place / "late.yaml").write_text(
+        STAGES.replace("letters/train.json}", f"letters/train.json, config: {config}}}")
+    )
+    with pytest.raises(KeepsightError) as caught:
+        tuned(place, tmp_path / "out", "late.yaml")
+    assert f"late.yaml: stage letters: config: {told}" in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("tune.json"))
+
+
 def test_sequences_by_name():
     for name, tasks in SEQUENCES.items():
         assert [stage.task for stage in sequence_of(name).stages] == list(tasks)

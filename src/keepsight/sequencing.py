@@ -28,7 +28,8 @@ from keepsight.verbs import DEFAULT_JUDGES, OUTPUT_PATH, load_models, prepared_t
 
 if TYPE_CHECKING:
     from keepsight.models import HFModel
-    from keepsight.tune.methods import Stage
+    from keepsight.tune.config import SFTConfig
+    from keepsight.tune.methods import Method, Stage
     from keepsight.tune.progress import TrainProgress
     from keepsight.tune.sequence import FinishedStage, Keep
 
@@ -106,9 +107,10 @@ def tune_sequence(
     part, continual = named_method(method, method_args)
     settings = SFTConfig(**{**config, "method": part})
     require_place(Path(output_path))
-    model = _trainable(ref, device, dtype)
     spec = sequence_of(sequence)
     spec = in_order(spec, order) if order else spec
+    own = _own_settings(spec, sequence, settings, continual)
+    model = _trainable(ref, device, dtype)
     chosen = _tasks_of(spec, task_args or {})
     stages, left_out = _stages(spec, chosen, Path(output_path), fail_on_error)
     store, asked = Store(output_path), Judges(judges, llm_judge, embedder, judge_args)
@@ -137,7 +139,7 @@ def tune_sequence(
         settings,
         output_path,
         method=continual,
-        stage_settings={stage.name: stage.config for stage in spec.stages},
+        stage_settings=own,
         keep=keep,
         on_stage=audit.ask,
         progress=learning,
@@ -157,6 +159,22 @@ def sequence_of(sequence: str | Path | SequenceSpec) -> SequenceSpec:
             f"no sequence {sequence}: give a YAML file with stages, or {' or '.join(SEQUENCES)}"
         )
     return read_sequence(sequence)
+
+
+def _own_settings(
+    spec: SequenceSpec, sequence: Any, shared: SFTConfig, method: Method
+) -> dict[str, Mapping[str, Any]]:
+    """Stage name -> its own settings. Raises KeepsightError, with the file and the stage, if it cannot be tuned with them."""
+    from keepsight.tune.sequence import stage_configs
+
+    own = {stage.name: stage.config for stage in spec.stages}
+    try:
+        stage_configs(shared, own, method)
+    except KeepsightError as error:
+        if isinstance(sequence, SequenceSpec):
+            raise
+        raise KeepsightError(f"sequence {sequence}: {error}") from error
+    return own
 
 
 def _trainable(ref: Any, device: str | None, dtype: str | None) -> HFModel:

@@ -69,6 +69,19 @@ def test_a_file_that_is_not_there(tmp_path):
         read_sequence(tmp_path / "gone.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2e-3", 0.002), ("-1.5E3", -1500.0), (".5e+1", 5.0), ("1.e2", 100.0), ("1.0e-5", 1e-5), ("3", 3),
+        ("'2e-3'", "2e-3"), ("e3", "e3"), ("2e", "2e"), ("0x1e3", 0x1E3), ("1e3x", "1e3x"),
+    ],
+)  # fmt: skip
+def test_a_number_may_have_an_exponent_alone(tmp_path, text, value):
+    (tmp_path / "s.yaml").write_text(f"stages: [{{task: a, config: {{learning_rate: {text}}}}}]")
+    read = read_sequence(tmp_path / "s.yaml").stages[0].config["learning_rate"]
+    assert (read, type(read)) == (value, type(value))
+
+
 SPEC = SequenceSpec(tuple(StageSpec(name, f"emt:{name}") for name in "abcdefgh"))
 
 

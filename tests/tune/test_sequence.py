@@ -182,6 +182,31 @@ def test_another_sequence_is_refused(base, stages, undisturbed, changed):
         run(base, other["stages"], where, other["method"], other["config"])
 
 
+@pytest.mark.parametrize("settings", [{"lora_r": 4}, {"lora_r": "2"}, {"rank": 2}, {"method": "full"}])
+def test_all_settings_are_made_before_anything_is_learnt(base, stages, tmp_path, settings):
+    with pytest.raises(KeepsightError, match=r"^stage b: config: "):
+        run(base, stages, tmp_path, stage_settings={"b": settings})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["olora", "ties", "routed"])
+def test_stages_with_adapters_of_their_own_may_differ_in_rank(base, stages, tmp_path, method):
+    ranks = {"b": {"lora_r": 4}}
+    assert (
+        len(
+            run(
+                base,
+                stages,
+                tmp_path,
+                METHODS[method](),
+                replace(CONFIG, num_train_epochs=1),
+                stage_settings=ranks,
+            )
+        )
+        == 2
+    )
+
+
 def test_stages_need_names_of_their_own(base, stages, tmp_path):
     with pytest.raises(KeepsightError, match="two stages are named 'a'"):
         run(base, [stages[0], stages[0]], tmp_path)

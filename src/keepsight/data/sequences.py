@@ -14,6 +14,7 @@ Files are looked for beside the YAML file first.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = ["SequenceSpec", "StageSpec", "in_order", "read_sequence"]
 
 _STAGE_KEYS = ("name", "task", "data", "image_folder", "task_args", "config")
 _KEYS = ("stages", "tasks", "task_args", "config")
+_WITH_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,12 @@ def in_order(spec: SequenceSpec, order: str) -> SequenceSpec:
 def _parsed(path: Path) -> Any:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Reads numbers as YAML 1.2 does: 2e-3 is one, without a point and a sign, too."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _WITH_EXPONENT, list("-+.0123456789"))
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise KeepsightError(f"sequence {path} cannot be read as YAML: {reason}") from error

@@ -17,7 +17,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ from keepsight.tune.sft import tune_stage
 from keepsight.tune.starting import Start, read_method_state
 from keepsight.types import KeepsightError, digest_of
 
-__all__ = ["KEEP", "FinishedStage", "Keep", "run_sequence", "stage_directory"]
+__all__ = ["KEEP", "FinishedStage", "Keep", "run_sequence", "stage_configs", "stage_directory"]
 
 Keep = Literal["all", "last", "best"]
 KEEP: dict[str, str] = {
@@ -42,6 +43,10 @@ KEEP: dict[str, str] = {
     "best": "the newest stage's last epoch, and that of the stage with the best score so far",
 }
 _RECORD = "stage.json"
+# What an adapter is made with.
+_OF_LORA = ("lora_r", "lora_alpha")
+_OF_ADAPTER = {"lora": _OF_LORA, "moelora": (*_OF_LORA, "num_experts", "gate_scale")}
+_LORA_TENSOR = "layer.lora_A.weight"  # as a checkpoint names one
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,12 @@ def run_sequence(
     """
     if keep not in KEEP:
         raise KeepsightError(f"keep {keep!r} is none of {', '.join(KEEP)}")
-    ranks = join(cpu=model.device == "cpu")
+    ranks, given = join(cpu=model.device == "cpu"), stage_settings or {}
+    configs = stage_configs(config, {stage.name: given.get(stage.name, {}) for stage in stages}, method)
     finished: list[FinishedStage] = []
     identity = model.digest
     for stage in _numbered(method.arrange(_numbered(stages))):
-        settings = method.configure(replace(config, **(stage_settings or {}).get(stage.name, {})))
+        settings = method.configure(configs.get(stage.name, config))
         identity = _identity(identity, stage, settings, method)
         directory = stage_directory(output_dir, stage)
         done = ranks.first(lambda: _read_record(directory, identity))  # noqa: B023 - called at once
@@ -117,6 +123,51 @@ def run_sequence(
         ranks.first(lambda: None if everything else _discard(finished, keep, asked=on_stage is not None))  # noqa: B023
         ranks.wait()
     return finished
+
+
+def stage_configs(
+    config: SFTConfig, stage_settings: Mapping[str, Mapping[str, Any]], method: Method
+) -> dict[str, SFTConfig]:
+    """The settings of the stages by name, all of them made before anything is learnt.
+
+    Args:
+        config: of all stages.
+        stage_settings: stage name -> fields of `config` that replace those, in the order in which they are learnt.
+        method: decides whether a stage goes on with the adapter of the one before.
+
+    Raises:
+        KeepsightError: a setting that there is not, that is no stage's own, or that does not take its value; names the stage.
+    """
+    tuned_on = method.continues and method.carries_on(_LORA_TENSOR)
+    made: dict[str, SFTConfig] = {}
+    for name, given in stage_settings.items():
+        try:
+            made[name] = _stage_config(config, given)
+            if tuned_on:
+                _require_same_adapter(next(iter(made.values())), made[name])
+        except KeepsightError as error:
+            raise KeepsightError(f"stage {name}: config: {error}") from error
+    return made
+
+
+def _stage_config(config: SFTConfig, given: Mapping[str, Any]) -> SFTConfig:
+    known = [field.name for field in fields(config) if field.name != "method"]
+    if "method" in given:
+        raise KeepsightError("method is of the whole sequence; leave it out here, and give --method")
+    if unknown := [key for key in given if key not in known]:
+        near = get_close_matches(unknown[0], known, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        raise KeepsightError(f"unknown setting {unknown[0]!r}; {cure}")
+    return replace(config, **given)
+
+
+def _require_same_adapter(first: SFTConfig, now: SFTConfig) -> None:
+    for name in _OF_ADAPTER.get(now.method, ()):
+        before, value = getattr(first, name), getattr(now, name)
+        if value != before:
+            raise KeepsightError(
+                f"{name} is {value}, and {before} in the first stage, whose adapter is tuned on; give all stages the same"
+            )
 
 
 def stage_directory(output_dir: str | Path, stage: Stage) -> Path:
