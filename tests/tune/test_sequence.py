@@ -207,6 +207,28 @@ def test_stages_with_adapters_of_their_own_may_differ_in_rank(base, stages, tmp_
     )
 
 
+def test_stages_learnt_together_have_the_settings_that_all_share(base, stages, tmp_path):
+    shared = {"num_train_epochs": 1, "learning_rate": 2e-2}
+    (joint,) = run(
+        base, stages, tmp_path / "own", METHODS["multitask"](), stage_settings={"a": shared, "b": shared}
+    )
+    (alike,) = run(base, stages, tmp_path / "all", METHODS["multitask"](), replace(CONFIG, **shared))
+    assert joint.checkpoint.name == "epoch-1" and joint.identity == alike.identity
+    assert same(tensors(joint.checkpoint), tensors(alike.checkpoint))
+
+
+def test_stages_learnt_together_cannot_differ(base, stages, tmp_path):
+    with pytest.raises(
+        KeepsightError, match=r"stage b: config: learning_rate is 0.1, and 0.01 in the first"
+    ) as told:
+        run(base, stages, tmp_path, METHODS["multitask"](), stage_settings={"b": {"learning_rate": 0.1}})
+    assert "method multitask learns the stages together" in str(told.value)
+    named_all = [stages[0], replace(stages[1], name="all")]  # as the joint stage is called
+    with pytest.raises(KeepsightError, match="stage all: config: learning_rate"):
+        run(base, named_all, tmp_path, METHODS["multitask"](), stage_settings={"all": {"learning_rate": 0.1}})
+    assert not list(tmp_path.iterdir())
+
+
 def test_stages_need_names_of_their_own(base, stages, tmp_path):
     with pytest.raises(KeepsightError, match="two stages are named 'a'"):
         run(base, [stages[0], stages[0]], tmp_path)

@@ -98,11 +98,13 @@ def run_sequence(
     if keep not in KEEP:
         raise KeepsightError(f"keep {keep!r} is none of {', '.join(KEEP)}")
     ranks, given = join(cpu=model.device == "cpu"), stage_settings or {}
-    configs = stage_configs(config, {stage.name: given.get(stage.name, {}) for stage in stages}, method)
+    own = {stage.name: given.get(stage.name, {}) for stage in stages}
+    arranged = _numbered(method.arrange(_numbered(stages)))
+    configs = _arranged_configs(stage_configs(config, own, method), arranged, method)
     finished: list[FinishedStage] = []
     identity = model.digest
-    for stage in _numbered(method.arrange(_numbered(stages))):
-        settings = method.configure(configs.get(stage.name, config))
+    for stage, own_config in zip(arranged, configs, strict=True):
+        settings = method.configure(own_config)
         identity = _identity(identity, stage, settings, method)
         directory = stage_directory(output_dir, stage)
         done = ranks.first(lambda: _read_record(directory, identity))  # noqa: B023 - called at once
@@ -148,6 +150,23 @@ def stage_configs(
         except KeepsightError as error:
             raise KeepsightError(f"stage {name}: config: {error}") from error
     return made
+
+
+def _arranged_configs(
+    configs: Mapping[str, SFTConfig], arranged: Sequence[Stage], method: Method
+) -> list[SFTConfig]:
+    """The settings of each stage of the method's making. One that it made of several has those that all of them share."""
+    if [stage.name for stage in arranged] == list(configs):
+        return list(configs.values())
+    shared = next(iter(configs.values()))
+    for name, config in configs.items():
+        for setting, value in asdict(config).items():
+            if value != getattr(shared, setting):
+                raise KeepsightError(
+                    f"stage {name}: config: {setting} is {value}, and {getattr(shared, setting)} in the first stage; "
+                    f"method {method.name} learns the stages together: give all of them the same"
+                )
+    return [shared] * len(arranged)
 
 
 def _stage_config(config: SFTConfig, given: Mapping[str, Any]) -> SFTConfig:
