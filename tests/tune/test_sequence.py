@@ -207,6 +207,39 @@ def test_stages_with_adapters_of_their_own_may_differ_in_rank(base, stages, tmp_
     )
 
 
+@pytest.mark.parametrize("changed", ["order", "a name", "a later name", "a method"])
+@pytest.mark.parametrize("begun", [2, 5])
+def test_a_place_where_other_stages_were_begun_is_refused(base, stages, tmp_path, changed, begun):
+    """Before it is looked into: the first stage may be the same, or not be finished."""
+    taken = []
+
+    def stop(now):
+        taken.append(now.step)
+        if len(taken) == begun:  # of four steps in each stage
+            raise KeyboardInterrupt
+
+    def files():
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(base, stages, tmp_path, progress=stop)
+    before = files()
+    a, b = stages
+    other, method = {
+        "order": ([b, a], "sequential"),
+        "a name": ([replace(a, name="A2"), b], "sequential"),
+        "a later name": ([a, replace(b, name="B2")], "sequential"),
+        "a method": ([a, b], "multitask"),
+    }[changed]
+    if changed == "a later name" and begun == 2:  # nothing of it was learnt under another name
+        assert len(run(base, other, tmp_path)) == 2
+        return
+    with pytest.raises(KeepsightError, match=r"stages/0\d-[ab] was learnt as stage \d, which is .* now"):
+        run(base, other, tmp_path, METHODS[method]())
+    assert files() == before
+    assert len(run(base, stages, tmp_path)) == 2, "the same goes on"
+
+
 def test_stages_learnt_together_have_the_settings_that_all_share(base, stages, tmp_path):
     shared = {"num_train_epochs": 1, "learning_rate": 2e-2}
     (joint,) = run(

@@ -27,7 +27,7 @@ from keepsight.models import HFModel
 from keepsight.ranks import join
 from keepsight.store.files import replace_file
 from keepsight.tune.config import SFTConfig
-from keepsight.tune.identity import data_digest, deciding
+from keepsight.tune.identity import data_digest, deciding, is_claimed
 from keepsight.tune.methods import Method, Stage
 from keepsight.tune.progress import OnProgress
 from keepsight.tune.sft import tune_stage
@@ -101,6 +101,7 @@ def run_sequence(
     own = {stage.name: given.get(stage.name, {}) for stage in stages}
     arranged = _numbered(method.arrange(_numbered(stages)))
     configs = _arranged_configs(stage_configs(config, own, method), arranged, method)
+    ranks.first(lambda: _require_no_others(output_dir, arranged))
     finished: list[FinishedStage] = []
     identity = model.digest
     for stage, own_config in zip(arranged, configs, strict=True):
@@ -193,6 +194,18 @@ def stage_directory(output_dir: str | Path, stage: Stage) -> Path:
     """Where a stage lies: its number and as much of its name as every file system takes."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", stage.name).strip("._")[:60]
     return Path(output_dir) / "stages" / f"{stage.number:02d}-{name or 'stage'}"
+
+
+def _require_no_others(output_dir: str | Path, stages: Sequence[Stage]) -> None:
+    """Refuses a place where another stage of the same number was begun: the stages had another order or other names."""
+    for stage in stages:
+        own = stage_directory(output_dir, stage)
+        for other in sorted(own.parent.glob(f"{stage.number:02d}-*")):
+            if other != own and is_claimed(other):
+                raise KeepsightError(
+                    f"{other} was learnt as stage {stage.number}, which is {stage.name} now: another order, other names or "
+                    "another method; use another --output_path"
+                )
 
 
 def _numbered(stages: Sequence[Stage]) -> list[Stage]:
