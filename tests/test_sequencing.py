@@ -86,6 +86,13 @@ def test_what_was_asked_of_a_checkpoint_that_is_gone_stays(place, tmp_path):
         tuned(place, tmp_path / "last", keep="last", tasks=["emt:digits"], limit=3)
 
 
+def test_a_method_that_cannot_let_checkpoints_go_says_so(place, tmp_path):
+    found = tuned(place, tmp_path, method="routed", keep="last", limit=2)
+    (note,) = found.notes
+    assert "--keep last leaves the last epoch of each" in note
+    assert all(stage.checkpoint.is_dir() for stage in found.stages)
+
+
 def test_several_checkpoints_that_are_gone_and_a_kill_on_the_way(place, tmp_path, monkeypatch):
     (place / "three.yaml").write_text(
         STAGES + "  - {name: again, data: shapes/train.json, task: 'rows:letters/train.json'}"

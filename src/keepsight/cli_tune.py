@@ -98,6 +98,8 @@ def _tune_sequence(model: str, sequence: str, output_path: Path, settings: dict[
     for stage in tuned.stages:
         kept = "checkpoint" if os.path.isdir(stage.checkpoint) else "not kept"
         say(f"{kept}: {stage.checkpoint}")
+    for note in tuned.notes:
+        say(note)
     _tell_left_out(tuned.left_out, output_path / "stages/*/left_out.jsonl")
     leave(tuned.matrix)
     if tuned.left_out:

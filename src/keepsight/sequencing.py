@@ -46,11 +46,15 @@ _GATES_OF = 32  # samples of each task whose gates are counted
 
 @dataclass(frozen=True)
 class TunedSequence:
-    """The finished stages, the audit of base and stages, and a line per row that could not be learnt."""
+    """The finished stages, the audit of base and stages, and a line per row that could not be learnt.
+
+    `notes` say what became of a wish that was not fulfilled to the letter.
+    """
 
     stages: Sequence[FinishedStage]
     matrix: ResultMatrix
     left_out: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def tune_sequence(
@@ -144,7 +148,15 @@ def tune_sequence(
         on_stage=audit.ask,
         progress=learning,
     )
-    return TunedSequence(finished, audit.matrix(), left_out)
+    return TunedSequence(finished, audit.matrix(), left_out, _notes(continual, keep))
+
+
+def _notes(method: Method, keep: Keep) -> list[str]:
+    if keep == "all" or not method.keeps_stages:
+        return []
+    return [
+        f"{method.name} answers with what every stage has learnt: --keep {keep} leaves the last epoch of each"
+    ]
 
 
 def sequence_of(sequence: str | Path | SequenceSpec) -> SequenceSpec:

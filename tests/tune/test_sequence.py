@@ -1,12 +1,16 @@
 """A sequence goes on from stage to stage and from kill to kill as if nothing had happened."""
 
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from keepsight.models import load
+from keepsight.tune import sequence
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods import METHODS, Method, Stage
 from keepsight.tune.naming import named_method
@@ -159,6 +163,58 @@ def test_checkpoints_that_stay(base, stages, tmp_path):
         found = (tmp_path / keep / "stages").glob("*/epoch-*")
         assert sorted(path.relative_to(tmp_path / keep / "stages").as_posix() for path in found) == left
         assert asked == ["a", "b", "c"] * 2
+
+
+def remembered(where):
+    return sorted(path.parent.name for path in where.glob("stages/*/method.safetensors"))
+
+
+@pytest.mark.parametrize("method", ["ewc", "ties"])
+def test_what_a_method_remembers_goes_with_the_checkpoints(base, stages, tmp_path, method):
+    """Killed at any moment of the removal, the same command goes on to the same bits, and removes the rest."""
+    three = [*stages, Stage("c", stages[0].samples)]
+    once = replace(CONFIG, num_train_epochs=1, save_steps=0)
+    whole = run(base, three, tmp_path / "all", METHODS[method](), once)
+    assert remembered(tmp_path / "all") == ["01-a", "02-b", "03-c"]
+    for at in range(5):
+        where = tmp_path / str(at)
+        with killed_at_removal(at), pytest.raises(KeyboardInterrupt):
+            run(base, three, where, METHODS[method](), once, keep="last")
+        last = run(base, three, where, METHODS[method](), once, keep="last")[-1]
+        assert remembered(where) == ["03-c"] and len(list(where.glob("stages/*/epoch-*"))) == 1
+        assert same(tensors(last.checkpoint), tensors(whole[-1].checkpoint))
+        assert same(tensors(last.directory), tensors(whole[-1].directory))
+    shutil.rmtree(last.directory)
+    with pytest.raises(KeepsightError, match=r"stage c is not finished, and .*02-b/epoch-1.* was removed"):
+        run(base, three, where, METHODS[method](), once, keep="last")
+
+
+@contextmanager
+def killed_at_removal(number):
+    """Ends the process's work where something is removed for the `number`-th time, counted from 0."""
+    done = []
+
+    def counted(remove):
+        def removing(*arguments, **options):
+            if len(done) == number:
+                raise KeyboardInterrupt
+            done.append(remove(*arguments, **options))
+
+        return removing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequence, "shutil", SimpleNamespace(rmtree=counted(shutil.rmtree)))
+        patch.setattr(sequence, "write_method_state", counted(sequence.write_method_state))
+        yield
+
+
+def test_a_method_that_needs_all_stages_keeps_the_last_epoch_of_each(base, stages, tmp_path):
+    for _ in range(2):
+        run(base, stages, tmp_path, METHODS["routed"](), keep="last")
+        assert sorted(path.parent.name + path.name for path in tmp_path.glob("stages/*/epoch-*")) == [
+            "01-aepoch-2", "02-bepoch-2",
+        ]  # fmt: skip
+        assert remembered(tmp_path) == ["01-a", "02-b"]
 
 
 def test_a_checkpoint_that_could_not_be_asked_stays(base, stages, tmp_path):

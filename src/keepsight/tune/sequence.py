@@ -31,7 +31,7 @@ from keepsight.tune.identity import data_digest, deciding, is_claimed
 from keepsight.tune.methods import Method, Stage
 from keepsight.tune.progress import OnProgress
 from keepsight.tune.sft import tune_stage
-from keepsight.tune.starting import Start, read_method_state
+from keepsight.tune.starting import Start, read_method_state, write_method_state
 from keepsight.types import KeepsightError, digest_of
 
 __all__ = ["KEEP", "FinishedStage", "Keep", "run_sequence", "stage_configs", "stage_directory"]
@@ -122,8 +122,8 @@ def run_sequence(
             if ranks.is_first:
                 _write_record(directory, identity, done[0], now.score)
         finished.append(now)
-        everything = method.keeps_stages or keep == "all"
-        ranks.first(lambda: None if everything else _discard(finished, keep, asked=on_stage is not None))  # noqa: B023
+        if keep != "all":
+            ranks.first(lambda: _discard(finished, keep, method, asked=on_stage is not None))
         ranks.wait()
     return finished
 
@@ -239,9 +239,13 @@ def _learn(
     """The name of the stage's last checkpoint."""
     start = Start()
     if finished:
-        start = Start(
-            finished[-1].checkpoint if method.continues else None, read_method_state(finished[-1].directory)
-        )
+        before = finished[-1]
+        if not os.path.isdir(before.checkpoint):
+            raise KeepsightError(
+                f"stage {stage.name} is not finished, and {before.checkpoint}, which it goes on from, was removed; use "
+                "another --output_path"
+            )
+        start = Start(before.checkpoint if method.continues else None, read_method_state(before.directory))
     made = tune_stage(model, stage, config, directory, method=method, start=start, progress=progress)
     return made[-1].name, None
 
@@ -275,9 +279,13 @@ def _read_record(directory: Path, identity: str) -> tuple[str, float | None] | N
     return record["checkpoint"], float(score) if isinstance(score, (int, float)) else None
 
 
-def _discard(finished: Sequence[FinishedStage], keep: Keep, *, asked: bool) -> None:
-    """Removes the checkpoints that nobody needs any more; one that is still to be asked is needed."""
-    needed = {finished[-1].checkpoint}
+def _discard(finished: Sequence[FinishedStage], keep: Keep, method: Method, *, asked: bool) -> None:
+    """Removes the checkpoints that nobody needs any more, and what the method remembered with them.
+
+    One that is still to be asked is needed. What a stage remembers goes last: without its checkpoint nothing is learnt
+    from it, so that a stage never goes on from half of what was there.
+    """
+    needed = {done.checkpoint for done in finished if method.keeps_stages} | {finished[-1].checkpoint}
     if asked:
         needed |= {done.checkpoint for done in finished if done.score is None}
     if keep == "best":
@@ -287,3 +295,5 @@ def _discard(finished: Sequence[FinishedStage], keep: Keep, *, asked: bool) -> N
         for checkpoint in done.directory.glob("epoch-*"):
             if checkpoint not in needed:
                 shutil.rmtree(checkpoint, ignore_errors=True)
+        if done.checkpoint not in needed:
+            write_method_state(done.directory, {})
