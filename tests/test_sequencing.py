@@ -11,6 +11,7 @@ from keepsight.errors import KeepsightError, UsageError
 from keepsight.sequencing import SEQUENCES, sequence_of, tune_sequence
 from keepsight.store import load_matrix
 from keepsight.tune.progress import Shown
+from keepsight.types import Media
 from tests.test_cli import run  # noqa: F401  (a fixture)
 from tests.tiny_llava import make_tiny_llava
 
@@ -140,6 +141,25 @@ def test_what_makes_no_sense_is_told_before_anything_is_learnt(place, tmp_path, 
     with pytest.raises((KeepsightError, UsageError), match=told):
         tuned(place, tmp_path / "out", "bad.yaml", **settings)
     assert not list(tmp_path.rglob("tune.json"))
+
+
+@pytest.mark.parametrize("own_task", ["", ", task: 'rows:letters/train.json'"])
+def test_bad_rows_are_left_out_where_that_is_allowed(place, tmp_path, own_task):
+    rows = json.loads((place / "shapes/train.json").read_text())
+    bad = [{"id": "silent", "image": rows[0]["image"], "conversations": []}, {**rows[1], "image": "gone.png"}]
+    (place / "shapes/some.json").write_text(json.dumps([*bad, *rows]))
+    (place / "some.yaml").write_text(f"stages: [{{name: a, data: shapes/some.json{own_task}}}]")
+    with pytest.raises(KeepsightError, match=r"of \d+ rows cannot be learnt: .*--fail_on_error false"):
+        tuned(place, tmp_path / "none", "some.yaml")
+    for _ in range(2):  # again: the same are left out
+        found = tuned(place, tmp_path / "two", "some.yaml", fail_on_error=3)
+        assert len(found.left_out) == 2 and "some.json, row 0" in found.left_out[0]
+    learnt = {sample.media[0] for sample in found.stages[0].stage.samples}
+    asked = {record.sample.media[0] for cell in found.matrix.runs.values() for record in cell.records}
+    whole = {Media(path=place / "shapes" / row["image"]) for row in rows}
+    assert (learnt if own_task else learnt | asked) == whole and not learnt & asked
+    with pytest.raises(KeepsightError, match="2 of"):
+        tuned(place, tmp_path / "one", "some.yaml", fail_on_error=2)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def tune_sequence(
     own = _own_settings(spec, sequence, settings, continual)
     model = _trainable(ref, device, dtype)
     chosen = _tasks_of(spec, task_args or {})
-    stages, left_out = _stages(spec, chosen, Path(output_path), fail_on_error)
+    stages, left_out = _stages(spec, chosen, task_args or {}, Path(output_path), fail_on_error)
     store, asked = Store(output_path), Judges(judges, llm_judge, embedder, judge_args)
     asked_tasks = prepared_tasks([*chosen, *spec.tasks, *tasks], None, None, asked, store)
     names = [task.name for task in asked_tasks]
@@ -208,7 +208,10 @@ def _tasks_of(spec: SequenceSpec, shared: Mapping[str, Any]) -> list[Task]:
     return [_task_of(stage, shared) for stage in spec.stages]
 
 
-def _task_of(stage: StageSpec, shared: Mapping[str, Any]) -> Task:
+def _task_of(
+    stage: StageSpec, shared: Mapping[str, Any], on_bad_row: Callable[[str], None] = lambda row: None
+) -> Task:
+    """Rows to learn that a part is held out of leave out bad ones, which `_rows` tells."""
     from keepsight import tasks
 
     given = {
@@ -220,13 +223,19 @@ def _task_of(stage: StageSpec, shared: Mapping[str, Any]) -> Task:
     own = stage.task.startswith("rows:")
     if own and stage.data is not None:
         given.setdefault("split", "all")  # a file of its own holds nothing that is learnt
+    elif own:
+        given["on_bad_row"] = on_bad_row
     task = tasks.get(stage.task, **given)
     # One's own files are often called alike: train.json of this folder and of that one.
     return replace(task, name=f"rows:{stage.name}") if own else task
 
 
 def _stages(
-    spec: SequenceSpec, tasks: Sequence[Task], output: Path, fail_on_error: bool | float | None
+    spec: SequenceSpec,
+    tasks: Sequence[Task],
+    shared: Mapping[str, Any],
+    output: Path,
+    fail_on_error: bool | float | None,
 ) -> tuple[list[Stage], list[str]]:
     """What is learnt in every stage, and a line on every row that is left out."""
     from keepsight.tune.left_out import usable_samples
@@ -235,7 +244,7 @@ def _stages(
 
     stages, left_out = [], []
     for number, (stage, task) in enumerate(zip(spec.stages, tasks, strict=True), 1):
-        rows, bad = _rows(stage, task)
+        rows, bad = _rows(stage, task, shared)
         made = Stage(stage.name, rows, task.name, number=number, count=len(spec.stages))
         good, bad = usable_samples(rows, bad, stage_directory(output, made), fail_on_error)
         stages.append(replace(made, samples=good))
@@ -243,14 +252,17 @@ def _stages(
     return stages, left_out
 
 
-def _rows(stage: StageSpec, task: Task) -> tuple[list[Sample], list[str]]:
+def _rows(stage: StageSpec, task: Task, shared: Mapping[str, Any]) -> tuple[list[Sample], list[str]]:
     if stage.data is not None:
         return training_rows(stage.data, stage.image_folder)
+    bad: list[str] = []
+    if stage.task.startswith("rows:"):
+        task = _task_of(stage, shared, bad.append)
     if task.train is None:
         raise KeepsightError(
             f"stage {stage.name}: task {task.name} has no training split; give rows to learn as data"
         )
-    return list(task.train()), []
+    return list(task.train()), bad
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,11 @@ __all__ = ["held_out", "read_asked_rows"]
 
 
 def read_asked_rows(
-    path: str | Path, image_root: str | Path | None = None, *, remote: RemoteSource | None = None
+    path: str | Path,
+    image_root: str | Path | None = None,
+    *,
+    remote: RemoteSource | None = None,
+    on_bad_row: Callable[[str], None] | None = None,
 ) -> list[Sample]:
     """The rows of a file as samples. Rows that share an id get `#2`, `#3`, ... behind it.
 
@@ -35,15 +39,16 @@ def read_asked_rows(
         path: JSON list, JSON lines, parquet, or a directory of `datasets.save_to_disk`.
         image_root: folder that pictures' paths start from, and may not leave (default: where the file lies).
         remote: what fetches pictures given as addresses (default: they are refused).
+        on_bad_row: called with one line per unusable row, which is then left out.
 
     Raises:
-        KeepsightError: nothing that can be read, or a bad row, by its place.
+        KeepsightError: nothing that can be read, or (without `on_bad_row`) a bad row, by its place.
     """
     path = Path(path).expanduser()
     root = picture_root(path, image_root)
     seen: Counter[str] = Counter()
     samples = []
-    for sample in collected(path, rows_at(path), partial(_sample, root=root, remote=remote)):
+    for sample in collected(path, rows_at(path), partial(_sample, root=root, remote=remote), on_bad_row):
         seen[sample.id] += 1
         again = seen[sample.id] > 1
         samples.append(replace(sample, id=f"{sample.id}#{seen[sample.id]}") if again else sample)

@@ -50,6 +50,7 @@ def rows(
     task_name: str | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     remote_images: bool = False,
+    on_bad_row: Callable[[str], None] | None = None,
 ) -> Task:
     """Questions and answers of a file: LLaVA JSON, messages, or rows with text and answer.
 
@@ -67,6 +68,8 @@ def rows(
         task_name: the task is called `rows:TASK_NAME` (default: the file's name without its suffix).
         max_new_tokens: where an answer is cut.
         remote_images: fetch pictures that rows give as http(s) addresses, under the rules of `data.remote`.
+        on_bad_row: called with one line per row that cannot be used, which is then neither learnt nor asked (default: it
+            is an error). The rows are read anew whenever they are asked for.
 
     Raises:
         UsageError: a setting with a value that there is none of.
@@ -78,7 +81,8 @@ def rows(
 
     def read(part: str) -> list[Sample]:
         root = picture_root(file, image_folder)
-        samples = read_asked_rows(file, root, remote=RemotePictures() if remote_images else None)
+        remote = RemotePictures() if remote_images else None
+        samples = read_asked_rows(file, root, remote=remote, on_bad_row=on_bad_row)
         if part == "all":
             return samples
         learnt, asked = held_out(samples, holdout, root)
