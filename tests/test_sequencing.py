@@ -186,6 +186,14 @@ def test_a_stage_that_cannot_be_tuned_is_told_before_the_first_is_learnt(place, 
     assert not list(tmp_path.rglob("tune.json"))
 
 
+def test_a_known_task_is_no_folder_beside_the_file(tmp_path):
+    for name in ("letters", "scenes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "s.yaml").write_text("stages: [emt:letters]\ntasks: [yesno:scenes]")
+    read = sequence_of(tmp_path / "s.yaml")
+    assert (read.stages[0].task, *read.tasks) == ("emt:letters", "yesno:scenes")
+
+
 def test_sequences_by_name():
     for name, tasks in SEQUENCES.items():
         assert [stage.task for stage in sequence_of(name).stages] == list(tasks)

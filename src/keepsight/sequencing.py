@@ -161,6 +161,8 @@ def _notes(method: Method, keep: Keep) -> list[str]:
 
 def sequence_of(sequence: str | Path | SequenceSpec) -> SequenceSpec:
     """The spec of a name of `SEQUENCES` or of a YAML file."""
+    from keepsight.tasks import available
+
     if isinstance(sequence, SequenceSpec):
         return sequence
     if str(sequence) in SEQUENCES:
@@ -170,7 +172,7 @@ def sequence_of(sequence: str | Path | SequenceSpec) -> SequenceSpec:
         raise KeepsightError(
             f"no sequence {sequence}: give a YAML file with stages, or {' or '.join(SEQUENCES)}"
         )
-    return read_sequence(sequence)
+    return read_sequence(sequence, {task.name for task in available()})
 
 
 def _own_settings(

@@ -1,5 +1,7 @@
 """Sequences as users write them down, well and badly."""
 
+from pathlib import Path
+
 import pytest
 
 from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
@@ -67,6 +69,23 @@ def test_one_line_says_what_is_wrong(tmp_path, text, told):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(KeepsightError, match="no such file; give a YAML file"):
         read_sequence(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("by", ["a relative path", "an absolute path"])
+def test_what_lies_beside_the_file_takes_no_known_name(tmp_path, monkeypatch, by):
+    for folder in ("letters", "birds"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "s.yaml").write_text(
+        "stages: [emt:letters, 'emt:./letters', emt:birds]\ntasks: [open:letters, emt:letters, emt:fish]"
+    )
+    monkeypatch.chdir(tmp_path)
+    read = read_sequence("s.yaml" if by == "a relative path" else tmp_path / "s.yaml", {"emt:letters"})
+    assert [stage.name for stage in read.stages] == ["letters", "letters", "birds"]
+    known, folder, other = (stage.task for stage in read.stages)
+    assert known == read.tasks[1] == "emt:letters" != folder
+    for task, place in ((folder, "letters"), (other, "birds"), (read.tasks[0], "letters")):
+        assert Path(task.partition(":")[2]).resolve() == (tmp_path / place).resolve()
+    assert read.tasks[2] == "emt:fish"
 
 
 @pytest.mark.parametrize(

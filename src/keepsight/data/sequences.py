@@ -8,14 +8,14 @@
       - coin_drawn:counts             # a task with a training split: learnt and asked
     tasks: [yesno:scenes]             # asked after every stage, learnt in none
 
-Files are looked for beside the YAML file first.
+Files are looked for beside the YAML file first. A known name is no file: write `emt:./letters` for a folder called so.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -51,8 +51,12 @@ class SequenceSpec:
     tasks: tuple[str, ...] = ()
 
 
-def read_sequence(path: str | Path) -> SequenceSpec:
+def read_sequence(path: str | Path, known: Collection[str] = ()) -> SequenceSpec:
     """The sequence that a YAML file describes.
+
+    Args:
+        path: of the file.
+        known: names of tasks that mean what they mean, whatever lies beside the file.
 
     Raises:
         KeepsightError: no such file, not YAML, or a stage that says too little or something unknown (named).
@@ -69,11 +73,13 @@ def read_sequence(path: str | Path) -> SequenceSpec:
     if not isinstance(stages, list) or not stages:
         raise KeepsightError(f"sequence {path}: stages must be a list with at least one stage")
     shared = {key: _mapping(document.get(key) or {}, f"{path}: {key}") for key in ("task_args", "config")}
-    read = [_stage(stage, f"{path}: stage {i}", path.parent, shared) for i, stage in enumerate(stages, 1)]
+    read = [
+        _stage(stage, f"{path}: stage {i}", path.parent, shared, known) for i, stage in enumerate(stages, 1)
+    ]
     tasks = document.get("tasks") or []
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise KeepsightError(f"sequence {path}: tasks must be a list of task names")
-    return SequenceSpec(tuple(read), tuple(_beside(task, path.parent) for task in tasks))
+    return SequenceSpec(tuple(read), tuple(_beside(task, path.parent, known) for task in tasks))
 
 
 def in_order(spec: SequenceSpec, order: str) -> SequenceSpec:
@@ -115,7 +121,9 @@ def _parsed(path: Path) -> Any:
         raise KeepsightError(f"sequence {path} cannot be read as YAML: {reason}") from error
 
 
-def _stage(stage: Any, where: str, folder: Path, shared: Mapping[str, Mapping[str, Any]]) -> StageSpec:
+def _stage(
+    stage: Any, where: str, folder: Path, shared: Mapping[str, Mapping[str, Any]], known: Collection[str]
+) -> StageSpec:
     if isinstance(stage, str):
         stage = {"task": stage}
     stage = _mapping(stage, where)
@@ -124,12 +132,12 @@ def _stage(stage: Any, where: str, folder: Path, shared: Mapping[str, Mapping[st
     if data is None and task is None:
         raise KeepsightError(f"{where} names neither data nor task; give rows to learn, or a task with some")
     learnt = _file(data, folder, f"{where}: data") if data is not None else None
-    task = _beside(str(task), folder) if task is not None else f"rows:{learnt}"
+    written = str(task) if task is not None else f"rows:{learnt}"
     image_folder = stage.get("image_folder")
     given = {key: _mapping(stage.get(key) or {}, f"{where}: {key}") for key in ("task_args", "config")}
     return StageSpec(
-        name=str(stage.get("name") or (learnt.stem if learnt else task.rpartition(":")[2])),
-        task=task,
+        name=str(stage.get("name") or (learnt.stem if learnt else _ending(written))),
+        task=_beside(written, folder, known) if task is not None else written,
         data=learnt if stage.get("task") is not None else None,  # rows:FILE holds some of its rows out
         image_folder=folder / str(image_folder) if image_folder is not None else None,
         task_args={**shared["task_args"], **given["task_args"]},
@@ -145,10 +153,17 @@ def _file(value: Any, folder: Path, where: str) -> Path:
     return found
 
 
-def _beside(task: str, folder: Path) -> str:
+def _beside(task: str, folder: Path, known: Collection[str]) -> str:
     """A task whose file or folder lies beside the sequence's file, by the path that leads there."""
     kind, colon, place = task.partition(":")
-    return f"{kind}:{folder / place}" if colon and place and os.path.exists(folder / place) else task
+    if task in known or not colon or not place or not os.path.exists(folder / place):
+        return task
+    return f"{kind}:{os.path.join(folder, place)}"  # keeps a ./, without which it may be a known name again
+
+
+def _ending(task: str) -> str:
+    """What a stage is called after its task, wherever the sequence's file lies."""
+    return os.path.normpath(task.rpartition(":")[2])
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
