@@ -21,13 +21,14 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+from keepsight.data.sequences import SequenceSpec
 from keepsight.report.claims import Claim, verdict_on, write_claims
 from keepsight.report.methods_page import write_methods_page
 from keepsight.scoring.continual import continual_difference, continual_metrics
 from keepsight.scoring.format_loss import overall_loss
 from keepsight.scoring.matched import matched_forgetting
 from keepsight.scoring.statistics import paired_difference
-from keepsight.sequencing import tune_sequence
+from keepsight.sequencing import sequence_of, tune_sequence
 from keepsight.store import load_matrix
 from keepsight.types import MetricValue, ResultMatrix, Run
 from recipes import command_line
@@ -134,16 +135,16 @@ def study(
 
 
 def _run(arm: Arm, output: Path, size: Size) -> None:
-    order = arm.order
+    sequence = sequence_of("coin_drawn")
     if size.tasks is not None:
-        order = ",".join(size.tasks if order is None else size.tasks[::-1])
+        sequence = SequenceSpec(tuple(stage for stage in sequence.stages if stage.name in size.tasks))
     tune_sequence(
         "tiny",
-        "coin_drawn",
+        sequence,
         _folder(output, arm),
         method=arm.method,
         method_args=arm.method_args,
-        order=order,
+        order=arm.order,
         task_args={"rows": size.rows, **arm.task_args},
         judges=(),
         limit=size.asked,

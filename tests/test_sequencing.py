@@ -246,6 +246,19 @@ def test_the_command_line(run, place, tmp_path, monkeypatch):  # noqa: F811
     assert code == 2 and "--keep is of a --sequence" in err
 
 
+def test_a_stage_that_the_order_leaves_out_is_asked_as_an_unseen_task(place, tmp_path):
+    found = tuned(place, tmp_path, order="letters", limit=3)
+    assert found.matrix.rows == ("base", "1-letters")
+    assert found.matrix.cols == ("rows:letters", "rows:shapes")
+    assert found.matrix.meta["tuned_on"] == {"1-letters": "rows:letters"}
+    assert found.notes == ["not in the order, so not learnt but asked: shapes"]
+    (place / "known.yaml").write_text(
+        "stages: [{name: a, data: shapes/train.json}, emt:letters]\ntasks: [emt:digits]"
+    )
+    found = tuned(place, tmp_path / "besides", "known.yaml", order="a", tasks=["emt:letters"], limit=3)
+    assert found.matrix.cols == ("rows:a", "emt:digits", "emt:letters"), "each once"
+
+
 def test_two_files_of_one_name_need_names(place, tmp_path):
     (place / "alike.yaml").write_text("stages:\n  - data: shapes/train.json\n  - data: letters/train.json\n")
     with pytest.raises(KeepsightError, match=r"two tasks are named 'rows:train'; give each stage a name"):

@@ -113,12 +113,12 @@ def tune_sequence(
     require_place(Path(output_path))
     spec = sequence_of(sequence)
     spec = in_order(spec, order) if order else spec
-    own = _own_settings(spec, sequence, settings, continual)
+    stage_settings = _own_settings(spec, sequence, settings, continual)
     model = _trainable(ref, device, dtype)
-    chosen = _tasks_of(spec, task_args or {})
+    chosen, unseen = _tasks_of(spec, task_args or {}, [*spec.tasks, *tasks])
     stages, left_out = _stages(spec, chosen, task_args or {}, Path(output_path), fail_on_error)
     store, asked = Store(output_path), Judges(judges, llm_judge, embedder, judge_args)
-    asked_tasks = prepared_tasks([*chosen, *spec.tasks, *tasks], None, None, asked, store)
+    asked_tasks = prepared_tasks([*chosen, *unseen, *spec.tasks, *tasks], None, None, asked, store)
     names = [task.name for task in asked_tasks]
     if twice := [name for name in names if names.count(name) > 1]:
         own = twice[0].startswith("rows:")
@@ -143,20 +143,24 @@ def tune_sequence(
         settings,
         output_path,
         method=continual,
-        stage_settings=own,
+        stage_settings=stage_settings,
         keep=keep,
         on_stage=audit.ask,
         progress=learning,
     )
-    return TunedSequence(finished, audit.matrix(), left_out, _notes(continual, keep))
+    return TunedSequence(finished, audit.matrix(), left_out, _notes(spec, continual, keep))
 
 
-def _notes(method: Method, keep: Keep) -> list[str]:
-    if keep == "all" or not method.keeps_stages:
-        return []
-    return [
-        f"{method.name} answers with what every stage has learnt: --keep {keep} leaves the last epoch of each"
-    ]
+def _notes(spec: SequenceSpec, method: Method, keep: Keep) -> list[str]:
+    notes = []
+    if spec.unlearnt:
+        names = ", ".join(stage.name for stage in spec.unlearnt)
+        notes.append(f"not in the order, so not learnt but asked: {names}")
+    if keep != "all" and method.keeps_stages:
+        notes.append(
+            f"{method.name} answers with what every stage has learnt: --keep {keep} leaves the last epoch of each"
+        )
+    return notes
 
 
 def sequence_of(sequence: str | Path | SequenceSpec) -> SequenceSpec:
@@ -200,20 +204,26 @@ def _trainable(ref: Any, device: str | None, dtype: str | None) -> HFModel:
     return model
 
 
-def _tasks_of(spec: SequenceSpec, shared: Mapping[str, Any]) -> list[Task]:
-    """The task of every stage; of the shared settings each gets those that it has."""
+def _tasks_of(
+    spec: SequenceSpec, shared: Mapping[str, Any], others: Sequence[str | Task]
+) -> tuple[list[Task], list[Task]]:
+    """The task of every stage, and of every one that is not learnt, unless it is among those that are asked besides.
+
+    Of the shared settings each gets those that it has.
+    """
     from keepsight import tasks
 
     for key in shared:
-        if not any(tasks.takes(stage.task, key) for stage in spec.stages):
+        if not any(tasks.takes(stage.task, key) for stage in (*spec.stages, *spec.unlearnt)):
             raise UsageError(f"no task of the sequence has a setting {key!r}; leave it out of task_args")
-    return [_task_of(stage, shared) for stage in spec.stages]
+    learnt = [_task_of(stage, shared, lambda row: None) for stage in spec.stages]  # `_rows` tells bad ones
+    return learnt, [_task_of(stage, shared) for stage in spec.unlearnt if stage.task not in others]
 
 
 def _task_of(
-    stage: StageSpec, shared: Mapping[str, Any], on_bad_row: Callable[[str], None] = lambda row: None
+    stage: StageSpec, shared: Mapping[str, Any], on_bad_row: Callable[[str], None] | None = None
 ) -> Task:
-    """Rows to learn that a part is held out of leave out bad ones, which `_rows` tells."""
+    """What asks a stage. `on_bad_row`: of rows of one's own of which some are held out, see `keepsight.tasks.rows`."""
     from keepsight import tasks
 
     given = {

@@ -111,6 +111,8 @@ def names(spec):
 def test_orders():
     assert names(in_order(SPEC, "reverse")) == "hgfedcba"
     assert names(in_order(SPEC, "c, a")) == "ca"
+    assert "".join(stage.name for stage in in_order(SPEC, "c, a").unlearnt) == "bdefgh"
+    assert not in_order(SPEC, "reverse").unlearnt
     drawn = {names(in_order(SPEC, f"seed:{seed}")) for seed in range(5)}
     assert len(drawn) == 5 and all(sorted(order) == list("abcdefgh") for order in drawn)
     assert names(in_order(SPEC, "seed:1")) == names(in_order(SPEC, "seed:1"))

@@ -45,10 +45,11 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class SequenceSpec:
-    """Stages in order, and tasks that are only asked."""
+    """Stages in order, tasks that are only asked, and stages of which only the task is asked."""
 
     stages: tuple[StageSpec, ...]
     tasks: tuple[str, ...] = ()
+    unlearnt: tuple[StageSpec, ...] = ()
 
 
 def read_sequence(path: str | Path, known: Collection[str] = ()) -> SequenceSpec:
@@ -86,7 +87,8 @@ def in_order(spec: SequenceSpec, order: str) -> SequenceSpec:
     """The same stages in another order.
 
     Args:
-        order: "reverse"; "seed:3", a random order; or stage names with commas between, some of them or all.
+        order: "reverse"; "seed:3", a random order; or stage names with commas between. Stages that are not named become
+            `unlearnt`.
 
     Raises:
         UsageError: a name that no stage has, or a seed that is no number.
@@ -104,7 +106,9 @@ def in_order(spec: SequenceSpec, order: str) -> SequenceSpec:
         raise UsageError(
             f"order names {unknown[0]!r}; give reverse, seed:NUMBER, or stage names of {', '.join(names)}"
         )
-    return replace(spec, stages=tuple(spec.stages[names.index(name)] for name in wanted))
+    stages = tuple(spec.stages[names.index(name)] for name in wanted)
+    unlearnt = tuple(stage for stage in spec.stages if stage.name not in wanted)
+    return replace(spec, stages=stages, unlearnt=(*spec.unlearnt, *unlearnt))
 
 
 def _parsed(path: Path) -> Any:
