@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -163,10 +164,20 @@ def test_what_it_arranges_follows_from_the_stages_alone(name, stages):
     assert not first[0].memory
 
 
-@pytest.mark.parametrize("name", ["agem", "ewc", "l2sp", "lwf", "replay"])
-def test_a_setting_out_of_range_is_refused_with_one_line(name):
-    for setting, value in METHODS[name]().settings.items():
-        for wrong in (["no"], "no", True, -1, float("nan"), None):
-            if setting != "seed" and wrong != value:
-                with pytest.raises(UsageError, match=rf"^method {name}: {setting} [^\n]*$"):
-                    METHODS[name](**{setting: wrong})
+NO_NUMBERS = ["no", True, -1, float("nan"), float("inf"), ["no"], {}, None]
+WRONG = {
+    float: [*NO_NUMBERS, 10**400],
+    int: [*NO_NUMBERS, 1.5],
+    str: ["no", "", True, 3, ["answer"], {}, None],
+}
+SETTINGS = [(name, setting) for name in METHODS for setting in METHODS[name]().settings]
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_a_setting_that_makes_no_sense_is_refused_with_one_line(name, setting):
+    kinds = get_type_hints(METHODS[name])[setting]
+    (kind,) = set(get_args(kinds) or (kinds,)) - {type(None)}
+    default = METHODS[name]().settings[setting]
+    for value in [value for value in WRONG[kind] if value is not default]:
+        with pytest.raises(UsageError, match=rf"^method {name}: {setting} [^\n]*$"):
+            METHODS[name](**{setting: value})

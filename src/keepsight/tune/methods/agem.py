@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepsight.tune.answers import answer_gradients
 from keepsight.tune.config import SFTConfig
-from keepsight.tune.methods.memory import earlier_samples, require_size
+from keepsight.tune.methods.memory import earlier_samples, require_memory
 from keepsight.tune.methods.method import Method
 from keepsight.tune.methods.settings import require_count
 from keepsight.tune.methods.stage import Stage
@@ -47,7 +47,7 @@ class AGEM(Method):
     name = "agem"
 
     def __post_init__(self) -> None:
-        require_size(self.name, self.share, self.budget)
+        require_memory(self.name, self.share, self.budget, self.seed)
         require_count(self.name, "batch_size", self.batch_size, 1)
         self._config = SFTConfig()
         self._memory: Sequence[Sample] = ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from keepsight.errors import UsageError
 from keepsight.tune.config import SFTConfig
 from keepsight.tune.methods.method import Method
+from keepsight.tune.methods.settings import require_number
 
 __all__ = ["LowAlpha"]
 
@@ -24,16 +25,17 @@ class LowAlpha(Method):
 
     name = "low_alpha"
 
+    def __post_init__(self) -> None:
+        require_number(self.name, "divisor", self.divisor, 1e-3)
+
     def configure(self, config: SFTConfig) -> SFTConfig:
         """The same settings with alpha / divisor.
 
         Raises:
-            UsageError: nothing with an alpha is trained, or the divisor is not positive.
+            UsageError: nothing with an alpha is trained.
         """
         if config.method not in ("lora", "moelora"):
             raise UsageError(
                 f"method low_alpha changes LoRA's alpha, and {config.method} has none; write lora+low_alpha"
             )
-        if not self.divisor > 0:
-            raise UsageError(f"method low_alpha: divisor must be positive, not {self.divisor}")
         return replace(config, lora_alpha=config.lora_alpha / self.divisor)

@@ -14,14 +14,15 @@ from keepsight.tune.methods.settings import require_count, require_number
 from keepsight.tune.methods.stage import Stage
 from keepsight.types import Sample, digest_of
 
-__all__ = ["chosen", "earlier_samples", "require_size"]
+__all__ = ["chosen", "earlier_samples", "require_memory"]
 
 
-def require_size(method: str, share: float, budget: int | None) -> None:
-    """Raises UsageError unless the two say how large a memory is."""
+def require_memory(method: str, share: float, budget: int | None, seed: int) -> None:
+    """Raises UsageError unless the first two say how large a memory is, and the seed is one."""
     require_number(method, "share", share, 0, 1)
     if budget is not None:
         require_count(method, "budget", budget, 0)
+    require_count(method, "seed", seed, 0)
 
 
 def earlier_samples(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from keepsight.tune.methods.memory import earlier_samples, require_size
+from keepsight.tune.methods.memory import earlier_samples, require_memory
 from keepsight.tune.methods.method import Method
 from keepsight.tune.methods.stage import Stage
 
@@ -31,7 +31,7 @@ class Replay(Method):
     name = "replay"
 
     def __post_init__(self) -> None:
-        require_size(self.name, self.share, self.budget)
+        require_memory(self.name, self.share, self.budget, self.seed)
 
     def arrange(self, stages: Sequence[Stage]) -> list[Stage]:
         kept = earlier_samples(stages, share=self.share, budget=self.budget, seed=self.seed)

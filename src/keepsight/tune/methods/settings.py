@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from keepsight.errors import UsageError
@@ -9,10 +10,13 @@ from keepsight.errors import UsageError
 __all__ = ["require_count", "require_number", "require_one_of"]
 
 
-def require_number(method: str, name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Raises UsageError unless `value` is a number from `least` to `most`."""
+_LARGEST = sys.float_info.max  # infinity is no setting
+
+
+def require_number(method: str, name: str, value: Any, least: float, most: float = _LARGEST) -> None:
+    """Raises UsageError unless `value` is a finite number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        limits = f"at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+        limits = f"at least {least:g}" if most == _LARGEST else f"from {least:g} to {most:g}"
         raise UsageError(f"method {method}: {name} must be a number {limits}, not {value!r}")
 
 
