@@ -54,6 +54,11 @@ def test_a_sequence_is_read_with_files_beside_it(tmp_path):
         ("stages: [emt:shapes]\ntasks: emt:digits", "tasks must be a list of task names"),
         ("stages: [{task: a, config: 3}]", "stage 1: config is not a mapping"),
         ("stages: [!!python/object/apply:os.system ['true']]", "cannot be read as YAML"),
+        ("stages: [emt:a]\nstages: [emt:b]", "the key 'stages' stands twice in the mapping of line 1"),
+        (
+            "stages:\n- task: a\n  config: {seed: 1, 'seed': 2}",
+            "the key 'seed' stands twice in the mapping of line 3",
+        ),
         ("stages: [", "cannot be read as YAML"),
         ("\x00", "cannot be read as YAML"),
     ],
@@ -69,6 +74,16 @@ def test_one_line_says_what_is_wrong(tmp_path, text, told):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(KeepsightError, match="no such file; give a YAML file"):
         read_sequence(tmp_path / "gone.yaml")
+
+
+def test_a_key_may_stand_beside_what_it_is_merged_with(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "stages: [{task: a, config: &c {seed: 1, lora_r: 2}}, {task: b, config: &d {<<: *c, seed: 3}}]\n"
+        "config: {<<: *d, lora_r: 4, save_steps: 5}"
+    )
+    assert [dict(stage.config) for stage in read_sequence(tmp_path / "s.yaml").stages] == [
+        {"seed": 1, "lora_r": 2, "save_steps": 5}, {"seed": 3, "lora_r": 2, "save_steps": 5},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("by", ["a relative path", "an absolute path"])

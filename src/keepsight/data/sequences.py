@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,7 +116,17 @@ def _parsed(path: Path) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Reads numbers as YAML 1.2 does: 2e-3 is one, without a point and a sign, too."""
+        """Takes no key twice in a mapping, and reads numbers as YAML 1.2 does: 2e-3 is one, without a point and a sign."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if twice := [key for key, times in keys.items() if times > 1]:
+                line = node.start_mark.line + 1
+                raise KeepsightError(
+                    f"sequence {path}: the key {twice[0]!r} stands twice in the mapping of line {line}; leave one of them"
+                )
+            return node
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _WITH_EXPONENT, list("-+.0123456789"))
     try:
