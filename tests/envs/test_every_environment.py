@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from keepsight import envs
 from keepsight.envs import ENVS, ActionEnv, class_of, make_vector
 from keepsight.errors import UsageError
+from tests.envs.long_texts import MOST, assert_reads_quickly
 from tests.envs.small import FEW, QUICK
 
 TEXTS = 100_000  # of the adversarial player, over all environments
@@ -376,6 +377,25 @@ def test_no_text_breaks_an_environment(name):
             texts[-1] = (at % 50 == 0 and env.expert()) or texts[-1]
         move = env.play(spoiled(texts, rng))
         assert low <= move.reward <= high
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"), [*((name, "exact") for name in ENVS), *((name, "released") for name in INDEXED)]
+)
+def test_no_text_takes_long(name, parser):
+    """Where an engine does what was read, the reading alone, of shorter texts."""
+    env = make(name, **({"parser": parser} if name in INDEXED else {}))
+    env.begin(seed=0)
+
+    def play(text):
+        if env._over:
+            env.begin(seed=0)
+        env.play(text)
+
+    if name in SLOW:
+        assert_reads_quickly(env.read, MOST // 4)
+    else:
+        assert_reads_quickly(play)
 
 
 @pytest.mark.parametrize("name", ENVS)

@@ -18,6 +18,7 @@ from keepsight.envs.virl.navigation import _files
 from keepsight.envs.virl.pickled import MAPPING
 from keepsight.envs.virl.route import Landmark, Milestone, Point, Route, instruction, rail
 from keepsight.errors import UsageError
+from tests.envs.long_texts import assert_reads_quickly
 from tests.fuzz import mutated
 
 
@@ -211,6 +212,12 @@ def test_what_an_observation_misses(observation, intersection, landmark, missed)
     assert bool(wording.misses(observation, point, landmarks=True)) == bool(missed)
     if "name" in missed:
         assert not wording.misses(observation, point, landmarks=False)
+
+
+@pytest.mark.parametrize("intersection", [True, False])
+def test_no_observation_takes_long(intersection):
+    point = Point((0, 0), 0, "", "", 0, Landmark("Café", "left"), intersection)
+    assert_reads_quickly(lambda text: wording.misses(text, point, landmarks=True))
 
 
 def test_failed_detection_costs_more_and_is_told():
@@ -429,7 +436,13 @@ def test_wrong_arguments_are_named(arguments, told):
 
 @pytest.mark.parametrize(
     "written",
-    ["turn_direction('north')", "turn_direction (north)", "turn_direction( North )", "Turn_Direction(north)"],
+    [
+        "turn_direction('north')",
+        "turn_direction (north)",
+        "turn_direction( North )",
+        "Turn_Direction(north)",
+        r"turn_direction(\"north\")",
+    ],
 )
 def test_a_call_may_be_written_in_other_ways(written):
     for text in (f'{{"action": "{written}"}}', f"action: {written}"):

@@ -9,6 +9,7 @@ from keepsight.envs.solving import solutions
 from keepsight.errors import UsageError
 from keepsight.scoring.verifiers.points import Hand, PointsAnswer, read_answer, verdict
 from keepsight.scoring.verifiers.points_released import released_verdict
+from tests.envs.long_texts import assert_reads_quickly
 
 HAND = Hand(("6", "4", "A", "A"), (6, 4, 1, 1))
 FRACTIONS = Hand(("3", "3", "8", "8"), (3, 3, 8, 8))
@@ -204,6 +205,12 @@ def test_the_released_code_never_recognizes_valid_json():
     said = released_verdict(answer("6*4*1*1=24"), HAND, ("6*4*1*1",), sees_cards=True)
     assert (said.reward, said.message) == (-1.5, "you recognized wrong cards")
     assert verdict(answer("6*4*1*1=24"), HAND, sees_cards=True).reward == 5
+
+
+def test_no_verdict_takes_long():
+    found = solutions(HAND.numbers, 24)
+    assert_reads_quickly(lambda text: verdict(text, HAND, sees_cards=True))
+    assert_reads_quickly(lambda text: released_verdict(text, HAND, found))
 
 
 def test_any_text_gets_a_verdict():

@@ -49,13 +49,14 @@ _OBSERVATION = "current observation"
 _NONE = "No landmarks nearby"
 
 
-_TURN = re.compile(r"""turn_direction\s*\(\s*['"]?([a-z ]{1,20}?)['"]?\s*\)""", re.IGNORECASE)
+_TURN = re.compile(r"turn_direction\s*\(([^()]{1,40})\)", re.IGNORECASE)
+_AROUND = " \t\r\n'\"\\"  # of a word in brackets
 _BARE = re.compile(r"""("action"\s*:\s*")(forward|stop)(")""", re.IGNORECASE)
 
 
 def called(text: str) -> str:
     """`text` with the actions as the action space writes them: no blanks, no quotes in the brackets, brackets."""
-    return _BARE.sub(r"\1\2()\3", _TURN.sub(r"turn_direction(\1)", text))
+    return _BARE.sub(r"\1\2()\3", _TURN.sub(lambda call: f"turn_direction({call[1].strip(_AROUND)})", text))
 
 
 def prompt(
@@ -127,5 +128,6 @@ def _names(text: str, landmark: Landmark) -> bool:
 
 def _letters(text: str) -> str:
     """Words of plain letters and digits: accents, case and punctuation do not tell two names apart."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    # one character at a time: to put thousands of accents on one letter in order takes quadratic time
+    plain = "".join(unicodedata.normalize("NFKD", each) for each in text.casefold())
     return " ".join(re.findall(r"\w+", "".join(each for each in plain if not unicodedata.combining(each))))
