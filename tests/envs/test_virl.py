@@ -14,6 +14,7 @@ import keepsight.envs
 from keepsight.envs.actions import parse_action
 from keepsight.envs.virl import wording
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS, direction, relation, turn, wrapped
+from keepsight.envs.virl.intersection import tells_of_intersection
 from keepsight.envs.virl.navigation import _files
 from keepsight.envs.virl.pickled import MAPPING
 from keepsight.envs.virl.route import Landmark, Milestone, Point, Route, instruction, rail
@@ -214,6 +215,117 @@ def test_what_an_observation_misses(observation, intersection, landmark, missed)
         assert not wording.misses(observation, point, landmarks=False)
 
 
+HERE = [
+    "I observe an intersection",
+    "No landmarks nearby; I observe an intersection",
+    "No landmarks nearby I observe an intersection",
+    "No landmarks nearby, you see an intersection",
+    "Old Hare Inn is on my left front; I observe an intersection",
+    "There is no landmark at the intersection",
+    "There are no landmarks in view at this intersection.",
+    "I am at the intersection but do not see Hotel",
+    "I am at the intersection and do not see Hotel",
+    "At the intersection I can't see Hotel 32One",
+    "I cannot see Hotel 32One from the intersection",
+    "I don’t see any landmark, but I am at an intersection",
+    "Without a landmark at the intersection, it is hard to tell",
+    "An intersection without landmarks",
+    "The intersection has no landmark",
+    "The intersection does not have a landmark",
+    "The intersection is not the one of the instruction",
+    "At the intersection none of the landmarks is visible",
+    "None of the landmarks are at this intersection",
+    "There is nothing at the intersection",
+    "I have reached the next intersection",
+    "I reach the next intersection",
+    "I am now at the next intersection",
+    "I moved forward to the intersection",
+    "I was moving forward, and I arrived at the intersection",
+    "An intersection with Hotel 32One ahead",
+    "Hotel 32One is ahead at the intersection",
+    "No landmarks are visible and an intersection is here",
+    "The landmark is not visible and intersection is visible",
+    "I am not at a landmark; intersection",
+    "No landmarks nearby - an intersection",
+    "Intersection: yes, landmark: none",
+    "intersection",
+    "Two streets cross (an intersection)",
+    "INTERSECTIONS",
+    "I am standing at a four-way intersection (no landmarks).",
+]
+NOT_HERE = [
+    "No landmarks nearby;",
+    "I cannot see an intersection",
+    "I can't see any intersection",
+    "I can’t see any intersection",
+    "I cant see an intersection",
+    "I see no intersection",
+    "I do not see any landmark or an intersection near Hotel 32One",
+    "There are no visible landmarks or intersections",
+    "There are no landmarks and intersections",
+    "There are no shops, signs, or intersections in view",
+    "There is neither a landmark nor an intersection",
+    "intersection: none",
+    "Intersection: No",
+    "Intersection here? No.",
+    "{'landmarks': 'none', 'intersection': False}",
+    "You don’t observe an intersection",
+    "You do not observe any intersection",
+    "I am not at an intersection",
+    "I'm not yet at the intersection",
+    "I do not think I am at an intersection",
+    "I am not sure that I see an intersection",
+    "We are nowhere near an intersection",
+    "There is no sign of an intersection",
+    "I have not reached the intersection",
+    "I have yet to reach the intersection",
+    "I am moving forward to the next intersection",
+    "I am walking along the street towards the intersection.",
+    "I am approaching an intersection",
+    "Move forward until you reach the next intersection",
+    "I keep going to reach the next intersection",
+    "I am on the way to the intersection",
+    "I am between two intersections",
+    "There is an intersection ahead",
+    "I can see the intersection a few steps away",
+    "The intersection is far from here",
+    "The next intersection is not visible",
+    "The intersection is not here yet",
+    "The intersection cannot be seen",
+    "The intersection isn't in view",
+    "An intersection does not appear",
+    "No landmarks nearby; no intersection",
+    "A straight street without any intersection",
+]
+
+
+@pytest.mark.parametrize("text", HERE)
+def test_an_observation_that_tells_of_an_intersection(text):
+    assert tells_of_intersection(text) and tells_of_intersection(text.upper())
+
+
+@pytest.mark.parametrize("text", NOT_HERE)
+def test_an_observation_that_tells_of_none(text):
+    assert not tells_of_intersection(text) and not tells_of_intersection(text.upper())
+
+
+def test_who_repeats_the_template_has_observed_nothing():
+    env = made()
+    said = "latest observation from the street view grid"
+    assert said in env.prompt() and not env.point.intersection
+    for text in (
+        answer("stop()", said),
+        f'"current observation": {said},\n"action": "stop()"',
+        answer("stop()", ""),
+    ):
+        env.reset(seed=3)
+        move = env.play(text)
+        assert (move.reward, move.tags) == (-1.0, ())
+        env = to_turn(env)
+        move = env.play(text)
+        assert (move.reward, move.tags) == (-1.5, ())
+
+
 @pytest.mark.parametrize("intersection", [True, False])
 def test_no_observation_takes_long(intersection):
     point = Point((0, 0), 0, "", "", 0, Landmark("Café", "left"), intersection)
@@ -356,7 +468,7 @@ def test_gymnasiums_checker(arguments):
 
 
 def test_numbers_for_actions():
-    env = gymnasium.make("keepsight/VIRL-v0", action="index", resolution=32).unwrapped
+    env = gymnasium.make("keepsight/VIRL-v1", action="index", resolution=32).unwrapped
     picture, _ = env.reset(seed=0)
     assert env.action_space.n == 10 and picture.shape == (69, 69, 3)
     assert env.actions[0] == "forward()" and env.actions[-1] == "stop()"

@@ -31,7 +31,7 @@ ENVS: dict[str, tuple[str, str]] = {
     "points24": ("keepsight/Points24-v0", "keepsight.envs.points24:Points24"),
     "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
     "generalpoints": ("keepsight/GeneralPoints-v0", "keepsight.envs.generalpoints:GeneralPoints"),
-    "virl": ("keepsight/VIRL-v0", "keepsight.envs.virl:Navigation"),
+    "virl": ("keepsight/VIRL-v1", "keepsight.envs.virl:Navigation"),
     "alfworld": ("keepsight/ALFWorld-v0", "keepsight.envs.household.environment:ALFWorld"),
 }
 

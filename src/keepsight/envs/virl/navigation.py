@@ -72,9 +72,11 @@ class Navigation(ActionEnv):
     - `action` ("text"), `parser` ("exact"), `render_mode` (None): as everywhere. "index" needs `vision`.
 
     ## Version History
+    - v1: observations are read clause by clause, with their denials.
     - v0: first.
     """
 
+    VERSION = "1"
     reward_bounds = (UNDETECTED + EXCEEDED, 1.0)
 
     def __init__(

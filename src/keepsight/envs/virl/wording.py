@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from keepsight.envs.virl.intersection import tells_of_intersection
 from keepsight.envs.virl.route import Landmark, Point
 from keepsight.scoring.verifiers.fields import read_fields
 
@@ -32,8 +33,9 @@ _ACTIONS = (
     '- "stop()": indicates the navigation is finished;'
 )
 _OUTPUT = "Your response should be a valid json file in the following format:\n{\n"
+_LATEST = "latest observation from the street view grid"
 _THOUGHTS = (
-    '"current observation": latest observation from the street view grid,\n'
+    f'"current observation": {_LATEST},\n'
     '"current instruction": analyze the full instruction and identify the sentence to be executed,\n'
 )
 _ACTION = '"action": the action to be taken chosen from the action space,\n}'
@@ -41,13 +43,8 @@ _VIEWS = "You observe an image of 4 views;"
 SUCCESS = "Correct solution."  # figures D.3 and D.4
 FAILURE = "Incorrect action."  # figure D.11
 
-_NO_INTERSECTION = re.compile(
-    r"\b(?:no|not|without|isn't|don't)\b[^.;,]{0,20}\bintersection"
-    r"|\bintersection\b[^.;,]{0,12}\b(?:not|isn't|far|ahead)\b"
-)
 _OBSERVATION = "current observation"
 _NONE = "No landmarks nearby"
-
 
 _TURN = re.compile(r"turn_direction\s*\(([^()]{1,40})\)", re.IGNORECASE)
 _AROUND = " \t\r\n'\"\\"  # of a word in brackets
@@ -103,9 +100,12 @@ def _intersection(point: Point, who: str = "You") -> str:
 
 
 def stated(text: str) -> str | None:
-    """The "current observation" of an answer, also where it is no valid JSON; None where there is none."""
-    value = read_fields(text, (_OBSERVATION,)).get(_OBSERVATION)
-    return None if value is None else str(value)
+    """The "current observation" of an answer, also where it is no valid JSON.
+
+    None where there is none, or nothing but the prompt's own words for it.
+    """
+    value = str(read_fields(text, (_OBSERVATION,)).get(_OBSERVATION) or "")
+    return None if value.strip(" \t\r\n\"'.,<>{}[]").casefold() in ("", _LATEST) else value
 
 
 def misses(observation: str, point: Point, *, landmarks: bool) -> str:
@@ -113,11 +113,9 @@ def misses(observation: str, point: Point, *, landmarks: bool) -> str:
 
     It must tell of an intersection if and only if there is one, and with `landmarks` name the landmark that is here.
     """
-    text = observation.casefold()
-    claimed = "intersection" in _NO_INTERSECTION.sub("", text)
-    if claimed != point.intersection:
+    if tells_of_intersection(observation) != point.intersection:
         return "You are at an intersection." if point.intersection else "You are not at an intersection."
-    if landmarks and point.landmark and not _names(text, point.landmark):
+    if landmarks and point.landmark and not _names(observation, point.landmark):
         return "You did not name the landmark that is nearby."
     return ""
 
