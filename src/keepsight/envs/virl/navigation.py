@@ -72,7 +72,7 @@ class Navigation(ActionEnv):
     - `action` ("text"), `parser` ("exact"), `render_mode` (None): as everywhere. "index" needs `vision`.
 
     ## Version History
-    - v1: observations are read clause by clause, with their denials.
+    - v1: observations are read clause by clause, with their denials; no drawn route asks for a turn to the word faced already.
     - v0: first.
     """
 
