@@ -406,6 +406,10 @@ def test_what_is_no_action_is_refused(name):
         env.step(0)
     with pytest.raises(UsageError, match="render_mode"):
         make(name, render_mode="human")
+    before = env.text
+    with pytest.raises(UsageError, match="has no reset option 'rout'; it takes"):
+        env.reset(seed=1, options={"rout": 3})
+    assert env.text == before
     with pytest.raises(UsageError, match="has no setting 'colour_of_the_sky'"):
         make(name, colour_of_the_sky=1)
 

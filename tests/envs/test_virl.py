@@ -539,6 +539,7 @@ def test_the_horizon_is_enough_and_no_more():
         ({"vision": False, "action": "index"}, "vision=True"),
         ({"street_views": "there"}, "give routes"),
         ({"routes": "there.json"}, "give street_views"),
+        ({"routes": "there.json", "vision": False, "city": "solera"}, "give routes or city=solera"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, told):

@@ -95,8 +95,10 @@ def test_a_real_route_gives_the_right_steps(tmp_path, form):
 
 
 def test_north_is_a_heading_like_any_other(tmp_path):
-    (read,) = read_routes(written(tmp_path, [[route(init_heading=0)], 1]))
-    assert read.heading == 0
+    unsaid = {key: value for key, value in route().items() if key != "init_heading"}
+    for each in (route(init_heading=0), unsaid):
+        (read,) = read_routes(written(tmp_path, [[each], 1]))
+        assert read.heading == 0
 
 
 NASTY = [

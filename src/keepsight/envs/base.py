@@ -80,6 +80,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
+    reset_options: ClassVar[tuple[str, ...]] = ()  # names of the options that `start` knows
     horizon: int = 1  # most steps of an episode
     reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
 
@@ -106,7 +107,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     @abstractmethod
     def start(self, options: Mapping[str, Any]) -> None:
-        """Draws the first state from `self.np_random`."""
+        """Draws the first state from `self.np_random`. `options` are some of `reset_options`."""
 
     @abstractmethod
     def paint(self, canvas: Picture) -> None:
@@ -174,7 +175,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode; one seed, one episode."""
+        """Begins an episode; one seed, one episode. Raises UsageError for an option that is not one of `reset_options`."""
         self.begin(seed=seed, options=options)
         return self.observation(), self.info(Move(0.0))
 
@@ -185,6 +186,10 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def begin(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
         """`reset` without an observation."""
+        for name in options or {}:
+            if name not in self.reset_options:
+                known = ", ".join(self.reset_options) or "none"
+                raise UsageError(f"{type(self).__name__} has no reset option {name!r}; it takes {known}")
         super().reset(seed=seed)
         self.steps = 0
         self.replies = []

@@ -69,6 +69,7 @@ class ALFWorld(ActionEnv):
     - v0: first.
     """
 
+    reset_options = ("game",)
     actions: tuple[str, ...] = ()
     reward_bounds = (-1.0, 53.0)  # of a task's three conditions each may come to hold with the last step
 

@@ -80,6 +80,8 @@ class RouteFile:
 def read_routes(path: Path) -> tuple[Route, ...]:
     """The routes of a `route_infos.json`: [[route, ...], n], a list of routes, or one route.
 
+    A route without `init_heading` starts facing north.
+
     Raises:
         KeepsightError: the file cannot be read, holds none, or a route lacks something; the message names it.
     """

@@ -77,6 +77,7 @@ class Navigation(ActionEnv):
     """
 
     VERSION = "1"
+    reset_options = ("route",)
     reward_bounds = (UNDETECTED + EXCEEDED, 1.0)
 
     def __init__(
@@ -100,6 +101,8 @@ class Navigation(ActionEnv):
             raise UsageError(f"directions is {directions!r}; give {' or '.join(WORDS)}")
         if action == "index" and not vision:
             raise UsageError("action index shows the picture alone; give vision=True")
+        if routes is not None and city != CITIES[0]:
+            raise UsageError(f"the routes of a file are in no drawn city; give routes or city={city}, not both")
         _within("attempts", attempts, 1, 100)
         _within("straight_line_length", straight_line_length, 1, 100)
         _within("resolution", resolution, 32, 2000)
