@@ -20,6 +20,7 @@ REASON = "ALFWorld's engine is an extra: pip install 'keepsight[text-env]'"
 pytest.importorskip("textworld", reason=REASON)
 pytest.importorskip("alfworld", reason=REASON)
 
+from keepsight import tasks  # noqa: E402
 from keepsight.envs import make  # noqa: E402
 from keepsight.envs.household.engine import Engine  # noqa: E402
 from keepsight.envs.household.facts import read_house, read_scene  # noqa: E402
@@ -367,6 +368,20 @@ def test_games_in_folders_are_played(folder):
     while not (move := env.play(env.expert())).terminated:
         pass
     assert move.solved
+
+
+def test_consecutive_seeds_ask_each_game_once(folder):
+    def asked(**arguments):
+        env = make("alfworld", path=folder)
+        names = []
+        for sample in tasks.get("env:alfworld", path=str(folder), **arguments).test():
+            env.begin(seed=sample.meta["seed"])
+            names.append(env.game.name)
+        return names
+
+    each = sorted(draw_game(number).name for number in range(4))
+    assert asked() == each
+    assert asked(n=6, seed=3) == [each[3], *each, each[0]]
 
 
 def test_the_files_of_the_chosen_games_are_part_of_a_run(folder):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import keepsight.envs
+from keepsight import tasks
 from keepsight.envs.virl.files import milestone_blocks, read_routes
 from keepsight.envs.virl.panorama import Panoramas, cropped, metres
 from keepsight.envs.virl.pickled import MAPPING, convert_mapping, plain_mapping
@@ -99,6 +100,29 @@ def test_north_is_a_heading_like_any_other(tmp_path):
     for each in (route(init_heading=0), unsaid):
         (read,) = read_routes(written(tmp_path, [[each], 1]))
         assert read.heading == 0
+
+
+def test_consecutive_seeds_ask_each_route_once(tmp_path):
+    arguments = {"vision": False, "routes": written(tmp_path, [[route() for _ in range(18)], 18])}
+    task = tasks.get("env:virl", **arguments)
+    asked = [sample.meta["facts"]["route"] for sample in task.test()]
+    assert asked == [f"route_infos-{number}" for number in range(18)]
+    task = tasks.get("env:virl", n=20, seed=10, **arguments)
+    asked = [sample.meta["facts"]["route"] for sample in task.test()]
+    assert asked == [f"route_infos-{number % 18}" for number in range(10, 30)]
+
+
+def test_without_a_seed_a_route_of_a_file_is_drawn(tmp_path):
+    env = keepsight.envs.make("virl", vision=False, routes=written(tmp_path, [route() for _ in range(18)]))
+    env.begin(seed=5)
+    first = env.number
+    drawn = []
+    for _ in range(40):
+        env.begin()
+        drawn.append(env.number)
+    assert first == 5 and len(set(drawn)) > 10 and drawn != sorted(drawn)
+    env.begin(seed=5, options={"route": 2})
+    assert env.number == 2
 
 
 NASTY = [

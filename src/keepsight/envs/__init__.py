@@ -32,7 +32,7 @@ ENVS: dict[str, tuple[str, str]] = {
     "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
     "generalpoints": ("keepsight/GeneralPoints-v0", "keepsight.envs.generalpoints:GeneralPoints"),
     "virl": ("keepsight/VIRL-v1", "keepsight.envs.virl:Navigation"),
-    "alfworld": ("keepsight/ALFWorld-v0", "keepsight.envs.household.environment:ALFWorld"),
+    "alfworld": ("keepsight/ALFWorld-v1", "keepsight.envs.household.environment:ALFWorld"),
 }
 
 

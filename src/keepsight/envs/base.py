@@ -98,6 +98,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
             str
         ] = []  # after the prompt: answer, verifier's reply, answer, ... where answers are revised
         self._over = True
+        self._seed: int | None = None  # that the episode was begun with
         self.action_space: spaces.Space[Any] = AnyText()
         self.observation_space: spaces.Space[Any] = spaces.Dict(
             {"image": spaces.Box(0, 255, (*size, 3), np.uint8), "text": AnyText()}
@@ -140,6 +141,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def hidden(self) -> dict[str, Any]:
         """Of the present state what no player may see."""
         return {}
+
+    @property
+    def published(self) -> int | None:
+        """How many episodes a published set has; None where episodes are drawn."""
+        return None
 
     # ---- what all share
 
@@ -191,10 +197,20 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
                 known = ", ".join(self.reset_options) or "none"
                 raise UsageError(f"{type(self).__name__} has no reset option {name!r}; it takes {known}")
         super().reset(seed=seed)
+        self._seed = seed
         self.steps = 0
         self.replies = []
         self._over = False
         self.start(options or {})
+
+    def chosen(self, count: int) -> int:
+        """Which of `count` episodes begins: one drawn evenly; of a published set the seed's, round and round.
+
+        So consecutive seeds ask each of a published set once before any is asked again.
+        """
+        if self.published and self._seed is not None:
+            return self._seed % count
+        return int(self.np_random.integers(count))
 
     def play(self, action: Any) -> Move:
         """`step` without an observation."""

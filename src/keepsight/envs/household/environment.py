@@ -45,8 +45,8 @@ class ALFWorld(ActionEnv):
     `Dict(image=Box(0, 255, (300, 300, 3), uint8), text=Text)`; with `action="index"` the picture alone.
 
     ## Starting State
-    A game, drawn evenly, and one of the two wordings of its task, which stays for the episode. The player stands in the
-    middle of the room. Our own games differ in the room (kitchen, living room, bedroom, bathroom), in what stands and lies in
+    A game, drawn evenly, and one of the two wordings of its task, which stays for the episode. Of published games it is that of
+    the seed (seed modulo their number), without a seed any. The player stands in the middle of the room. Our own games differ in the room (kitchen, living room, bedroom, bathroom), in what stands and lies in
     it and in the wanted object; all of them can be won.
 
     ## Rewards
@@ -66,9 +66,11 @@ class ALFWorld(ActionEnv):
     `reset(options={"game": n})` chooses the n-th game.
 
     ## Version History
+    - v1: consecutive seeds ask each published game once.
     - v0: first.
     """
 
+    VERSION = "1"
     reset_options = ("game",)
     actions: tuple[str, ...] = ()
     reward_bounds = (-1.0, 53.0)  # of a task's three conditions each may come to hold with the last step
@@ -107,7 +109,7 @@ class ALFWorld(ActionEnv):
     # ---- the game
 
     def start(self, options: Mapping[str, Any]) -> None:
-        chosen = options.get("game", int(self.np_random.integers(len(self.numbers))))
+        chosen = options.get("game", self.chosen(len(self.numbers)))
         if not isinstance(chosen, int) or not 0 <= chosen < len(self.numbers):
             raise UsageError(f"game is {chosen!r}; give a number from 0 to {len(self.numbers) - 1}")
         number = self.numbers[chosen]
@@ -140,6 +142,10 @@ class ALFWorld(ActionEnv):
         others = wording.aliases(self.actions)
         parsed = self.parse(text, (*self.actions, *others))
         return replace(parsed, action=others.get(parsed.action, parsed.action)) if parsed.action else parsed
+
+    @property
+    def published(self) -> int | None:
+        return len(self.numbers) if self.folders else None
 
     @property
     def goal(self) -> Goal:

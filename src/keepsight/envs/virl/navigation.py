@@ -48,7 +48,8 @@ class Navigation(ActionEnv):
     alone. Without vision the picture is a grey one of 64 x 64.
 
     ## Starting State
-    A route, all alike likely; or `reset(options={"route": number})`.
+    A route of the city, all alike likely; of a file that of the seed (seed modulo the number of routes), without a seed any. Or
+    `reset(options={"route": number})`.
 
     ## Rewards
     1 for the right action. For a wrong one -1; -1.5 if its "current observation" misses an intersection, tells of one that is
@@ -72,7 +73,8 @@ class Navigation(ActionEnv):
     - `action` ("text"), `parser` ("exact"), `render_mode` (None): as everywhere. "index" needs `vision`.
 
     ## Version History
-    - v1: observations are read clause by clause, with their denials; no drawn route asks for a turn to the word faced already.
+    - v1: observations are read clause by clause, with their denials; no drawn route asks for a turn to the word faced already;
+      consecutive seeds ask each route of a file once.
     - v0: first.
     """
 
@@ -102,7 +104,9 @@ class Navigation(ActionEnv):
         if action == "index" and not vision:
             raise UsageError("action index shows the picture alone; give vision=True")
         if routes is not None and city != CITIES[0]:
-            raise UsageError(f"the routes of a file are in no drawn city; give routes or city={city}, not both")
+            raise UsageError(
+                f"the routes of a file are in no drawn city; give routes or city={city}, not both"
+            )
         _within("attempts", attempts, 1, 100)
         _within("straight_line_length", straight_line_length, 1, 100)
         _within("resolution", resolution, 32, 2000)
@@ -135,7 +139,7 @@ class Navigation(ActionEnv):
     def start(self, options: Mapping[str, Any]) -> None:
         number = options.get("route")
         if number is None:
-            number = int(self.np_random.integers(len(self.world)))
+            number = self.chosen(len(self.world))
         _within("option route", number, 0, len(self.world) - 1)
         self.number = number
         self.route = self.world.route(self.number)
@@ -144,6 +148,10 @@ class Navigation(ActionEnv):
         self.sentences = instruction(self.route)
         self.at = self.failed = 0
         self.horizon = self.attempts * len(self.points)
+
+    @property
+    def published(self) -> int | None:
+        return len(self.world) if isinstance(self.world, RouteFile) else None
 
     @property
     def point(self) -> Point:
