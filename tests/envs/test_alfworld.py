@@ -399,6 +399,17 @@ def test_the_files_of_the_chosen_games_are_part_of_a_run(folder):
     assert before["files"] != Episodes("alfworld", settings).settings["files"]
 
 
+def test_a_game_that_changed_is_read_again(folder):
+    one, other = find_games(folder)[:2]
+    before = read_game(one)
+    shutil.copy(other / "game.tw-pddl", one / "game.tw-pddl")
+    shutil.copy(other / "traj_data.json", one / "traj_data.json")
+    assert read_game(one).problem == read_game(other).problem != before.problem
+    (one / "game.tw-pddl").unlink()
+    with pytest.raises(KeepsightError, match="cannot read"):
+        read_game(one)
+
+
 def test_a_grammar_in_a_file_is_never_evaluated(folder, tmp_path):
     """TextWorld evaluates what stands in braces; a file's grammar is not given to it."""
     trap = tmp_path / "trap"

@@ -9,6 +9,7 @@ import pickle
 import random
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from keepsight.envs.virl.files import milestone_blocks, read_routes
 from keepsight.envs.virl.panorama import Panoramas, cropped, metres
 from keepsight.envs.virl.pickled import MAPPING, convert_mapping, plain_mapping
 from keepsight.errors import KeepsightError
+from keepsight.evaluate import evaluate
+from keepsight.store import Store
+from keepsight.types import Output
 from tests.fuzz import mutated
 
 START, FIRST, SECOND, END = [40.0, -74.0], [40.0004, -74.0], [40.0004, -73.9995], [40.0001, -73.9995]
@@ -320,6 +324,62 @@ def test_broken_street_views_are_named(tmp_path, change, told):
         keepsight.envs.make(
             "virl", routes=written(tmp_path, [[route()], 1]), street_views=folder, resolution=32
         ).reset(seed=0)
+
+
+class Seeing:
+    """Answers as the expert would, and keeps the pictures that it was shown."""
+
+    name, digest = "seeing", "s" * 64
+
+    def __init__(self, env):
+        self.env = env
+        self.shown = []
+
+    def generate(self, samples, **settings):
+        for index, sample in enumerate(samples):
+            self.shown.append(sample.media[0].sha256)
+            self.env.begin(seed=0)
+            for _ in range(sample.meta["point"]):
+                self.env.play(self.env.expert())
+            yield index, Output(self.env.expert())
+
+
+def seen_on_the_way(tmp_path, **arguments):
+    """What a model is shown in the one episode, as an evaluation into one and the same folder asks it."""
+    model = Seeing(keepsight.envs.make("virl", **arguments))
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
+    evaluate(model, tasks.get("env:virl", **given), Store(tmp_path / "out"))
+    return model.shown
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".metadata.json"])
+def test_no_answer_outlives_a_panorama_that_changed(tmp_path, ending):
+    folder = street_views(tmp_path / "views")
+    arguments = {"routes": written(tmp_path, [[route()], 1]), "street_views": folder, "resolution": 32}
+    first = seen_on_the_way(tmp_path, **arguments)
+    assert len(first) > 5 and not seen_on_the_way(tmp_path, **arguments)
+    env = keepsight.envs.make("virl", **arguments)
+    env.begin(seed=0)
+    at = Panoramas.read(folder).nearest(env.points[3].place)[1]
+    if ending == ".jpg":
+        Image.fromarray(striped()[:, ::-1]).save(folder / f"{at}.jpg", quality=95)
+    else:
+        (folder / f"{at}.metadata.json").write_text(json.dumps({"rotation": 10.0}))
+    again = seen_on_the_way(tmp_path, **arguments)
+    assert [a == b for a, b in zip(first, again, strict=True)] == [i != 3 for i in range(len(first))]
+
+
+def test_the_files_of_panoramas_are_part_of_what_was_asked(tmp_path):
+    folder, routes = street_views(tmp_path / "views"), written(tmp_path, [[route()], 1])
+    named = {row[2] for row in json.loads((tmp_path / MAPPING).read_text())}
+    files = keepsight.envs.make("virl", routes=routes, street_views=folder, resolution=32).files()
+    pictures = {folder / f"{name}{ending}" for name in named for ending in (".jpg", ".metadata.json")}
+    assert set(files) == {routes, tmp_path / MAPPING, *pictures} and len(files) == len(set(files))
+    missing = next(iter(sorted(pictures)))
+    missing.unlink()
+    files = keepsight.envs.make("virl", routes=routes, street_views=folder, resolution=32).files()
+    assert set(files) == {routes, tmp_path / MAPPING, *pictures} - {missing}
+    assert keepsight.envs.make("virl", routes=routes, vision=False).files() == (routes,)
 
 
 def test_an_id_cannot_leave_the_folder(tmp_path):

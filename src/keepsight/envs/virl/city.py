@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -57,6 +58,10 @@ class City:
     def most_milestones(self) -> int:
         """Of any route."""
         return LEGS[1]
+
+    def picture_files(self) -> tuple[Path, ...]:
+        """None: views are drawn."""
+        return ()
 
     def __len__(self) -> int:
         return DISTRICTS * ROUTES

@@ -52,6 +52,10 @@ class RouteFile:
         """Of any route."""
         return max(len(route.milestones) for route in self.routes)
 
+    def picture_files(self) -> tuple[Path, ...]:
+        """Of the panoramas, if there are any."""
+        return self.panoramas.files() if self.panoramas else ()
+
     def __len__(self) -> int:
         return len(self.routes)
 

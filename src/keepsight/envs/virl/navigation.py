@@ -243,7 +243,7 @@ class Navigation(ActionEnv):
         return {"route": self.route.name, "point": self.at, "points": len(self.points), "failed": self.failed}
 
     def files(self) -> tuple[Path, ...]:
-        return self.route_files
+        return (*self.route_files, *self.world.picture_files())
 
     def hidden(self) -> dict[str, Any]:
         return {"action": self.right(self.point)}
@@ -266,7 +266,7 @@ def _within(name: str, value: Any, low: int, high: int) -> None:
 
 
 def _files(routes: str | Path | None, street_views: str | Path | None) -> tuple[Path, ...]:
-    """What decides which points there are; the pictures themselves are part of every question."""
+    """What decides which points there are."""
     folders = () if street_views is None else (Path(street_views), Path(street_views).parent)
     mappings = [folder / MAPPING for folder in folders if os.path.isfile(folder / MAPPING)]
     return (*(() if routes is None else (Path(routes),)), *mappings[:1])
