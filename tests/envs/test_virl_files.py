@@ -369,6 +369,15 @@ def test_no_answer_outlives_a_panorama_that_changed(tmp_path, ending):
     assert [a == b for a, b in zip(first, again, strict=True)] == [i != 3 for i in range(len(first))]
 
 
+def test_a_panorama_that_changed_is_read_again(tmp_path):
+    panoramas = Panoramas.read(street_views(tmp_path / "views"))
+    before = panoramas.view(tuple(START), 0, 32)
+    assert np.array_equal(before, panoramas.view(tuple(START), 0, 32))
+    at = panoramas.nearest(tuple(START))[1]
+    Image.fromarray(striped()[:, ::-1]).save(panoramas.folder / f"{at}.jpg", quality=95)
+    assert not np.array_equal(before, panoramas.view(tuple(START), 0, 32))
+
+
 def test_the_files_of_panoramas_are_part_of_what_was_asked(tmp_path):
     folder, routes = street_views(tmp_path / "views"), written(tmp_path, [[route()], 1])
     named = {row[2] for row in json.loads((tmp_path / MAPPING).read_text())}
