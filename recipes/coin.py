@@ -30,6 +30,7 @@ from keepsight.scoring.statistics import paired_difference
 from keepsight.sequencing import tune_sequence
 from keepsight.store import load_matrix
 from keepsight.types import MetricValue, ResultMatrix, Run
+from recipes import command_line
 
 __all__ = ["Arm", "arms", "claims_of", "over_repeats", "study"]
 
@@ -431,4 +432,4 @@ def _by_method(found: Mapping[str, ResultMatrix]) -> dict[str, ResultMatrix | Ma
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

@@ -1,8 +1,10 @@
 """The command line: what a user types, what comes back, and with which exit code."""
 
+import contextlib
 import io
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -16,10 +18,13 @@ from rich.console import Console
 
 from keepsight import Output, cli, verbs
 from keepsight.cli import command_of
+from keepsight.cli_help import definition_lines
 from keepsight.console import gate_lines
 from keepsight.gating import Gate, Gated
 from keepsight.refs import checkpoint_refs, row_names
+from keepsight.shelves import SHELVES as LISTINGS
 from keepsight.store import load_matrix, load_run
+from keepsight.tune.config import TRAINED_PARTS
 from keepsight.types import KeepsightError, Score
 from tests.exchange import logs
 from tests.fake_vlm import FakeVLM, make_task
@@ -437,13 +442,69 @@ def test_methods_are_those_that_tune_takes(run):
     assert all(name in (part, method.name) for name, (part, method) in found.items())
 
 
-@pytest.mark.parametrize("shelf", ["tasks", "sets", "models", "methods", "envs", "judges"])
+@pytest.mark.parametrize("shelf", LISTINGS)
 def test_ls(run, shelf):
     code, out, _ = run("ls", shelf, "--json")
     rows = json.loads(out)
     assert code == 0 and all(set(row) == {"name", "description"} for row in rows)
     assert len({row["name"] for row in rows}) == len(rows)
-    assert run("ls", shelf)[1].splitlines()[:1] == ([rows[0]["name"]] if rows else ["no envs yet"])
+    piped = [line.split(maxsplit=1) for line in run("ls", shelf)[1].splitlines()]
+    assert piped == [[row["name"], row["description"]] for row in rows]  # one line per entry: grep finds it
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("shelf", LISTINGS)
+def test_listings_fit_a_terminal_and_lose_no_word(shelf, width):
+    rows = LISTINGS[shelf]()
+    lines = list(definition_lines(rows, width))
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines).split() == " ".join(part for row in rows for part in row).split()
+
+
+def test_descriptions_are_whole_sentences():
+    """Those of methods and tasks are first lines of docstrings: a sentence that goes on there would be cut."""
+    for name, said in [*LISTINGS["methods"](), *LISTINGS["tasks"](), *LISTINGS["envs"]()]:
+        assert name in TRAINED_PARTS or re.search(r"[^.?;,][.?]\)?$", said), (name, said)
+        assert not re.search(r"\.,|\?\.|^`\w+:", said), (name, said)
+
+
+def test_ls_wraps_in_a_terminal():
+    master, slave = os.openpty()
+    argv = [sys.executable, "-m", "keepsight.cli", "ls", "judges"]
+    with subprocess.Popen(argv, stdin=slave, stdout=slave, env={**os.environ, "COLUMNS": "60"}) as process:
+        os.close(slave)
+        shown = ""
+        with contextlib.suppress(OSError):  # a terminal without a writer ends in one on Linux
+            while more := os.read(master, 1 << 16):
+                shown += more.decode()
+    os.close(master)
+    assert process.returncode == 0 and 50 < max(map(len, shown.splitlines())) <= 60
+
+
+def test_a_name_wider_than_its_column_has_a_line_of_its_own_and_no_word_is_broken():
+    rows = [("a", "one two-three four"), ("b" * 30, "default: a-long-name.which_stays_whole"), ("c", "")]
+    lines = ["a         one", "          two-three", "          four", "b" * 30]
+    lines += ["          default:", "          a-long-name.which_stays_whole", "c"]
+    assert list(definition_lines(rows, 20)) == lines
+
+
+def _helped(command, *path):
+    yield path, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _helped(each, *path, name)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_fits_a_narrow_terminal_and_cuts_nothing(run, verb, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    for path, command in _helped(command_of(verb), verb):
+        out = run(*path, "--help")[1]
+        flat = " ".join(out.split())
+        assert max(map(len, out.splitlines())) <= 60
+        for said in (command.help, *(each.help for each in getattr(command, "commands", {}).values())):
+            assert " ".join(said.split()) in flat
+        for default in re.findall(r"\[default: *([^];]+)", flat):
+            assert " " not in default, path
 
 
 @pytest.mark.parametrize(

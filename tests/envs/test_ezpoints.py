@@ -152,7 +152,8 @@ def test_the_prompts_are_the_published_ones():
         ("[7.0, 5]", "misrecognized"),
         ("[true, 5]", "misrecognized"),
         ("[]", None),
-        ('"7, 5"', None),
+        ('"7, 5"', "recognized"),  # as in GeneralPoints
+        ('""', None),
         ("null", None),
     ],
 )

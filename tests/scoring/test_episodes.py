@@ -13,12 +13,22 @@ from keepsight.scoring.episodes import (
     Solved,
     StepAccuracy,
     Steps,
+    UnstatedRate,
     success_rate,
 )
 from keepsight.scoring.metrics import mean_score
 from keepsight.types import Output, Record, Sample, Score
 
-SCORERS = (Solved(), Return(), PositiveReturn(), StepAccuracy(), Recognition(), IllegalRate(), Steps())
+SCORERS = (
+    Solved(),
+    Return(),
+    PositiveReturn(),
+    StepAccuracy(),
+    Recognition(),
+    UnstatedRate(),
+    IllegalRate(),
+    Steps(),
+)
 
 
 def step(reward: float, *tags: str, status="ok") -> Score:
@@ -48,20 +58,21 @@ ENDED = episode(step(-1.0))
 
 @pytest.mark.parametrize(
     ("output", "values", "weights"),
-    [  # solved, return, positive return, step accuracy, recognition, illegal rate, steps
-        (WON, (1, 1, 1, 1, None, 0, 2), (2, 0, 2)),
-        (DETOUR, (1, 0, 0, 2 / 3, None, 0, 3), (3, 0, 3)),
-        (LOST, (0, -2, 0, 0, None, 1, 2), (2, 0, 2)),
-        (MUTE, (1, 1, 1, None, None, 1, 2), (0, 0, 2)),
-        (SEEN, (1, 1.5, 1, None, 2 / 3, 0, 4), (0, 3, 4)),
-        (ENDED, (0, -1, 0, None, None, 0, 1), (0, 0, 1)),
+    [  # solved, return, positive return, step accuracy, recognition, unstated rate, illegal rate, steps
+        (WON, (1, 1, 1, 1, 0, 1, 0, 2), (2, 2)),
+        (DETOUR, (1, 0, 0, 2 / 3, 0, 1, 0, 3), (3, 3)),
+        (LOST, (0, -2, 0, 0, 0, 1, 1, 2), (2, 2)),
+        (MUTE, (1, 1, 1, None, 0, 1, 1, 2), (0, 2)),
+        (SEEN, (1, 1.5, 1, None, 2 / 4, 1 / 4, 0, 4), (0, 4)),
+        (ENDED, (0, -1, 0, None, 0, 1, 0, 1), (0, 1)),
     ],
 )
 def test_every_figure(output, values, weights):
     scores = [scorer([Sample("e", "?")], [output])[0] for scorer in SCORERS]
     assert [None if math.isnan(score.value) else score.value for score in scores] == list(values)
     assert all(score.status == "ok" for score in scores[1:])
-    weighted = {3: weights[0], 4: weights[1], 5: weights[2]}
+    judged, steps = weights
+    weighted = {3: judged, 4: steps, 5: steps, 6: steps}
     for place, score in enumerate(scores):
         assert score.weight == (weighted.get(place) or 1), "unscored or counted once"
 

@@ -77,7 +77,9 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     drawn from `self.np_random`, so that a seed is an episode.
     """
 
-    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
+    checks_recognition: bool = (
+        False  # of an answer that states what it sees its moves say `recognized` or `misrecognized`
+    )
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     horizon: int = 1  # most steps of an episode

@@ -23,6 +23,7 @@ from keepsight.scoring.episodes import (
     Solved,
     StepAccuracy,
     Steps,
+    UnstatedRate,
     success_rate,
 )
 from keepsight.scoring.metrics import unparsed_share
@@ -134,7 +135,7 @@ def _scorers(env: TextEnv) -> tuple[Scorer, ...]:
     if env.judges_steps:
         found.append(StepAccuracy())
     if env.checks_recognition:
-        found.append(Recognition())
+        found += [Recognition(), UnstatedRate()]
     return (*found, IllegalRate(), Steps())
 
 

@@ -115,7 +115,8 @@ RECOGNIZED = [
     '"[6, 4, A, A]"',
     '[" 6", "4 ", "A", "A"]',
 ]
-MISREAD = ['["6", "4", "A"]', '["6", "4", "A", "A", "A"]', '["6", "4", "A", "2"]', "[]", "null", "7", '"?"']
+MISREAD = ['["6", "4", "A"]', '["6", "4", "A", "A", "A"]', '["6", "4", "A", "2"]', '["?"]']
+UNSTATED = ["[]", "null", "7", '""', '[" "]', '"?"', '"6 and 4"']
 
 
 @pytest.mark.parametrize("cards", RECOGNIZED)
@@ -126,22 +127,23 @@ def test_cards_that_were_recognized(cards, penalty):
         assert (said.reward, said.tags) == (reward, ("recognized",))
 
 
-@pytest.mark.parametrize("cards", MISREAD)
+@pytest.mark.parametrize("cards", MISREAD + UNSTATED)
 def test_cards_that_were_not_recognized(cards):
     for formula, reward in (("6*4*1*1=24", 5), ("6+4+1+1", -1), ("6*7", -2), ("6*", -3), ("", -3)):
-        text = answer(formula, cards)
+        text, tags = answer(formula, cards), ("misrecognized",) * (cards in MISREAD)
         replaced = verdict(text, HAND, sees_cards=True)
         assert (replaced.reward, replaced.message) == (-1.5, "you recognized wrong cards.")
-        assert (replaced.tags, replaced.solved) == (("misrecognized",), False)
+        assert (replaced.tags, replaced.solved) == (tags, False)
         added = verdict(text, HAND, sees_cards=True, recognition_penalty="add")
-        assert (added.reward, added.tags) == (reward - 1.5, ("misrecognized",))
+        assert (added.reward, added.tags) == (reward - 1.5, tags)
         assert added.solved == (reward == 5)
         assert added.message.startswith("you recognized wrong cards")
         assert verdict(text, HAND).reward == reward
 
 
 def test_an_answer_without_cards_did_not_recognize_them():
-    assert verdict("no idea", HAND, sees_cards=True).tags == ("misrecognized",)
+    said = verdict("no idea", HAND, sees_cards=True)
+    assert (said.reward, said.message, said.tags) == (-1.5, "you recognized wrong cards.", ())
 
 
 def test_tens_and_aces_have_two_names():

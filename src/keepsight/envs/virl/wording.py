@@ -104,7 +104,7 @@ def _intersection(point: Point, who: str = "You") -> str:
 def stated(text: str) -> str | None:
     """The "current observation" of an answer, also where it is no valid JSON; None where there is none."""
     value = read_fields(text, (_OBSERVATION,)).get(_OBSERVATION)
-    return None if value is None else str(value)
+    return str(value) if value else None
 
 
 def misses(observation: str, point: Point, *, landmarks: bool) -> str:

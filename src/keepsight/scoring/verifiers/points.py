@@ -26,6 +26,7 @@ __all__ = [
     "RecognitionPenalty",
     "Verdict",
     "rank_of",
+    "ranks_of",
     "read_answer",
     "verdict",
 ]
@@ -77,9 +78,10 @@ def verdict(
     """Judges an answer.
 
     Args:
-        sees_cards: the cards were a picture. Then the answer has the tag `recognized` or `misrecognized`: whether it
-            names the ranks of the hand, in any order; an answer that names no cards did not recognize them.
-        recognition_penalty: what a misrecognized answer earns. `replace`: -1.5 whatever the formula is, which cannot
+        sees_cards: the cards were a picture. Then an answer that names cards has the tag `recognized` or `misrecognized`:
+            whether they are the ranks of the hand, in any order. One that names none has neither, and did not recognize
+            them either.
+        recognition_penalty: what an answer earns that did not recognize the cards. `replace`: -1.5 whatever the formula is, which cannot
             solve the hand (as released). `add`: -1.5 besides the formula's reward (as printed), so that a right formula
             earns 3.5 and solves the hand.
 
@@ -94,7 +96,7 @@ def verdict(
         return judged
     if answer.cards is not None and sorted(answer.cards) == sorted(hand.ranks):
         return replace(judged, tags=("recognized",))
-    judged = replace(judged, tags=("misrecognized",))
+    judged = replace(judged, tags=() if answer.cards is None else ("misrecognized",))
     wrong, penalty = "you recognized wrong cards", REWARDS["recognition"]
     if recognition_penalty == "replace":
         return replace(judged, reward=penalty, message=f"{wrong}.", solved=False)
@@ -105,14 +107,20 @@ def verdict(
 def read_answer(text: str) -> PointsAnswer:
     """The fields of an answer: `cards` as ranks, `number` as texts, `formula` without outer blanks."""
     given = read_fields(text, ("cards", "number", "formula"))
-    cards, formula = _items(given.get("cards")), given.get("formula")
+    formula = given.get("formula")
     if isinstance(formula, int) and not isinstance(formula, bool) and abs(formula) < 10**MOST_DIGITS:
         formula = str(formula)
     return PointsAnswer(
-        None if cards is None else tuple(map(rank_of, cards)),
+        ranks_of(given.get("cards")),
         _items(given.get("number")),
         formula.strip() if isinstance(formula, str) and formula.strip() else None,
     )
+
+
+def ranks_of(told: Any) -> tuple[str, ...] | None:
+    """The ranks that an answer's field `cards` names, a list or a text with commas; None if it is neither, or empty."""
+    items = None if isinstance(told, str) and "," not in told else _items(told)
+    return tuple(map(rank_of, items)) if items and any(items) else None
 
 
 def rank_of(told: str) -> str:
