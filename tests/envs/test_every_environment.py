@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 import warnings
 from random import Random
 
@@ -252,6 +253,29 @@ def test_the_expert_says_what_the_prompt_asks(name, thoughts):
         assert "thoughts" not in env.prompt() or '"thoughts"' in answer
     elif answer is not None:
         assert "thoughts" not in env.prompt() and "thoughts" not in answer
+
+
+TEMPLATE = re.compile(r"(?:in the following format:|\[Output\])\n(\{.*)\Z", re.DOTALL)
+VARIANTS = ({}, {"thoughts": False}, {"vision": True}, {"directions": "relative"}, {"parser": "released"})
+PROMPTS = [
+    (name, each)
+    for name in ENVS
+    for each in VARIANTS
+    if each.keys() <= class_of(name).__init__.__kwdefaults__.keys()
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), PROMPTS, ids=str)
+def test_who_repeats_the_prompt_has_not_answered(name, arguments):
+    """Neither its template nor the whole of it names an action, so that a parrot plays by chance and is told so."""
+    env = make(name, **arguments)
+    for seed in range(3):
+        env.begin(seed=seed)
+        prompt = env.prompt()
+        (template,) = TEMPLATE.findall(prompt)
+        for text in (template, template.strip("{}\n"), template.splitlines()[-2], prompt):
+            env.begin(seed=seed)
+            assert env.play(text).status != "parsed", text
 
 
 def leaves(value):
