@@ -2,12 +2,13 @@
 
 import json
 import random
+import re
 
 import pytest
 
 from keepsight.envs.solving import solutions
 from keepsight.errors import UsageError
-from keepsight.scoring.verifiers.points import Hand, PointsAnswer, read_answer, verdict
+from keepsight.scoring.verifiers.points import Hand, PointsAnswer, rank_of, read_answer, verdict
 from keepsight.scoring.verifiers.points_released import released_verdict
 
 HAND = Hand(("6", "4", "A", "A"), (6, 4, 1, 1))
@@ -137,8 +138,27 @@ def test_cards_that_were_not_recognized(cards):
         added = verdict(text, HAND, sees_cards=True, recognition_penalty="add")
         assert (added.reward, added.tags) == (reward - 1.5, tags)
         assert added.solved == (reward == 5)
-        assert added.message.startswith("you recognized wrong cards")
+        assert added.message == replaced.message
         assert verdict(text, HAND).reward == reward
+
+
+@pytest.mark.parametrize("penalty", ["replace", "add"])
+def test_what_is_said_of_misread_cards_does_not_tell_them(penalty):
+    """Else later answers could do without the picture: every number in the message stands in the answer."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        hand, taken = ([rng.randint(1, 10) for _ in range(4)] for _ in range(2))
+        if sorted(hand) == sorted(taken):
+            continue
+        ranks = [rank_of(str(number)) for number in taken]
+        formula = "".join(f"{number}{rng.choice('+-*/')}" for number in rng.sample(taken, rng.randint(1, 4)))[
+            :-1
+        ]
+        text = json.dumps({"cards": rng.choice((ranks, None)), "formula": formula})
+        shown = Hand(tuple(rank_of(str(number)) for number in hand), tuple(hand))
+        said = verdict(text, shown, sees_cards=True, recognition_penalty=penalty)
+        assert "recognized" not in said.tags
+        assert set(re.findall(r"\d+", said.message)) <= set(re.findall(r"\d+", text)), said.message
 
 
 def test_an_answer_without_cards_did_not_recognize_them():

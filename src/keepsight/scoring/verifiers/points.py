@@ -83,7 +83,8 @@ def verdict(
             them either.
         recognition_penalty: what an answer earns that did not recognize the cards. `replace`: -1.5 whatever the formula is, which cannot
             solve the hand (as released). `add`: -1.5 besides the formula's reward (as printed), so that a right formula
-            earns 3.5 and solves the hand.
+            earns 3.5 and solves the hand. The message says of both no more than that: which numbers are wrong, and which
+            are missing, would give the cards away.
 
     Raises:
         UsageError: another `recognition_penalty`.
@@ -97,11 +98,10 @@ def verdict(
     if answer.cards is not None and sorted(answer.cards) == sorted(hand.ranks):
         return replace(judged, tags=("recognized",))
     judged = replace(judged, tags=() if answer.cards is None else ("misrecognized",))
-    wrong, penalty = "you recognized wrong cards", REWARDS["recognition"]
+    judged, penalty = replace(judged, message="you recognized wrong cards."), REWARDS["recognition"]
     if recognition_penalty == "replace":
-        return replace(judged, reward=penalty, message=f"{wrong}.", solved=False)
-    message = f"{wrong}." if judged.solved else f"{wrong}, {judged.message}"
-    return replace(judged, reward=judged.reward + penalty, message=message)
+        return replace(judged, reward=penalty, solved=False)
+    return replace(judged, reward=judged.reward + penalty)
 
 
 def read_answer(text: str) -> PointsAnswer:
