@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 from keepsight import envs
 from keepsight.envs import ENVS, ActionEnv, class_of, make_vector
-from keepsight.errors import UsageError
+from keepsight.errors import KeepsightError, UsageError
 from tests.envs.small import FEW, QUICK
 
 TEXTS = 100_000  # of the adversarial player, over all environments
@@ -427,6 +427,23 @@ SWITCHES = [
 def test_what_is_neither_true_nor_false_is_refused(name, switch, value):
     with pytest.raises(UsageError, match=f"{switch} is {value!r}; give true or false"):
         make(name, **{switch: value})
+
+
+SETTINGS = [(name, each) for name in ENVS for each in inspect.signature(class_of(name)).parameters]
+WRONG = [True, 1.5, "x", "", [], [[]], {}, None, -1, 0, 10**9, float("nan"), "x\0", b"x"]
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_a_setting_is_taken_and_plays_or_is_refused_by_its_name(name, setting):
+    for value in WRONG:
+        try:
+            env = make(name, **{setting: value})
+            env.reset(seed=0)
+            env.play("no idea" if env.action_space.contains("no idea") else 0)
+        except KeepsightError as error:
+            assert setting in str(error) and "\n" not in str(error), (value, error)
+        else:
+            assert not (value is True and type(env).__init__.__annotations__[setting] == "int")
 
 
 @pytest.mark.parametrize("name", INDEXED)
