@@ -9,6 +9,7 @@ from random import Random
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from keepsight import envs
@@ -343,6 +344,47 @@ def test_a_vector_is_its_environments(name, form):
         assert [each.tolist() for each in a[1:4]] == [each.tolist() for each in b[1:4]]
         assert [each.dtype for each in a[1:4]] == [each.dtype for each in b[1:4]]
         assert_same_infos(a[4], b[4])
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_texts_have_a_flat_form(name):
+    env = make(name)
+    seen, _ = env.reset(seed=0)
+    for text in (seen["text"], "", "é ♠ 𝔸\ud800\0 x"):
+        given = {**seen, "text": text}
+        flat = spaces.flatten(env.observation_space, given)
+        assert spaces.flatten_space(env.observation_space).contains(flat)
+        back = spaces.unflatten(env.observation_space, flat)
+        assert same(back, given)
+    assert spaces.unflatten(env.action_space, spaces.flatten(env.action_space, "−5")) == "−5"
+    with pytest.raises(UsageError, match="100,001 characters has no flat form; give at most 100,000"):
+        spaces.flatten(env.action_space, "x" * 100_001)
+
+
+def test_texts_through_shared_memory_are_refused_with_the_cure():
+    with pytest.raises(UsageError, match=r"give vector_kwargs=\{'shared_memory': False\}"):
+        gymnasium.make_vec(ENVS["numberline"][0], num_envs=2, vectorization_mode="async")
+
+
+@pytest.mark.parametrize(
+    "name, form", [("numberline", "text"), ("generalpoints", "text"), ("blackjack", "index")]
+)
+def test_processes_return_what_one_does(name, form):
+    ours, _ = vectors(name, form, 2)
+    memory = {"vector_kwargs": {"shared_memory": False}} if form == "text" else {"action": form}
+    theirs = gymnasium.make_vec(ENVS[name][0], num_envs=2, vectorization_mode="async", **memory)
+    rng = Random(3)
+    try:
+        assert_same_batches(ours.reset(seed=5)[0], theirs.reset(seed=5)[0])
+        for _ in range(6):
+            actions = [drawn_action(env, rng) for env in ours.envs]
+            given = np.array(actions) if form == "index" else tuple(actions)
+            a, b = ours.step(given), theirs.step(given)
+            assert_same_batches(a[0], b[0])
+            assert [each.tolist() for each in a[1:4]] == [each.tolist() for each in b[1:4]]
+            assert_same_infos(a[4], b[4])
+    finally:
+        theirs.close()
 
 
 def test_a_vector_refuses_what_it_cannot_do():

@@ -191,7 +191,7 @@ def test_who_answers_in_text_is_offered_what_can_be_set(tmp_path):
         for barred in ({"action": "index"}, {"render_mode": "rgb_array"}):
             with pytest.raises(KeepsightError, match="cannot be set here; answers are text"):
                 refused(**barred)
-        with pytest.raises(KeepsightError, match="it takes max_position, parser, thoughts$"):
+        with pytest.raises(KeepsightError, match=r"it takes max_position, parser, thoughts$"):
             refused(positions=3)
 
 
@@ -202,7 +202,7 @@ def test_of_settings_for_several_tasks_each_gets_those_it_has(tmp_path):
     matrix = verbs.evaluate_tasks(f"replay:{replies}", names, tmp_path, task_args=given)
     one, two = (run.records[0].sample for run in matrix.runs.values())
     assert "thoughts" not in one.prompt and not two.meta["arguments"].keys() - {"vision"} and two.media
-    with pytest.raises(KeepsightError, match="env:numberline.*'colour'.*it takes n, seed"):
+    with pytest.raises(KeepsightError, match=r"env:numberline.*'colour'.*it takes n, seed"):
         verbs.plan([f"replay:{replies}"], tasks=names, output_path=tmp_path, task_args={**given, "colour": 1})
 
 

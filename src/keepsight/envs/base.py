@@ -21,12 +21,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from keepsight.envs.actions import PARSERS, Parsed, ParseStatus
+from keepsight.envs.any_text import MOST_CHARACTERS, AnyText
 from keepsight.errors import UsageError
 
 __all__ = [
     "ActionEnv",
     "ActionForm",
-    "AnyText",
     "Move",
     "Picture",
     "TextEnv",
@@ -38,7 +38,6 @@ __all__ = [
 
 Picture = NDArray[np.uint8]  # [h, w, 3]
 ActionForm = Literal["text", "index"]
-MOST_CHARACTERS = 100_000  # of an answer; what follows is not read
 
 
 def flag(name: str, value: Any) -> bool:
@@ -76,21 +75,6 @@ def place(name: str, value: Any) -> Path:
     if found is None or not os.path.exists(found):
         raise UsageError(f"{name} is {str(value)!r}; give a file or folder that is there")
     return found
-
-
-class AnyText(spaces.Text):
-    """Any text. Gymnasium's own Text knows single alphabets only, and a dialogue has no longest form."""
-
-    def __init__(self) -> None:
-        super().__init__(MOST_CHARACTERS, min_length=0)
-
-    def contains(self, x: Any) -> bool:
-        """Whether `x` is a text."""
-        return isinstance(x, str)
-
-    def sample(self, *args: Any, **kwargs: Any) -> str:
-        """A short text of letters and digits."""
-        return "".join(self.np_random.choice(list(self.characters), size=int(self.np_random.integers(32))))
 
 
 @dataclass(frozen=True)
