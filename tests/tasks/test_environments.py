@@ -1,8 +1,10 @@
 """Environments as tasks: what is asked, what is learnt, who plays beside the model, what the command line says."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -13,6 +15,7 @@ from keepsight.envs import ENVS, make
 from keepsight.envs.players import play_as_expert, play_at_random, total
 from keepsight.evaluate import audit, evaluate
 from keepsight.judging import Judges
+from keepsight.report.episode_figures import figure_name
 from keepsight.scoring.metrics import mean_score
 from keepsight.store import Store
 from keepsight.tasks.environments import TRAINING_SEEDS, environment
@@ -259,6 +262,16 @@ def test_two_runs_are_compared_episode_by_episode(tmp_path):
 
 
 FIGURES = ("illegal rate", "best play", "mean return")
+
+
+def test_the_document_has_every_figure_and_the_name_it_is_shown_by():
+    text = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)`(?: \(shown: ([^)]+)\))? \|", text, re.MULTILINE))
+    task = environment("ezpoints", n=1)
+    assert {"unparsed_share", *(scorer.name for scorer in task.judges)} <= rows.keys()
+    assert {name: rows[name] or name.replace("_", " ") for name in rows} == {
+        name: figure_name(name) for name in rows
+    }
 
 
 def test_returns_and_steps_are_told_as_numbers_and_the_rest_in_per_cent(tmp_path, capsys):
