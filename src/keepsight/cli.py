@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -285,6 +286,8 @@ def evaluate(
     _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
         say(f"{run.manifest['task']}: {run.path}")
+    if matrix.runs:
+        say(f"the page of it: keepsight report {shlex.quote(str(output_path))}")
     leave(matrix)
 
 
