@@ -13,6 +13,7 @@ from pathlib import Path
 from keepsight.data.drawn import ALL_SETS
 from keepsight.demo import TITLE, TUNED_SET, demo, emt_claims
 from keepsight.report.claims import write_claims
+from recipes import command_line
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,4 +32,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

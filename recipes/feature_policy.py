@@ -38,6 +38,7 @@ from keepsight.report.claims import Claim, verdict_on, write_claims
 from keepsight.scoring.metrics import accuracy
 from keepsight.store import Store
 from keepsight.types import Embeds, KeepsightError, Media, Output, Run, Sample, digest_of
+from recipes import command_line
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -239,4 +240,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

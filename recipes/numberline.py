@@ -31,6 +31,7 @@ from keepsight.scoring.forgetting import pair_runs
 from keepsight.scoring.statistics import PairedDifference, paired_difference
 from keepsight.types import ResultMatrix, Run, Score
 from keepsight.verbs import audit, fine_tune
+from recipes import command_line
 
 __all__ = ["claims_of", "study"]
 
@@ -110,9 +111,13 @@ def _above(better: Run, worse: Run) -> PairedDifference:
 
 
 def _apart(better: Sequence[Score], worse: Sequence[Score], run: Run) -> PairedDifference:
-    """How far one player of a run's episodes lies above another."""
-    clusters = [record.sample.cluster for record in run.records]
-    return paired_difference([score.value for score in better], [score.value for score in worse], clusters)
+    """How far one player of a run's episodes lies above another, on the episodes that both have a score of."""
+    both = [place for place in range(len(better)) if better[place].scored and worse[place].scored]
+    return paired_difference(
+        [better[place].value for place in both],
+        [worse[place].value for place in both],
+        [run.records[place].sample.cluster for place in both],
+    )
 
 
 def _claim(claim: str, source: str, published: str, change: PairedDifference) -> Claim:
@@ -138,4 +143,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

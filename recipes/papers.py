@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 
 from keepsight.report.claims import Claim, read_claims
+from recipes import command_line
 
 DOCS = Path(__file__).parent.parent / "docs"
 HEAD = """# Published results, recipes, our numbers
@@ -59,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

@@ -32,6 +32,7 @@ from keepsight.store import Store
 from keepsight.tasks.emt import emt
 from keepsight.tune.config import SFTConfig
 from keepsight.types import VLM, MetricValue
+from recipes import command_line
 from recipes.tiny_world.corpus import write_corpus
 
 __all__ = ["claims_of", "study"]
@@ -333,4 +334,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

@@ -21,8 +21,7 @@ from keepsight.verbs import audit
 from tests.fake_vlm import FakeVLM, make_task, samples
 
 N = 13  # rows that are learnt: the last step of an epoch is short, and one rank's share filled up
-FSDP_METHODS = ("agem", "ewc", "l2sp")
-DDP_METHODS = ("lwf", *FSDP_METHODS)
+HOLDING = ("lwf", "agem", "ewc", "l2sp")  # methods that act within a step
 AUDITED = {"tasks": ["emt:shapes"], "limit": 9, "judges": ["label"], "gen_kwargs": {"max_new_tokens": 6}}
 
 
@@ -145,6 +144,7 @@ def together(*names):
     class Together(Method):
         name = "+".join(names)
         parts = [METHODS[name]() for name in names]
+        penalises_answers = True  # no other of them has a penalty
 
         def arrange(self, stages):
             for part in self.parts:
@@ -184,15 +184,20 @@ def together(*names):
 SPLIT = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
 
 
-def two_stages(base, out, split, *names):
-    """Two stages that answer the same questions otherwise, under the methods of these names."""
+def two_stages(base, out, split, method):
+    """Two stages that answer the same questions otherwise.
+
+    At a constant rate: a warm-up would leave the weights where they are in the first of two steps, and nothing to hold
+    in the second.
+    """
     from keepsight.models import load
     from keepsight.tune.methods import Stage
     from keepsight.tune.sequence import run_sequence
 
     other = [replace(row, target=("Is there a red dog?",)) for row in rows()[:7]]
     stages = [Stage("a", rows()[:6]), Stage("b", other)]
-    return run_sequence(load(base, device="cpu"), stages, settings(**split), out, method=together(*names))
+    config = settings(lr_scheduler_type="constant", **split)
+    return run_sequence(load(base, device="cpu"), stages, config, out, method=method)
 
 
 def commands(out):
@@ -220,6 +225,7 @@ def under_fsdp(base, out):
 
     from keepsight.models import load
     from keepsight.tune.sft import sft
+    from keepsight.tune.shards import is_sharded
 
     os.environ["ACCELERATE_USE_FSDP"] = "true"
     AcceleratorState._reset_state()
@@ -234,8 +240,10 @@ def under_fsdp(base, out):
     sft(load(base, device="cpu"), rows(), config, out / "fsdp-full")
     AcceleratorState._reset_state()
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-    two_stages(base, out / "fsdp-methods", SPLIT, *FSDP_METHODS)
-    return refused
+    # Layers are computed once more in the backward pass: with the weights that learn, whoever was asked meanwhile.
+    method = together(*HOLDING)
+    two_stages(base, out / "fsdp-methods", {**SPLIT, "gradient_checkpointing": True}, method)
+    return refused, all(map(is_sharded, method.parts[0]._start.values()))
 
 
 def note_the_group(out):
@@ -281,8 +289,8 @@ def main(base, out):
     config = settings(method="moelora", per_device_train_batch_size=2)
     sft(load(base, device="cpu"), rows(), config, out / "ddp-moelora")
     seen["sequence"] = a_sequence(base, out, "sequence", per_device_train_batch_size=2)
-    two_stages(base, out / "ddp-methods", SPLIT, *DDP_METHODS)
-    seen["fsdp_on_cpu"] = under_fsdp(base, out)
+    two_stages(base, out / "ddp-methods", SPLIT, together(*HOLDING))
+    seen["fsdp_on_cpu"], seen["teacher_in_parts"] = under_fsdp(base, out)
     everyone = ranks.gather(seen)
     if ranks.is_first:
         (out / "seen.json").write_text(json.dumps(everyone))

@@ -1,9 +1,12 @@
 """The command line: what a user types, what comes back, and with which exit code."""
 
+import contextlib
 import io
 import json
 import math
+import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,10 +19,13 @@ from rich.console import Console
 
 from keepsight import Output, cli, verbs
 from keepsight.cli import command_of
+from keepsight.cli_help import definition_lines
 from keepsight.console import gate_lines
 from keepsight.gating import Gate, Gated
 from keepsight.refs import checkpoint_refs, row_names
+from keepsight.shelves import SHELVES as LISTINGS
 from keepsight.store import load_matrix, load_run
+from keepsight.tune.config import TRAINED_PARTS
 from keepsight.types import KeepsightError, Score
 from tests.exchange import logs
 from tests.fake_vlm import FakeVLM, make_task
@@ -83,6 +89,14 @@ def run(monkeypatch, capsys):
 
 AUDIT = ("audit", "replay:base.jsonl", "replay:e1.jsonl", "replay:e2.jsonl", "--tasks", "emt:paints")
 PLAIN = ("--judges", "label,taxonomy", "--output_path", "out")
+
+
+def test_eval_ends_with_the_command_that_makes_its_page(run, folder):
+    code, out, _ = run("eval", "replay:base.jsonl", "--tasks", "emt:paints", "--output_path", "my out")
+    told = out.splitlines()[-1]
+    assert code == 0 and told == "the page of it: keepsight report 'my out'"
+    assert run(*shlex.split(told.partition(": keepsight ")[2]))[0] == 0
+    assert (folder / "my out" / "forgetting.html").is_file()
 
 
 def test_audit_prints_a_narrow_table_and_writes_everything(run, folder):
@@ -233,7 +247,7 @@ def test_eval_takes_what_lm_eval_takes(run, folder, monkeypatch):
     )
     assert (code, err) == (0, "")
     assert seen == {"ref": "hf:a/b+adapter:c", "device": "cpu", "dtype": "float32"}
-    run_path = out.strip().splitlines()[-1].partition(": ")[2]
+    run_path = out.strip().splitlines()[-2].partition(": ")[2]
     manifest = load_run(run_path).manifest
     assert manifest["inference"] == {"method": "ask", "max_new_tokens": 9, "seed": 5}
     assert manifest["n_samples"] == 4 and manifest["settings"]["limit"] == "4"
@@ -437,13 +451,69 @@ def test_methods_are_those_that_tune_takes(run):
     assert all(name in (part, method.name) for name, (part, method) in found.items())
 
 
-@pytest.mark.parametrize("shelf", ["tasks", "sets", "models", "methods", "envs", "judges"])
+@pytest.mark.parametrize("shelf", LISTINGS)
 def test_ls(run, shelf):
     code, out, _ = run("ls", shelf, "--json")
     rows = json.loads(out)
     assert code == 0 and all(set(row) == {"name", "description"} for row in rows)
     assert len({row["name"] for row in rows}) == len(rows)
-    assert run("ls", shelf)[1].splitlines()[:1] == ([rows[0]["name"]] if rows else ["no envs yet"])
+    piped = [line.split(maxsplit=1) for line in run("ls", shelf)[1].splitlines()]
+    assert piped == [[row["name"], row["description"]] for row in rows]  # one line per entry: grep finds it
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("shelf", LISTINGS)
+def test_listings_fit_a_terminal_and_lose_no_word(shelf, width):
+    rows = LISTINGS[shelf]()
+    lines = list(definition_lines(rows, width))
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines).split() == " ".join(part for row in rows for part in row).split()
+
+
+def test_descriptions_are_whole_sentences():
+    """Those of methods and tasks are first lines of docstrings: a sentence that goes on there would be cut."""
+    for name, said in [*LISTINGS["methods"](), *LISTINGS["tasks"](), *LISTINGS["envs"]()]:
+        assert name in TRAINED_PARTS or re.search(r"[^.?;,][.?]\)?$", said), (name, said)
+        assert not re.search(r"\.,|\?\.|^`\w+:", said), (name, said)
+
+
+def test_ls_wraps_in_a_terminal():
+    master, slave = os.openpty()
+    argv = [sys.executable, "-m", "keepsight.cli", "ls", "judges"]
+    with subprocess.Popen(argv, stdin=slave, stdout=slave, env={**os.environ, "COLUMNS": "60"}) as process:
+        os.close(slave)
+        shown = ""
+        with contextlib.suppress(OSError):  # a terminal without a writer ends in one on Linux
+            while more := os.read(master, 1 << 16):
+                shown += more.decode()
+    os.close(master)
+    assert process.returncode == 0 and 50 < max(map(len, shown.splitlines())) <= 60
+
+
+def test_a_name_wider_than_its_column_has_a_line_of_its_own_and_no_word_is_broken():
+    rows = [("a", "one two-three four"), ("b" * 30, "default: a-long-name.which_stays_whole"), ("c", "")]
+    lines = ["a         one", "          two-three", "          four", "b" * 30]
+    lines += ["          default:", "          a-long-name.which_stays_whole", "c"]
+    assert list(definition_lines(rows, 20)) == lines
+
+
+def _helped(command, *path):
+    yield path, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _helped(each, *path, name)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_fits_a_narrow_terminal_and_cuts_nothing(run, verb, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    for path, command in _helped(command_of(verb), verb):
+        out = run(*path, "--help")[1]
+        flat = " ".join(out.split())
+        assert max(map(len, out.splitlines())) <= 60
+        for said in (command.help, *(each.help for each in getattr(command, "commands", {}).values())):
+            assert " ".join(said.split()) in flat
+        for default in re.findall(r"\[default: *([^];]+)", flat):
+            assert " " not in default, path
 
 
 @pytest.mark.parametrize(

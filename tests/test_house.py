@@ -21,7 +21,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     ["cli"],
     ["cli_build", "cli_diagnose", "cli_judge", "cli_tune"],
-    ["telling"],
+    ["cli_help", "telling"],
     ["console", "demo", "doctor"],
     ["shelves"],
     ["explaining", "options", "sequencing"],

@@ -294,18 +294,35 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(two, tmp_path, s
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    ("shared", "names"), [("ddp", rank_checks.DDP_METHODS), ("fsdp", rank_checks.FSDP_METHODS)]
-)
-def test_continual_methods_of_two_processes_learn_what_those_of_one_do(two, tmp_path, shared, names):
-    whole = {"per_device_train_batch_size": 4}
-    for alone in rank_checks.two_stages(str(two.base), tmp_path, whole, *names):
+@pytest.mark.parametrize("shared", ["ddp", "fsdp"])
+def test_continual_methods_of_two_processes_learn_what_those_of_one_do(two, tmp_path, shared):
+    whole, method = {"per_device_train_batch_size": 4}, rank_checks.together(*rank_checks.HOLDING)
+    for alone in rank_checks.two_stages(str(two.base), tmp_path, whole, method):
         together = two.out / f"{shared}-methods" / "stages" / alone.directory.name
         assert logged(alone.directory, "loss", "grad_norm") == pytest.approx(
             logged(together, "loss", "grad_norm"), rel=1e-3
         )
         assert_close(alone.checkpoint, together / "epoch-1", 2e-5)
         assert_close(alone.directory, together, 1e-2)  # importances are squares
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", rank_checks.HOLDING)
+def test_each_of_these_methods_changes_what_is_learnt(two, tmp_path, name):
+    """Else those of two processes could not but learn what those of one do."""
+    from keepsight.tune.methods import METHODS
+
+    whole = {"per_device_train_batch_size": 4}
+    plain, held = (
+        tensors(rank_checks.two_stages(str(two.base), tmp_path / one, whole, METHODS[one]())[-1].checkpoint)
+        for one in ("sequential", name)
+    )
+    assert max(float((value - held[key]).abs().max()) for key, value in plain.items()) > 1e-3
+
+
+@pytest.mark.torch
+def test_a_process_under_fsdp_keeps_its_part_of_a_teacher(two):
+    assert all(seen["teacher_in_parts"] for seen in two.seen)
 
 
 @pytest.mark.torch

@@ -26,6 +26,18 @@ def test_what_is_missing_and_what_a_terminal_would_obey(tmp_path):
     assert str(ResultMatrix((), (), {})) == ""
 
 
+def test_a_missing_cell_says_why_and_what_to_do():
+    failed = [{"row": "tuned", "col": "pets", "error": "RuntimeError: out of memory"}]
+    matrix = ResultMatrix(("base", "tuned"), ("pets",), {}, {"failed": failed})
+    for cell, told in {
+        ("tuned", "pets"): "result of tuned on pets: RuntimeError: out of memory; run the audit again",
+        ("base", "pets"): "no result of base on pets; run the audit again",
+        ("base", "petz"): "no result of base on petz; rows are base, tuned, columns pets",
+    }.items():
+        with pytest.raises(KeepsightError, match=told):
+            matrix[cell]
+
+
 def test_a_history_is_part_of_the_question_and_no_history_changes_nothing():
     plain = Sample("a", "What?")
     assert plain.request_digest == digest_of(["What?", [], []])

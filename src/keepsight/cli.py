@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from keepsight.cli_build import build_app
 from keepsight.cli_diagnose import diagnose, report_diagnosis
+from keepsight.cli_help import HelpContext, definition_lines, with_whole_help
 from keepsight.cli_judge import judge_app
 from keepsight.cli_tune import tune, tune_signature
 from keepsight.options import (
@@ -72,9 +74,13 @@ SHARED = ("audit", "eval", "tune")  # verbs that several processes do together
 class _Verbs(TyperGroup):
     """Lists all verbs and makes the options of the one that is named: those of all double the time that --help takes."""
 
+    context_class = HelpContext
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: TyperCommand(name, help=_help_of(verb)) for name, verb in VERBS.items()}
+        self.commands = {
+            name: with_whole_help(TyperCommand(name, help=_help_of(verb))) for name, verb in VERBS.items()
+        }
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         name, listed, rest = super().resolve_command(ctx, args)
@@ -280,6 +286,8 @@ def evaluate(
     _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
         say(f"{run.manifest['task']}: {run.path}")
+    if matrix.runs:
+        say(f"the page of it: keepsight report {shlex.quote(str(output_path))}")
     leave(matrix)
 
 
@@ -418,7 +426,9 @@ def report(
 
 
 def list_names(
-    shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
+    shelf: Annotated[
+        Shelf, typer.Argument(show_choices=False, help=f"One of {', '.join(each.value for each in Shelf)}.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list of {name, description}.")] = False,
 ) -> None:
     """List tasks, sets, models, methods, judges and so on."""
@@ -428,8 +438,10 @@ def list_names(
     if as_json:
         typer.echo(json.dumps([{"name": name, "description": text} for name, text in rows], indent=1))
         return
-    for name, text in rows:
-        typer.echo(f"{name}\n    {text}" if text else name)
+    # A pipe gets one line per entry, so that grep finds it whole.
+    width = get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for line in definition_lines(rows, width):
+        typer.echo(line)
     if not rows:
         typer.echo(f"no {shelf.value} yet")
 
@@ -517,12 +529,12 @@ def command_of(name: str) -> Any:
     """The verb `name` as click's command, with all its options."""
     verb = VERBS[name]
     if isinstance(verb, typer.Typer):
-        return typer.main.get_command(verb)
+        return with_whole_help(typer.main.get_command(verb))
     if verb is tune:
         tune.__signature__ = tune_signature()  # type: ignore[attr-defined]
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     alone.command(name)(verb)
-    return typer.main.get_command(alone)
+    return with_whole_help(typer.main.get_command(alone))
 
 
 def _preview(refs: list[str], settings: dict[str, Any], output_path: Path, prompts: int) -> None:

@@ -205,6 +205,7 @@ class Score:
     explanation: str = ""
     tags: tuple[str, ...] = ()
     weight: float = 1.0  # of how many things `value` is the mean: the steps of an episode
+    bounds: tuple[float, float] | None = None  # between which `value` must lie, where that is told
 
     @property
     def scored(self) -> bool:
@@ -431,7 +432,18 @@ class ResultMatrix:
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
     def __getitem__(self, cell: tuple[str, str]) -> Run:
-        return self.runs[cell]
+        """The run of a (row, col). Raises KeepsightError when there is none; if the cell failed, with the cause."""
+        if cell in self.runs:
+            return self.runs[cell]
+        row, col = cell
+        failed = {(each["row"], each["col"]): f": {each['error']}" for each in self.meta.get("failed", ())}
+        known = row in self.rows and col in self.cols
+        cure = (
+            "run the audit again, it asks what is missing"
+            if known
+            else f"rows are {', '.join(self.rows)}, columns {', '.join(self.cols)}"
+        )
+        raise KeepsightError(f"there is no result of {row} on {col}{failed.get(cell, '')}; {cure}")
 
     def forgetting(
         self, against: Literal["base", "own", "best"] = "base", *, level: float = 0.95

@@ -441,3 +441,12 @@ def test_facts_of_the_engine_are_those_of_the_problem():
     assert {
         holder for _, holder in scene.inside
     } <= house.place.keys() and scene.at not in house.place.values()
+
+
+def test_several_tasks_are_given_on_the_command_line_joined_by_plus():
+    two = ("pick_two_obj_and_place", "look_at_obj_in_light")
+    assert make("alfworld", tasks="+".join(two)).tasks == make("alfworld", tasks=list(two)).tasks == two
+    assert make("alfworld", tasks=two[0]).tasks == two[:1]
+    for wrong in ("pick_two_obj_and_place,", "pick_two_obj_and_place+", "+", "", 3, None, [3], [[]]):
+        with pytest.raises(UsageError, match=r"tasks is .*; give some of .*, joined by \+"):
+            make("alfworld", tasks=wrong)

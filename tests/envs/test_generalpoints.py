@@ -166,7 +166,8 @@ def test_the_one_attempt_of_a_recognition_test():
     env = make("generalpoints", vision=True, attempts=1)
     env.reset(seed=0)
     move = env.play("no idea")
-    assert (move.reward, move.truncated, move.tags) == (-2.5, True, ("misrecognized",))
+    # it names no cards, which costs as much as wrong ones
+    assert (move.reward, move.truncated, move.tags) == (-2.5, True, ())
 
 
 def test_a_penalty_that_is_added_lets_a_right_formula_solve_the_hand():
@@ -188,7 +189,8 @@ def test_mistakes_fail_and_the_expert_mends_them(arguments):
             mistake = env.mistake(rng)
             move = env.play(mistake)
             rewards[move.reward] += 1
-            assert not move.solved and not move.truncated and move.status != "unparsed"
+            assert not move.solved and not move.truncated
+            assert move.status == "parsed"  # a formula of misread cards is not illegal
             assert read_answer(mistake).formula.endswith(f"={env.target_points}")
         assert env.np_random.bit_generator.state == before
         assert env.play(env.expert()).solved

@@ -19,6 +19,7 @@ from keepsight.report.gallery import Caps
 from keepsight.types import Media, Output, Record, ResultMatrix, Sample, Score
 from tests.report.fake_audit import EVIL, demo_audit
 from tests.report.fake_episodes import (
+    SCORERS,
     TASK,
     away,
     episode_matrix,
@@ -235,6 +236,25 @@ def test_an_evaluation_says_its_figures_first(tmp_path):
     text = plain(page)
     assert "Evaluation of tiny" in text and "Do the judges agree?" not in text
     assert elements(page).data["samples"] == {"0": []}
+    for words in ("Failures and leaks", "Accuracy and its interval", "Thumbnails", "leaks from elsewhere"):
+        assert words not in text, "nothing was classified"
+    for words in (
+        "References",
+        "Interval and correction",
+        "over all comparisons",
+        "base first",
+        "the reference",
+    ):
+        assert words not in text, "nothing was compared"
+    assert "search the pictures" not in text and "The success rate is the share of played episodes" in text
+    assert "Environments" in text and "number of scored episodes" in text
+
+
+def test_two_checkpoints_have_the_notes_on_comparing_and_none_on_classes(pair_page):
+    text = plain(pair_page)
+    for words in ("References", "Interval and correction", "Environments", "24 episodes each", "base first"):
+        assert words in text
+    assert "Failures and leaks" not in text and "Accuracy and its interval" not in text
 
 
 def test_pictures_and_environments_stand_side_by_side(tmp_path):
@@ -249,6 +269,8 @@ def test_pictures_and_environments_stand_side_by_side(tmp_path):
     assert [row[0] for row in page.data["cells"]["1.1"]["figures"]][:2] == ["success rate", "mean return"]
     text = plain(tmp_path / "both.html")
     assert "Do the judges agree?" in text and "what each of 3 judges calls" in text
+    for words in ("Failures and leaks", "Accuracy and its interval", "The success rate is the share", "Sets"):
+        assert words in text
     assert not [attrs for tag, attrs in page.tags if attrs.get("id") == "gallery" and "hidden" in attrs]
 
 
@@ -449,6 +471,23 @@ def test_the_address_names_episode_and_step(visit, pair_page):  # noqa: F811
     other = visit(pair_page, address=page.evaluate("location.hash"))
     assert now(other, 2) == now(page, 2) != []
     assert visit(pair_page, address="#episode=none&of=x&step=-5").locator("details.case[open]").count() == 1
+
+
+@browser
+def test_a_lone_evaluation_shows_all_its_figures_on_a_phone(visit, tmp_path):  # noqa: F811
+    page = visit(write_html(episode_matrix({"tiny": wavering}, n=8), tmp_path / "one.html"), width=400)
+    ends = page.eval_on_selector_all(
+        ".played dd", "each => each.map(one => one.getBoundingClientRect().right)"
+    )
+    assert len(ends) == len(SCORERS) and max(ends) <= 400 and overflow(page) == 0
+    page.click('[data-cell="0.0"]')
+    assert "The only checkpoint here" in page.locator("#panel").inner_text()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert (
+        "an episode's steps" in page.locator("#help").inner_text()
+        and "g" not in page.locator("#help kbd").all_inner_texts()
+    )
 
 
 @browser

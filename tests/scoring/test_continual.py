@@ -412,6 +412,17 @@ def test_what_cannot_be_said_has_its_reason():
     assert set(found.figures) == {"average_accuracy", "mean_average_accuracy", "learning_accuracy"}
     assert "single stage" in found.why_not["backward_transfer"]
     assert found.why_not["unseen"] == "every audited task was trained on"
+    with pytest.raises(KeepsightError, match="no backward_transfer: there is a single stage"):
+        found["backward_transfer"]
+    with pytest.raises(KeepsightError, match="no forgettin: choose from average_accuracy"):
+        found["forgettin"]
+
+
+def test_a_cell_that_failed_is_named_with_its_cause():
+    matrix = with_meta(KNOWN, skip={("stage-3", "t1")})
+    matrix.meta["failed"] = [{"row": "stage-3", "col": "t1", "error": "no picture"}]
+    with pytest.raises(KeepsightError, match="no result of stage-3 on t1: no picture; run the audit again"):
+        continual_metrics(matrix)
 
 
 def with_meta(tuned_on, **more):

@@ -13,12 +13,22 @@ from keepsight.scoring.episodes import (
     Solved,
     StepAccuracy,
     Steps,
+    UnstatedRate,
     success_rate,
 )
 from keepsight.scoring.metrics import mean_score
 from keepsight.types import Output, Record, Sample, Score
 
-SCORERS = (Solved(), Return(), PositiveReturn(), StepAccuracy(), Recognition(), IllegalRate(), Steps())
+SCORERS = (
+    Solved(),
+    Return(),
+    PositiveReturn(),
+    StepAccuracy(),
+    Recognition(),
+    UnstatedRate(),
+    IllegalRate(),
+    Steps(),
+)
 
 
 def step(reward: float, *tags: str, status="ok") -> Score:
@@ -48,20 +58,21 @@ ENDED = episode(step(-1.0))
 
 @pytest.mark.parametrize(
     ("output", "values", "weights"),
-    [  # solved, return, positive return, step accuracy, recognition, illegal rate, steps
-        (WON, (1, 1, 1, 1, None, 0, 2), (2, 0, 2)),
-        (DETOUR, (1, 0, 0, 2 / 3, None, 0, 3), (3, 0, 3)),
-        (LOST, (0, -2, 0, 0, None, 1, 2), (2, 0, 2)),
-        (MUTE, (1, 1, 1, None, None, 1, 2), (0, 0, 2)),
-        (SEEN, (1, 1.5, 1, None, 2 / 3, 0, 4), (0, 3, 4)),
-        (ENDED, (0, -1, 0, None, None, 0, 1), (0, 0, 1)),
+    [  # solved, return, positive return, step accuracy, recognition, unstated rate, illegal rate, steps
+        (WON, (1, 1, 1, 1, 0, 1, 0, 2), (2, 2)),
+        (DETOUR, (1, 0, 0, 2 / 3, 0, 1, 0, 3), (3, 3)),
+        (LOST, (0, -2, 0, 0, 0, 1, 1, 2), (2, 2)),
+        (MUTE, (1, 1, 1, None, 0, 1, 1, 2), (0, 2)),
+        (SEEN, (1, 1.5, 1, None, 2 / 4, 1 / 4, 0, 4), (0, 4)),
+        (ENDED, (0, -1, 0, None, 0, 1, 0, 1), (0, 1)),
     ],
 )
 def test_every_figure(output, values, weights):
     scores = [scorer([Sample("e", "?")], [output])[0] for scorer in SCORERS]
     assert [None if math.isnan(score.value) else score.value for score in scores] == list(values)
     assert all(score.status == "ok" for score in scores[1:])
-    weighted = {3: weights[0], 4: weights[1], 5: weights[2]}
+    judged, steps = weights
+    weighted = {3: judged, 4: steps, 5: steps, 6: steps}
     for place, score in enumerate(scores):
         assert score.weight == (weighted.get(place) or 1), "unscored or counted once"
 
@@ -90,6 +101,19 @@ def test_a_share_of_steps_counts_every_step_once():
     assert mean_score(samples, IllegalRate()(samples, [WON, DETOUR, LOST])).value == pytest.approx(2 / 7)
     unjudged = mean_score(samples, StepAccuracy()(samples, [WON, MUTE, SEEN]))
     assert (unjudged.value, unjudged.n, unjudged.total) == (1.0, 1, 3)
+
+
+def test_returns_and_steps_that_are_all_alike_have_an_interval():
+    """Its ends are what twenty episodes cannot exclude at the bounds of return and steps."""
+    samples = [Sample(f"e{at}", "?") for at in range(20)]
+    outputs = [DETOUR] * 20
+    found = mean_score(samples, Return((-10.0, 1.0))(samples, outputs))
+    assert (found.value, found.low, found.high) == pytest.approx((0, -1.611, 0.161), abs=1e-3)
+    steps = mean_score(samples, Steps(10)(samples, outputs))
+    assert (steps.value, steps.low, steps.high) == pytest.approx(
+        (3, 3 - 2 * 0.1611, 3 + 7 * 0.1611), abs=1e-3
+    )
+    assert mean_score(samples, Steps()(samples, outputs)).low == 3, "nothing is known of what it may be"
 
 
 def test_episodes_that_begin_alike_make_the_interval_wider():

@@ -86,6 +86,33 @@ def test_metrics_check_that_samples_and_scores_match(metric):
         metric(samples(2), scores(1))
 
 
+@pytest.mark.parametrize(
+    ("value", "bounds", "n", "low", "high"),
+    [  # Wilson's interval for none of 20 ends at 0.1611, for none of 5 at 0.4345
+        (0.0, (-10.0, 1.0), 20, -1.611, 0.1611),
+        (-10.0, (-10.0, 1.0), 20, -10.0, -10 + 11 * 0.1611),
+        (1.0, (0.0, 1.0), 5, 1 - 0.4345, 1.0),
+        (2.0, (0.0, 10.0), 5, 2 - 2 * 0.4345, 2 + 8 * 0.4345),
+    ],
+)
+def test_values_that_are_all_alike_are_not_certain_where_bounds_are_told(value, bounds, n, low, high):
+    alike = [Score(value, bounds=bounds)] * n
+    for metric in (mean_value, mean_score):
+        found = metric(samples(n), alike)
+        assert (found.value, found.n) == (value, n)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    halved = mean_value(samples(n * 2, per_cluster=2), alike * 2)
+    assert (halved.low, halved.high) == pytest.approx((low, high), abs=1e-3), "a cluster counts once"
+    untold = mean_value(samples(n), [*alike[1:], Score(value)])
+    assert untold.low == untold.high == value
+
+
+def test_a_mean_within_wider_bounds_is_no_share():
+    alike = [Score(value, bounds=(-2.0, 3.0)) for value in (0.0, 1.0, 1.0)]
+    assert mean_score(samples(3), alike).name == "mean_value"
+    assert mean_score(samples(3), [Score(0.0, bounds=(0.0, 1.0))] * 3).name == "accuracy"
+
+
 @pytest.mark.parametrize("metric", [accuracy, mean_value])
 def test_the_same_picture_again_is_no_new_evidence(metric):
     once = metric(samples(40), scores(*[1] * 30, *[0] * 10))

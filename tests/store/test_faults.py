@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import threading
+import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -89,19 +91,36 @@ def test_a_directory_that_may_only_be_read(whole, quick_disk):
             path.chmod(0o755)
 
 
-def slow_audit(root: Path, name: str, tasks=("emt:pets", "emt:cars"), seconds: float = 0.004):
-    return audit(
-        [FakeVLM(name, name, seconds=seconds)], [make_task(name=task) for task in tasks], Store(root)
-    )
+def small_audit(root: Path, model: FakeVLM):
+    return audit([model], [make_task(name=task) for task in ("emt:pets", "emt:cars")], Store(root))
+
+
+def slow_audit(root: Path, name: str, seconds: float = 0.004):
+    return small_audit(root, FakeVLM(name, name, seconds=seconds))
+
+
+@dataclass
+class WaitingVLM(FakeVLM):
+    """Goes on after its first answer when there is a file `gate`."""
+
+    gate: Path = Path()
+
+    def generate(self, samples, **settings):
+        for answer in super().generate(samples, **settings):
+            yield answer
+            while not self.gate.exists():
+                time.sleep(0.001)
 
 
 def test_of_two_equal_audits_the_second_is_refused_and_the_first_unharmed(quick_disk):
     root = quick_disk / "two-writers"
     slow_audit(quick_disk / "undisturbed", "base")
-    first = started(partial(slow_audit, root, "base"), Fate(root))
+    gate = quick_disk / "gate"
+    first = started(partial(small_audit, root, WaitingVLM("base", "base", gate=gate)), Fate(root))
     while not list(root.glob("runs/*/*/outputs.jsonl")):
-        pass
+        time.sleep(0.001)
     second = in_child(partial(slow_audit, root, "base"), Fate(root))
+    gate.touch()
     assert one_line(second.refused, f"is being written by process {first[0]}", "another --output_path")
     assert not wait_for(first).refused
     assert everything(root) == everything(quick_disk / "undisturbed")

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepsight.store import Identity, Store, json_schema, load_run, sample_hash
-from keepsight.store.rows import REWARD
+from keepsight.store.rows import REWARD, score_of, score_row
+from keepsight.store.schema import OutputRow, ScoreRow
 from keepsight.types import KeepsightError, Media, MetricValue, Output, Record, Sample, Score, digest_of
 
 text = st.text(max_size=20)
@@ -241,7 +242,7 @@ def test_the_command_is_recorded_without_keys(argv, command, tmp_path, monkeypat
 
 def test_a_newer_schema_is_refused(finished):
     path = finished / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
+    path.write_text(path.read_text().replace('"schema_version": 4', '"schema_version": 99'))
     with pytest.raises(KeepsightError, match="newer keepsight"):
         load_run(finished)
 
@@ -250,7 +251,7 @@ def test_a_run_of_the_first_schema_is_read_and_gone_on_with(finished):
     """Its manifest does not say how the model computed."""
     path, before = finished / "manifest.json", load_run(finished)
     manifest = json.loads(path.read_text())
-    assert manifest.pop("model", "absent") is None and manifest["schema_version"] == 3
+    assert manifest.pop("model", "absent") is None and manifest["schema_version"] == 4
     path.write_text(json.dumps({**manifest, "schema_version": 1}))
     old = load_run(finished)
     assert old.manifest["model"] is None and old.records == before.records and old.metrics == before.metrics
@@ -270,7 +271,7 @@ def test_a_finished_run_of_the_second_schema_is_read(finished):
     """It knew no history, no steps and no weight; the digest of its results is over what it knew."""
     before = load_run(finished)
     outputs = _without(finished / "outputs.jsonl", "history", "steps")
-    scores = _without(finished / "scores.jsonl", "weight")
+    scores = _without(finished / "scores.jsonl", "weight", "bounds")
     in_order = [
         [row["doc_hash"], row["resp_hash"], [score for score in scores if score["doc_id"] == row["doc_id"]]]
         for row in outputs
@@ -280,6 +281,18 @@ def test_a_finished_run_of_the_second_schema_is_read(finished):
     (finished / "results.json").write_text(json.dumps(results))
     old = load_run(finished)
     assert old.records == before.records and old.metrics == before.metrics
+
+
+def test_bounds_are_kept_and_part_of_the_digest(finished):
+    path = finished / "scores.jsonl"
+    text = path.read_text(encoding="utf-8").replace('"bounds":null', '"bounds":[-1.0,2.0]', 1)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(KeepsightError, match="not those of results"):
+        load_run(finished)
+    score = Score(0.0, bounds=(-1.0, 2.0))
+    answer = (finished / "outputs.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    row = score_row(OutputRow.model_validate_json(answer), "s", "1", score)
+    assert score_of(ScoreRow.model_validate_json(row.model_dump_json())) == score
 
 
 def _without(path, *keys):

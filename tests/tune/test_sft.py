@@ -149,6 +149,30 @@ def test_batch_one_times_eight_learns_what_batch_eight_learns(model, samples, tm
         torch.testing.assert_close(value, learnt[1][name], rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.parametrize("by_answers", [False, True])
+def test_a_penalty_is_added_once_however_a_step_is_split(model, samples, tmp_path, by_answers):
+    class Constant(Method):
+        penalises_answers = by_answers
+
+        def penalty(self, model, batch, outputs):
+            return 3.0
+
+    uneven = [replace(s, target=(s.target[0] * (1 + i % 3),)) for i, s in enumerate(samples[:6])]
+    for batch, accumulation in ((6, 1), (2, 3)):
+        config = replace(
+            QUICK,
+            num_train_epochs=1,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
+        )
+        seen = []
+        for name, method in {"plain": None, "penalised": Constant()}.items():
+            sft(model, uneven, config, tmp_path / f"{batch}-{name}", method=method, progress=seen.append)
+        plain, penalised = seen
+        assert penalised.loss == pytest.approx(plain.loss + 3.0, rel=1e-5)
+        assert penalised.grad_norm == pytest.approx(plain.grad_norm, rel=1e-5)
+
+
 def test_the_loss_is_the_models_own(model, samples, tmp_path):
     import torch
 

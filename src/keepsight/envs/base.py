@@ -8,8 +8,10 @@ Source: Zhai, "Towards Foundation Models that Learn and Adapt" (dissertation), s
 
 from __future__ import annotations
 
+import math
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,13 +22,23 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from keepsight.envs.actions import PARSERS, Parsed, ParseStatus
+from keepsight.envs.any_text import MOST_CHARACTERS, AnyText
 from keepsight.errors import UsageError
 
-__all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv", "flag"]
+__all__ = [
+    "ActionEnv",
+    "ActionForm",
+    "Move",
+    "Picture",
+    "TextEnv",
+    "choice",
+    "flag",
+    "place",
+    "whole_number",
+]
 
 Picture = NDArray[np.uint8]  # [h, w, 3]
 ActionForm = Literal["text", "index"]
-MOST_CHARACTERS = 100_000  # of an answer; what follows is not read
 
 
 def flag(name: str, value: Any) -> bool:
@@ -36,19 +48,34 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
-class AnyText(spaces.Text):
-    """Any text. Gymnasium's own Text knows single alphabets only, and a dialogue has no longest form."""
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """`value`, if it is one of `choices`. Raises UsageError otherwise."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise UsageError(f"{name} is {value!r}; give {' or '.join(known)}")
+    return value
 
-    def __init__(self) -> None:
-        super().__init__(MOST_CHARACTERS, min_length=0)
 
-    def contains(self, x: Any) -> bool:
-        """Whether `x` is a text."""
-        return isinstance(x, str)
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value`, if it is a whole number of `least` to `most`, both included. Raises UsageError otherwise."""
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < least
+        or (most is not None and value > most)
+    ):
+        raise UsageError(
+            f"{name} is {value!r}; give a whole number from {least}" + ("" if most is None else f" to {most}")
+        )
+    return value
 
-    def sample(self, *args: Any, **kwargs: Any) -> str:
-        """A short text of letters and digits."""
-        return "".join(self.np_random.choice(list(self.characters), size=int(self.np_random.integers(32))))
+
+def place(name: str, value: Any) -> Path:
+    """`value` as the path of a file or folder that is there. Raises UsageError otherwise."""
+    found = Path(value).expanduser() if isinstance(value, (str, Path)) and value != "" else None
+    if found is None or not os.path.exists(found):
+        raise UsageError(f"{name} is {str(value)!r}; give a file or folder that is there")
+    return found
 
 
 @dataclass(frozen=True)
@@ -77,12 +104,15 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     drawn from `self.np_random`, so that a seed is an episode.
     """
 
-    checks_recognition: bool = False  # whether its moves say `recognized` or `misrecognized`
+    checks_recognition: bool = (
+        False  # of an answer that states what it sees its moves say `recognized` or `misrecognized`
+    )
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
     reset_options: ClassVar[tuple[str, ...]] = ()  # names of the options that `start` knows
     horizon: int = 1  # most steps of an episode
     reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
+    paid_at_end: bool = False  # whether the only reward above 0 ends the episode
 
     def __init__(
         self, size: tuple[int, int], *, thoughts: bool, shows_picture: bool, render_mode: str | None
@@ -153,6 +183,14 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def judges_steps(self) -> bool:
         """Whether it is known of single answers if they are right: its moves say `correct` or `wrong`, or `best` does."""
         return False
+
+    @property
+    def return_bounds(self) -> tuple[float, float] | None:
+        """Between which an episode's rewards add up; None where `reward_bounds` are not known."""
+        low, high = self.reward_bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return None
+        return min(low, low * self.horizon), high if self.paid_at_end else max(high, high * self.horizon)
 
     @property
     def dialogue(self) -> tuple[str, ...]:
@@ -267,10 +305,8 @@ class ActionEnv(TextEnv):
         most_actions: int | None = None,
     ) -> None:
         super().__init__(size, thoughts=thoughts, shows_picture=shows_picture, render_mode=render_mode)
-        if action not in ("text", "index"):
-            raise UsageError(f"action is {action!r}; give text or index")
-        if parser not in PARSERS:
-            raise UsageError(f"parser is {parser!r}; give {' or '.join(PARSERS)}")
+        choice("action", action, ("text", "index"))
+        choice("parser", parser, PARSERS)
         self.action_form = action
         self.parse = PARSERS[parser]
         if action == "index":

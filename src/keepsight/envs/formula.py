@@ -16,7 +16,7 @@ from keepsight.envs.completing import completion, fewest_tokens
 from keepsight.envs.lettering import label, write
 from keepsight.scoring.verifiers.arithmetic import IllFormed, value_of
 from keepsight.scoring.verifiers.fields import read_fields
-from keepsight.scoring.verifiers.points import rank_of
+from keepsight.scoring.verifiers.points import ranks_of
 
 __all__ = ["FormulaEnv"]
 
@@ -29,6 +29,7 @@ class FormulaEnv(ActionEnv):
     """Subclasses give `start`, which calls `lay`, `prompt`, and the places of the picture."""
 
     reward_bounds = (-1.0, 10.0)
+    paid_at_end = True
     hand_box: Box
     letters: int  # size of the formula's letters, in pixels
     label_top: int  # where "Formula:" stands
@@ -168,21 +169,18 @@ class FormulaEnv(ActionEnv):
 
 
 def _numbers_seen(text: str, faces: tuple[int, int, int]) -> list[int] | None:
-    """The numbers that an answer gives to the cards, as a list of its field "cards"; None if it gives none."""
+    """The numbers that an answer gives to the cards in its field "cards"; None if it gives none."""
     if "cards" not in text.casefold():
         return None
-    told = read_fields(text, ("cards",)).get("cards")
-    if not isinstance(told, list) or not told:
-        return None
-    return [_number(each, faces) for each in told]
+    ranks = ranks_of(read_fields(text, ("cards",)).get("cards"))
+    return None if ranks is None else [_number(rank, faces) for rank in ranks]
 
 
-def _number(told: Any, faces: tuple[int, int, int]) -> int:
+def _number(rank: str, faces: tuple[int, int, int]) -> int:
     """A card as a number; -1 if it is none."""
-    name = rank_of(str(told)) if isinstance(told, (str, int)) else ""
-    if name in RANKS:
-        return Card(name, "S").value(faces)
-    return int(name) if name.isascii() and name.isdigit() and len(name) <= 2 else -1
+    if rank in RANKS:
+        return Card(rank, "S").value(faces)
+    return int(rank) if rank.isascii() and rank.isdigit() and len(rank) <= 2 else -1
 
 
 @lru_cache(maxsize=8)

@@ -92,7 +92,7 @@ def rows(audit: Audit) -> list[RowView]:
     for row, title in enumerate(audit.rows):
         tuned = audit.tuned.get(row)
         note = (
-            "reference"
+            ("reference" if len(audit.rows) > 1 else "")
             if row == 0
             else ""
             if tuned is None or everywhere

@@ -16,6 +16,7 @@ __all__ = [
     "Note",
     "checkpoints",
     "date",
+    "episodes_alone",
     "facts",
     "notes",
     "tasks",
@@ -43,12 +44,12 @@ class Note:
     text: str
 
 
-_NOTES = (
-    Note(
-        "Accuracy and its interval",
-        "Share of scored samples that the headline scorer calls right, with its 95 % interval. n counts the scored"
-        " samples; an answer that nobody could score, a refusal and a failed judge are counted apart.",
-    ),
+_ACCURACY = Note(
+    "Accuracy and its interval",
+    "Share of scored samples that the headline scorer calls right, with its 95 % interval. n counts the scored"
+    " samples; an answer that nobody could score, a refusal and a failed judge are counted apart.",
+)
+_COMPARED = (
     Note(
         "Forgetting",
         "Reference minus current on the same samples, in points: positive is lost. The word forgotten stands only"
@@ -59,22 +60,21 @@ _NOTES = (
         "Base: the first row. Own: the checkpoint that had just been tuned on the set. Best so far: the best row"
         " up to the cell; the best of several noisy figures is flattered, and so are these drops.",
     ),
-    Note(
-        "Failures and leaks",
-        "Every answer is correct, incorrect, an intrinsic or an extrinsic hallucination, or no answer. A foreign"
-        " label is a label of another audited set that is not one of this set: the answer leaks from elsewhere.",
-    ),
-    Note(
-        "Pictures",
-        "Chosen by rule, not by hand: lost by the most checkpoints first, classes in turn. The cap and the full"
-        " number stand with each choice. Thumbnails are encoded anew, without the files' metadata.",
-    ),
 )
-
-
+_FAILURES = Note(
+    "Failures and leaks",
+    "Every answer is correct, incorrect, an intrinsic or an extrinsic hallucination, or no answer. A foreign"
+    " label is a label of another audited set that is not one of this set: the answer leaks from elsewhere.",
+)
+_PICTURES = Note(
+    "Pictures",
+    "Chosen by rule, not by hand: lost by the most checkpoints first, classes in turn. The cap and the full"
+    " number stand with each choice. Thumbnails are encoded anew, without the files' metadata.",
+)
 _EPISODES = Note(
     "Episodes",
-    "A step's reward and the verifier's word are the environment's. An answer that names no legal action is illegal, one in"
+    "The success rate is the share of played episodes that were solved; n counts them, and every figure has its 95 %"
+    " interval. A step's reward and the verifier's word are the environment's. An answer that names no legal action is illegal, one in"
     " which nothing can be read unreadable; a random legal action is then done in its place where the environment says so."
     " Best play and random play are an expert and a player who guesses on the same episodes. Cut off: the steps or attempts ran out.",
 )
@@ -86,21 +86,30 @@ def facts(audit: Audit) -> list[Fact]:
     answers = sum(len(run.records) for run in runs)
     scored = sum(headline(run).n for run in runs)
     sizes = sorted({len(run.records) for run in runs})
-    pictures = " to ".join(count(size) for size in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
+    asked = " to ".join(count(size) for size in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
     tuned = [audit.cols[col] for col in sorted(set(audit.tuned.values()))]
     note = "" if scored == answers else f"{count(scored)} scored, {count(answers - scored)} not"
+    sets, samples, outputs = (
+        ("Environments", "episodes", "Episodes") if episodes_alone(audit) else ("Sets", "samples", "Answers")
+    )
     told = [
-        Fact("Checkpoints", count(len(audit.rows)), "base first"),
-        Fact("Sets", count(len(audit.cols)), f"{pictures} samples each"),
-        Fact("Answers", count(answers), note),
+        Fact("Checkpoints", count(len(audit.rows)), "base first" if len(audit.rows) > 1 else ""),
+        Fact(sets, count(len(audit.cols)), f"{asked} {samples} each" if len(runs) > 1 else ""),
+        Fact(outputs, count(answers), note),
     ]
     if tuned:
         told.append(Fact("Tuned on", printable(listed(tuned))))
     if audit.base:
         real = sum(drop.verdict == "forgotten" for drop in audit.base.values())
         told.append(Fact("Real drops", f"{real} of {len(audit.base)}", "comparisons with the base"))
-    told.append(Fact("Certainty", f"{100 * audit.level:.3g} %", "over all comparisons, Holm"))
+    if len(audit.rows) > 1:
+        told.append(Fact("Certainty", f"{100 * audit.level:.3g} %", "over all comparisons, Holm"))
     return told
+
+
+def episodes_alone(audit: Audit) -> bool:
+    """Whether all that was asked are episodes: nothing classifies then."""
+    return bool(audit.matrix.runs) and all(map(has_episodes, audit.matrix.runs.values()))
 
 
 def warnings(audit: Audit) -> list[str]:
@@ -133,18 +142,29 @@ def warnings(audit: Audit) -> list[str]:
 
 
 def notes(audit: Audit) -> list[Note]:
-    """How the figures came about, in the words of a reader who was not there."""
+    """How the figures came about, in the words of a reader who was not there; what the page has nothing of is left out."""
+    alone, compared = episodes_alone(audit), len(audit.rows) > 1
+    runs = audit.matrix.runs.values()
+    judged = any("taxonomy" in record.scores for run in runs for record in run.records)
+    told = [] if alone else [_ACCURACY]
+    told += _COMPARED if compared else ()
+    told += [_FAILURES] if judged else []
+    told += [] if alone else [_PICTURES]
+    told += [_EPISODES] if any(map(has_episodes, runs)) else []
+    told += [_correction(audit)] if compared else []
+    libraries = _libraries(audit.matrix)
+    return [*told, Note("Versions", libraries)] if libraries else told
+
+
+def _correction(audit: Audit) -> Note:
     methods = sorted({drop.method for reference in audit.references for drop in reference.drops.values()})
-    correction = (
+    text = (
         f"Paired ({listed(methods) or 'no comparison'}); samples that share a picture count as one cluster."
         f" Holm's correction over the comparisons with the base, here {len(audit.base)}: with"
         f" {100 * audit.level:.3g} % certainty none of the verdicts is wrong. Each interval stands at its own"
         " corrected level, so that it always agrees with the verdict."
     )
-    libraries = _libraries(audit.matrix)
-    played = any(map(has_episodes, audit.matrix.runs.values()))
-    told = [*_NOTES, *[_EPISODES][: int(played)], Note("Interval and correction", correction)]
-    return [*told, Note("Versions", libraries)] if libraries else told
+    return Note("Interval and correction", text)
 
 
 def _libraries(matrix: ResultMatrix) -> str:

@@ -181,6 +181,7 @@ function part(title, ...content) {
 
 function sentence(row, col, drop) {
   const there = data.tuned[row] === col ? " (the set it was tuned on)" : "";
+  if (data.rows.length < 2) return ["The only checkpoint here: there is nothing to compare it with."];
   if (row === 0 && !drop) return ["This is the reference that the others are compared with by default."];
   if (!drop) {
     const why = data.references[state.reference].why_not;

@@ -30,6 +30,7 @@ from keepsight.report.notes import (
     Note,
     checkpoints,
     date,
+    episodes_alone,
     facts,
     notes,
     tasks,
@@ -251,8 +252,9 @@ def _matrix_hint(audit: Audit) -> str:
         if len(audit.rows) > 1
         else ""
     )
+    scored = "episodes" if episodes_alone(audit) else "samples"
     return printable(
-        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored samples.{mark}"
+        f"{what.capitalize()} in per cent, with its 95 % interval and the number of scored {scored}.{mark}"
     )
 
 

@@ -37,7 +37,7 @@ from keepsight.scoring.continual_formulas import (
 )
 from keepsight.scoring.sequences import Array, Column, TaskSequence, read_row, read_sequences, resampled
 from keepsight.scoring.statistics import percentiles, tango
-from keepsight.types import MetricValue, ResultMatrix
+from keepsight.types import KeepsightError, MetricValue, ResultMatrix
 
 __all__ = [
     "METRICS",
@@ -159,7 +159,11 @@ class ContinualMetrics:
     why_not: Mapping[str, str]
 
     def __getitem__(self, name: str) -> MetricValue:
-        return self.figures[name]
+        """A figure of `METRICS`. Raises KeepsightError when it cannot be had, with the reason."""
+        if name in self.figures:
+            return self.figures[name]
+        why = self.why_not.get(name, f"choose from {', '.join(METRICS)}")
+        raise KeepsightError(f"the sequence has no {name}: {why}")
 
 
 def continual_metrics(

@@ -1,15 +1,16 @@
 """What episodes are worth: success, returns, and how single steps went. All read `Output.steps` alone.
 
 Words: a step's reward is a Score; its tags say `solved`, `truncated`, `correct` or `wrong` (an expert may, or would not,
-act so), `recognized` or `misrecognized` (an answer that says what it sees is right, or wrong), `illegal` (the text names
-something that cannot be done); its status is `unparsed` where the text names nothing.
+act so), `recognized` or `misrecognized` (what an answer states of what it sees is right, or wrong; one that states nothing
+in the form it was asked for has neither), `illegal` (the text names something that cannot be done); its status is `unparsed` where the text names nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from keepsight.scoring.metrics import accuracy
 from keepsight.types import MetricValue, Output, Sample, Score
@@ -22,6 +23,7 @@ __all__ = [
     "Solved",
     "StepAccuracy",
     "Steps",
+    "UnstatedRate",
     "success_rate",
 ]
 
@@ -45,15 +47,19 @@ class Solved:
         return _score_each(outputs, _solved)
 
 
+@dataclass(frozen=True)
 class Return:
     """The sum of an episode's rewards, undiscounted."""
 
-    name = "return"
-    version = "1"
+    bounds: tuple[float, float] | None = (
+        None  # between which it must lie, e.g. an environment's `return_bounds`
+    )
+    name: ClassVar[str] = "return"
+    version: ClassVar[str] = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """One score per episode."""
-        return _score_each(outputs, lambda steps: Score(_return(steps)))
+        return _score_each(outputs, lambda steps: Score(_return(steps), bounds=self.bounds))
 
 
 class PositiveReturn:
@@ -85,14 +91,33 @@ class StepAccuracy:
 
 
 class Recognition:
-    """Share of an episode's answers that say rightly what is seen, of those that say it; its weight is their number."""
+    """Share of an episode's answers that state rightly what is seen; its weight is the number of answers.
+
+    An answer that does not state it in the form it was asked for did not recognise it; `UnstatedRate` counts those.
+    """
 
     name = "recognition"
+    version = "2"
+
+    def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
+        """One score per episode."""
+        return _score_each(
+            outputs, lambda steps: _share_of_all(steps, lambda step: "recognized" in step.tags)
+        )
+
+
+class UnstatedRate:
+    """Share of an episode's answers that state nothing of what is seen; its weight is the number of answers."""
+
+    name = "unstated_rate"
     version = "1"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
-        """One score per episode; nan where no answer says it."""
-        return _score_each(outputs, lambda steps: _share(steps, "recognized", "misrecognized"))
+        """One score per episode."""
+        stated = {"recognized", "misrecognized"}
+        return _score_each(
+            outputs, lambda steps: _share_of_all(steps, lambda step: stated.isdisjoint(step.tags))
+        )
 
 
 class IllegalRate:
@@ -103,18 +128,21 @@ class IllegalRate:
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """One score per episode."""
-        return _score_each(outputs, _illegal)
+        return _score_each(outputs, lambda steps: _share_of_all(steps, _is_illegal))
 
 
+@dataclass(frozen=True)
 class Steps:
     """How often the model was asked."""
 
-    name = "steps"
-    version = "1"
+    horizon: int | None = None  # how often at most
+    name: ClassVar[str] = "steps"
+    version: ClassVar[str] = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """One score per episode."""
-        return _score_each(outputs, lambda steps: Score(float(len(steps))))
+        bounds = None if self.horizon is None else (1.0, float(self.horizon))
+        return _score_each(outputs, lambda steps: Score(float(len(steps)), bounds=bounds))
 
 
 def _score_each(outputs: Sequence[Output], score: Callable[[Sequence[Score]], Score]) -> list[Score]:
@@ -156,8 +184,11 @@ def _share(steps: Sequence[Score], good: str, bad: str) -> Score:
     return Score(right / judged, explanation=f"{right} of {judged} steps", weight=float(judged))
 
 
-def _illegal(steps: Sequence[Score]) -> Score:
-    illegal = sum("illegal" in step.tags or step.status == "unparsed" for step in steps)
-    return Score(
-        illegal / len(steps), explanation=f"{illegal} of {len(steps)} steps", weight=float(len(steps))
-    )
+def _share_of_all(steps: Sequence[Score], counts: Callable[[Score], bool]) -> Score:
+    n = len(steps)
+    such = sum(map(counts, steps))
+    return Score(such / n, explanation=f"{such} of {n} steps", weight=float(n))
+
+
+def _is_illegal(step: Score) -> bool:
+    return "illegal" in step.tags or step.status == "unparsed"

@@ -109,7 +109,15 @@ class Diagnosis:
     )  # what all questions shared: sizes, seed, baseline
 
     def __getitem__(self, question: str) -> Finding:
-        return next(finding for finding in self.findings if finding.question == question)
+        """The answer to a question. Raises KeepsightError when that failed, with its cause, or was not asked."""
+        for finding in self.findings:
+            if finding.question == question:
+                return finding
+        failed = {each.question: f": {each.error}" for each in self.failed}
+        raise KeepsightError(
+            f"there is no answer to {question} about {self.model} on {self.pictures}{failed.get(question, '')}; "
+            "run the diagnosis again, it asks what is missing"
+        )
 
 
 def verdict_of(low: float, high: float, matters: float = 0.05) -> FindingVerdict:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from keepsight.scoring.statistics import bootstrap_mean, bootstrap_ratio, wilson
+from keepsight.scoring.statistics import alike_interval, bootstrap_mean, bootstrap_ratio, wilson
 from keepsight.types import KeepsightError, MetricValue, Sample, Score
 
 __all__ = [
@@ -42,7 +42,8 @@ def accuracy(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
 def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
     """Mean of the values of the scored samples by their weights, with a bootstrap interval (recall, IoU, rewards).
 
-    Where weighted values are all 0 or all 1 no resample differs from another: then it is Wilson's interval on the clusters.
+    Where all values are alike no resample differs from another: then weighted ones that are 0 or 1 get Wilson's interval
+    on the clusters, and values whose bounds are told `statistics.alike_interval`.
     """
     kept = [(sample, score) for sample, score in zip(samples, scores, strict=True) if score.scored]
     clusters = [sample.cluster for sample, _ in kept]
@@ -55,12 +56,19 @@ def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValu
     values = [score.value for _, score in kept]
     mean = math.fsum(values) / len(values) if values else math.nan
     low, high = bootstrap_mean(values, clusters)
+    bounds = _common_bounds([score for _, score in kept])
+    if bounds is not None and len(set(values)) == 1:
+        low, high = alike_interval(values[0], bounds, len(set(clusters)))
     return _metric("mean_value", mean, low, high, len(kept), scores)
 
 
 def mean_score(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:
-    """`accuracy` where every score is 0 or 1, `mean_value` of all other scorers."""
-    binary = all(score.value in (0.0, 1.0) and score.weight == 1 for score in scores if score.scored)
+    """`accuracy` where every score is 0 or 1 and could be nothing else, `mean_value` of all other scorers."""
+    binary = all(
+        score.value in (0.0, 1.0) and score.weight == 1 and score.bounds in (None, (0.0, 1.0))
+        for score in scores
+        if score.scored
+    )
     return accuracy(samples, scores) if binary else mean_value(samples, scores)
 
 
@@ -100,6 +108,14 @@ def refused_share(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricV
 def not_ok_counts(scores: Sequence[Score]) -> dict[str, int]:
     """How many scores have each status other than "ok", in alphabetical order."""
     return dict(sorted(Counter(score.status for score in scores if score.status != "ok").items()))
+
+
+def _common_bounds(scores: Sequence[Score]) -> tuple[float, float] | None:
+    """The bounds that hold of all scores; None where one does not tell its own."""
+    told = [score.bounds for score in scores if score.bounds is not None]
+    if not told or len(told) < len(scores):
+        return None
+    return min(low for low, _ in told), max(high for _, high in told)
 
 
 def _status_share(name: str, status: str, samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValue:

@@ -95,9 +95,6 @@ def read_row(matrix: ResultMatrix, row: str, tasks: Sequence[str], scorer: str |
     Raises:
         KeepsightError: a task without a result or without a scored answer.
     """
-    missing = next((task for task in tasks if (row, task) not in matrix.runs), None)
-    if missing is not None:
-        raise KeepsightError(f"there is no result of {row} on {missing}; run the audit again")
     alone = ResultMatrix((row,), tuple(tasks), {(row, task): matrix[row, task] for task in tasks})
     return _require_scored(TaskSequence((row,), tuple(_column(alone, task, scorer) for task in tasks), 0))
 
@@ -175,9 +172,8 @@ def _require_cells(matrix: ResultMatrix, tasks: Sequence[str], unseen: Sequence[
     """Every task from its own stage on; tasks never trained on at both ends."""
     needed = [(row, col) for place, row in enumerate(matrix.rows[1:]) for col in tasks[: place + 1]]
     needed += [(row, col) for row in (matrix.rows[0], matrix.rows[-1]) for col in unseen]
-    missing = next((cell for cell in needed if cell not in matrix.runs), None)
-    if missing:
-        raise KeepsightError(f"there is no result of {missing[0]} on {missing[1]}; run the audit again")
+    for cell in needed:
+        matrix[cell]  # raises
 
 
 def _column(matrix: ResultMatrix, col: str, scorer: str | None) -> Column:

@@ -33,6 +33,7 @@ from keepsight.types import KeepsightError
 __all__ = [
     "PairedDifference",
     "agreeing",
+    "alike_interval",
     "bootstrap_mean",
     "bootstrap_ratio",
     "clopper_pearson",
@@ -212,6 +213,19 @@ def bootstrap_mean(
         return math.nan, math.nan
     _, low, high = percentiles(_bootstrap_ratios(pairs.sums, pairs.sizes, n_resamples, seed), level)
     return low, high
+
+
+def alike_interval(
+    value: float, bounds: tuple[float, float], n: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a mean whose n independent values are all `value`, where a bootstrap has nothing to draw.
+
+    As large a share of other values as Wilson's interval cannot exclude after none of n, all of them at one of `bounds`,
+    between which the values must lie. For 0 or 1 between 0 and 1 it is Wilson's interval.
+    """
+    low, high = bounds
+    others = wilson(0, n, level)[1]
+    return value - others * (value - low), value + others * (high - value)
 
 
 def bootstrap_ratio(

@@ -265,13 +265,14 @@ def score_row(row: OutputRow, scorer: str, version: str, score: Score) -> ScoreR
         explanation=_clean(score.explanation if score.status == "ok" else redacted(score.explanation)),
         tags=list(score.tags),
         weight=score.weight,
+        bounds=score.bounds,
     )
 
 
 def score_of(row: ScoreRow) -> Score:
     """The score that `row` holds."""
     value = math.nan if row.value is None else row.value
-    return Score(value, row.answer, row.status, row.explanation, tuple(row.tags), row.weight)
+    return Score(value, row.answer, row.status, row.explanation, tuple(row.tags), row.weight, row.bounds)
 
 
 def is_final(score: Score) -> bool:

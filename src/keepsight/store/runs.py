@@ -383,10 +383,12 @@ def _digest(
 
 
 def _digested(row: ScoreRow) -> dict[str, Any]:
-    """The weight counts where it says something: the first two schemas had none."""
+    """Weight and bounds count where they say something: earlier schemas had none."""
     told = row.model_dump(mode="json")
     if row.weight == 1.0:
         del told["weight"]
+    if row.bounds is None:
+        del told["bounds"]
     return told
 
 

@@ -31,8 +31,8 @@ __all__ = [
     "json_schema",
 ]
 
-# 2: a manifest says how its model computes (`model`); 3: `history` and `steps` of a question, `weight` of a score
-SCHEMA_VERSION = 3
+# 2: a manifest says how its model computes (`model`); 3: `history` and `steps` of a question, `weight` of a score; 4: its `bounds`
+SCHEMA_VERSION = 4
 
 
 class _Row(BaseModel):
@@ -127,6 +127,9 @@ class ScoreRow(_Row):
     explanation: str = ""
     tags: list[str] = []
     weight: Annotated[float, Field(description="of how many things `value` is the mean")] = 1.0
+    bounds: Annotated[
+        tuple[float, float] | None, Field(description="between which `value` must lie; null = not told")
+    ] = None
 
 
 class ReplyRow(_Row):

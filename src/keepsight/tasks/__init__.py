@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ __all__ = [
     "available",
     "get",
     "set_of",
+    "shared",
     "takes",
 ]
 
@@ -48,9 +49,9 @@ OF_A_SET: dict[str, Callable[..., Task]] = {"emt": emt, "open": open_world, "clo
 # Read from a file of rows: `rows:PATH`.
 OF_A_FILE: dict[str, Callable[..., Task]] = {"wikiqa": wikiqa, "rows": rows}
 _SAID = {
-    "emt": "Closed-world classification of {set}",
-    "open": "Open-world classification of {set}",
-    "closed": "Classification of {set}, the labels in the prompt",
+    "emt": "Closed-world classification of {set}.",
+    "open": "Open-world classification of {set}.",
+    "closed": "Classification of {set}, the labels in the prompt.",
 }
 ENTRY_POINTS = "keepsight.tasks"
 
@@ -65,17 +66,17 @@ class TaskInfo:
 
 def available() -> list[TaskInfo]:
     """Every task that `get` knows by name, those of installed packages included (named, not imported)."""
-    drawn = [(name, f"{name}, a drawn set.") for name in ALL_SETS]
-    published = [(name, f"{about.title}; give path=.") for name, about in PUBLISHED.items()]
+    drawn = [(name, f"{name}, a drawn set") for name in ALL_SETS]
+    published = [(name, f"{about.title} (give path=)") for name, about in PUBLISHED.items()]
     sets = [
         TaskInfo(f"{kind}:{name}", _SAID[kind].format(set=said))
         for kind in OF_A_SET
         for name, said in [*drawn, *published]
     ]
-    own = [TaskInfo(name, _first_line(builder)) for name, builder in TASKS.items()]
-    own += [TaskInfo(f"coin:{name}", f"CoIN: {TITLES[name]}; give path=.") for name in ORDER]
+    own = [TaskInfo(name, _first_line(name, builder)) for name, builder in TASKS.items()]
+    own += [TaskInfo(f"coin:{name}", f"CoIN: {TITLES[name]} (give path=).") for name in ORDER]
     own += [
-        TaskInfo(f"coin_drawn:{name}", f"As CoIN's {task.of}, drawn: {task.title}.")
+        TaskInfo(f"coin_drawn:{name}", f"As CoIN's {task.of}, drawn: {_ended(task.title)}")
         for name, task in DRAWN_TASKS.items()
     ]
     own += [TaskInfo(f"env:{name}", said) for name, said in environments()]
@@ -107,7 +108,19 @@ def takes(name: str, argument: str) -> bool:
         KeepsightError: an unknown task.
     """
     builder, given = _builder_of(name)
-    return argument in list(inspect.signature(builder).parameters)[len(given) :]
+    settings = list(inspect.signature(builder).parameters.values())[len(given) :]
+    return any(each.name == argument or each.kind is each.VAR_KEYWORD for each in settings)
+
+
+def shared(names: Sequence[str], arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of arguments that several tasks are given together, those that each has; one that none has stays, to be refused.
+
+    Raises:
+        KeepsightError: an unknown task.
+    """
+    had = [{key for key in arguments if takes(name, key)} for name in names]
+    somewhere = set().union(*had)
+    return [{key: arguments[key] for key in arguments if key in own or key not in somewhere} for own in had]
 
 
 def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:
@@ -201,5 +214,10 @@ def _nearest(name: str) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else "; `keepsight ls tasks` lists what there is"
 
 
-def _first_line(builder: Callable[..., Task]) -> str:
-    return (inspect.getdoc(builder) or "").partition("\n")[0]
+def _first_line(name: str, builder: Callable[..., Task]) -> str:
+    said = (inspect.getdoc(builder) or "").partition("\n")[0].removeprefix(f"`{name}`: ")
+    return said[:1].upper() + said[1:]
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith("?") else f"{sentence}."

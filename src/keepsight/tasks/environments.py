@@ -23,6 +23,7 @@ from keepsight.scoring.episodes import (
     Solved,
     StepAccuracy,
     Steps,
+    UnstatedRate,
     success_rate,
 )
 from keepsight.scoring.metrics import unparsed_share
@@ -36,7 +37,6 @@ __all__ = ["TRAINING_SEEDS", "builder_of", "environment", "environments"]
 VERSION = "1"
 EPISODES = 100  # asked, where they are drawn
 TRAINING_SEEDS = 1_000_000  # what is learnt begins so far above what is asked
-_NOT_FOR_MODELS = ("action", "render_mode")  # a model is shown the picture and answers in text
 
 
 def environments() -> list[tuple[str, str]]:
@@ -62,17 +62,15 @@ def environment(
     Raises:
         UsageError: another environment, an argument it does not take, or a number that makes no sense.
     """
-    from keepsight.envs import class_of, make
+    from keepsight.envs import class_of, make, make_for_model
     from keepsight.envs.players import has_expert
     from keepsight.envs.rollout import Episodes
 
     asked = EPISODES if n is None else n
     for what, number, least in (("n", asked, 1), ("seed", seed, 0), ("train_episodes", train_episodes, 1)):
-        if not isinstance(number, int) or number < least:
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise UsageError(f"environment {name}: {what} is {number!r}; give a whole number from {least}")
-    if barred := sorted(set(arguments) & set(_NOT_FOR_MODELS)):
-        raise UsageError(f"environment {name}: {barred[0]} cannot be set here; a model answers in text")
-    env = make(name, **arguments)
+    env = make_for_model(name, **arguments)
     if n is None and env.published:
         asked = env.published
     learnt = range(seed + TRAINING_SEEDS, seed + TRAINING_SEEDS + train_episodes)
@@ -95,13 +93,13 @@ def builder_of(name: str) -> Callable[..., Task]:
     Raises:
         UsageError: another environment.
     """
-    from keepsight.envs import class_of
+    from keepsight.envs import NOT_FOR_MODELS, class_of
 
     shared = [each for each in inspect.signature(environment).parameters.values() if each.name in _SHARED]
     own = [
         each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for each in inspect.signature(class_of(name)).parameters.values()
-        if each.name not in _NOT_FOR_MODELS
+        if each.name not in NOT_FOR_MODELS
     ]
 
     def build(**arguments: Any) -> Task:
@@ -134,12 +132,12 @@ def _expert_rows(name: str, arguments: Mapping[str, Any], seeds: Iterable[int]) 
 
 def _scorers(env: TextEnv) -> tuple[Scorer, ...]:
     """Beside the headline, what can be said of this environment's episodes."""
-    found: list[Scorer] = [Return(), PositiveReturn()]
+    found: list[Scorer] = [Return(env.return_bounds), PositiveReturn()]
     if env.judges_steps:
         found.append(StepAccuracy())
     if env.checks_recognition:
-        found.append(Recognition())
-    return (*found, IllegalRate(), Steps())
+        found += [Recognition(), UnstatedRate()]
+    return (*found, IllegalRate(), Steps(env.horizon))
 
 
 def _players(env: TextEnv, make_env: Callable[[], TextEnv]) -> tuple[Scorer, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from keepsight.tune.config import SFTConfig
 from keepsight.types import KeepsightError
 
-__all__ = ["asked_for", "connected"]
+__all__ = ["connected"]
 
 
 def connected(module: Any, config: SFTConfig, *, text_alone: bool) -> Any:
@@ -25,7 +25,7 @@ def connected(module: Any, config: SFTConfig, *, text_alone: bool) -> Any:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import DistributedType, GradientAccumulationPlugin
 
-    if asked_for("DEEPSPEED"):
+    if _asked_for("DEEPSPEED"):
         raise KeepsightError(
             "tuning runs under DDP or FSDP2, not DeepSpeed, whose engine takes the optimiser's steps itself; "
             "use FSDP2, or audit what a Trainer under DeepSpeed writes (docs/scaling.md)"
@@ -38,7 +38,7 @@ def connected(module: Any, config: SFTConfig, *, text_alone: bool) -> Any:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=some_unused)],
     )
-    if asked_for("FSDP") and accelerator.distributed_type != DistributedType.FSDP:
+    if _asked_for("FSDP") and accelerator.distributed_type != DistributedType.FSDP:
         raise KeepsightError(
             "accelerate offers FSDP on accelerators only; take another launcher configuration"
         )
@@ -51,7 +51,7 @@ def connected(module: Any, config: SFTConfig, *, text_alone: bool) -> Any:
     return accelerator
 
 
-def asked_for(engine: str) -> bool:
+def _asked_for(engine: str) -> bool:
     """Whether the launcher's configuration names this engine."""
     return os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true"
 

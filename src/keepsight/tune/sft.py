@@ -258,8 +258,9 @@ class _Run:
         import torch
 
         device = accelerator.device
-        answer_tokens = sum(int(answer_places(batch["labels"]).sum()) for batch in batches)
-        everyone = accelerator.reduce(torch.tensor([float(answer_tokens)], device=device), "sum").item()
+        answer_tokens = [int(answer_places(batch["labels"]).sum()) for batch in batches]
+        everyone = accelerator.reduce(torch.tensor([float(sum(answer_tokens))], device=device), "sum").item()
+        alike = 1 / (len(batches) * accelerator.num_processes)
         total = torch.zeros(1, device=device)
         for i, batch in enumerate(batches):
             inputs = model_inputs(batch, device)
@@ -267,14 +268,14 @@ class _Run:
             with nullcontext() if last else accelerator.no_sync(module):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
                     outputs = module(**inputs, use_cache=False)
-                    penalty = self.method.penalty(self.model, batch, outputs) / len(batches)
-                loss = answer_loss(outputs.logits, batch["labels"].to(device)) / everyone
-                # Gradients are averaged over processes, so each gives as many times its share.
-                whole_loss = loss * accelerator.num_processes + penalty
-                if not whole_loss.requires_grad:
+                    penalty = self.method.penalty(self.model, batch, outputs)
+                share = answer_tokens[i] / everyone if self.method.penalises_answers else alike
+                loss = answer_loss(outputs.logits, batch["labels"].to(device)) / everyone + share * penalty
+                if not loss.requires_grad:
                     raise KeepsightError(self._nothing_to_learn(rows[i]))
-                accelerator.backward(whole_loss)
-                total += (loss + penalty / accelerator.num_processes).detach()
+                # Gradients are averaged over processes, so each gives as many times its share.
+                accelerator.backward(loss * accelerator.num_processes)
+                total += loss.detach()
         return float(accelerator.reduce(total, "sum").item())
 
     def _nothing_to_learn(self, rows: Sequence[int]) -> str:

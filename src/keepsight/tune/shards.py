@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["is_sharded", "like", "whole"]
+__all__ = ["is_sharded", "like", "reshard", "settle", "whole"]
 
 
 def is_sharded(value: Any) -> bool:
@@ -33,3 +33,22 @@ def like(parameter: Any, value: Any) -> Any:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+
+
+def reshard(module: Any) -> None:
+    """Leaves each process its parts alone, which may then be changed between a forward pass and its backward pass.
+
+    FSDP keeps some tensors whole until the backward pass, and gathers them again if they are not.
+    """
+    for part in module.modules():
+        if hasattr(part, "reshard"):  # torch's FSDPModule
+            part.reshard()
+
+
+def settle(module: Any) -> None:
+    """Waits until changed parts are what an accelerator holds: a backward pass gathers them in a stream of its own, which
+    does not wait for the one in which they were changed."""
+    import torch
+
+    if module.device.type != "cpu" and any(is_sharded(parameter) for parameter in module.parameters()):
+        torch.accelerator.synchronize(module.device)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.envs.actions import Parsed
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, place, whole_number
 from keepsight.envs.household import wording
 from keepsight.envs.household.engine import Engine, need_packages
 from keepsight.envs.household.facts import House, Scene, read_house, read_scene
@@ -57,7 +57,7 @@ class ALFWorld(ActionEnv):
     Terminated when the task is done; truncated after `horizon` steps.
 
     ## Arguments
-    - `tasks` (all): names of goals.TASKS, the kinds of task that are drawn.
+    - `tasks` (all): the kinds of task that are drawn, names of goals.TASKS; on the command line joined by `+`.
     - `games` (500): how many different games of our own there are; `first_game` (0): the number of the first.
     - `path` (None): a folder of published games instead, for example `json_2.1.1/valid_seen`; then `games` and `first_game`
       choose from those found, in the alphabet's order.
@@ -78,7 +78,7 @@ class ALFWorld(ActionEnv):
     def __init__(
         self,
         *,
-        tasks: Sequence[str] = tuple(TASKS),
+        tasks: str | Sequence[str] = tuple(TASKS),
         games: int | None = None,
         first_game: int = 0,
         path: str | Path | None = None,
@@ -97,11 +97,9 @@ class ALFWorld(ActionEnv):
             render_mode=render_mode,
             most_actions=MOST_ACTIONS,
         )
-        if horizon < 1:
-            raise UsageError(f"horizon is {horizon!r}; give a number of steps above 0")
-        self.horizon = horizon
+        self.horizon = whole_number("horizon", horizon, 1)
         self.tasks = _known_tasks(tasks)
-        self.folders = () if path is None else find_games(Path(path), self.tasks)
+        self.folders = () if path is None else find_games(place("path", path), self.tasks)
         self.numbers = _numbers(games, first_game, len(self.folders) if path is not None else None)
         self._engine: Engine | None = None
         self._commands: list[str] = []  # of the episode so far
@@ -222,19 +220,19 @@ class ALFWorld(ActionEnv):
         self.seen |= {thing for thing, _ in wording.visible(self.house, self.scene)}
 
 
-def _known_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    if not names or set(names) - TASKS.keys():
-        raise UsageError(f"tasks is {tasks!r}; give some of {', '.join(TASKS)}")
+def _known_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
+    listed = isinstance(tasks, (str, list, tuple))
+    names = tuple(tasks.split("+") if isinstance(tasks, str) else tasks) if listed else ()
+    if not names or not all(isinstance(name, str) and name in TASKS for name in names):
+        raise UsageError(f"tasks is {tasks!r}; give some of {', '.join(TASKS)}, joined by +")
     return names
 
 
 def _numbers(games: int | None, first: int, found: int | None) -> range:
     """The numbers of the games that may be drawn."""
-    if not isinstance(first, int) or first < 0:
-        raise UsageError(f"first_game is {first!r}; give a number from 0")
-    if games is not None and (not isinstance(games, int) or games < 1):
-        raise UsageError(f"games is {games!r}; give a number above 0")
+    whole_number("first_game", first, 0)
+    if games is not None:
+        whole_number("games", games, 1)
     if found is None:
         return range(first, first + (games or 500))
     if first >= found:

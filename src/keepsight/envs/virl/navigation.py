@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, flag
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, choice, flag, place
 from keepsight.envs.virl import wording
 from keepsight.envs.virl.city import CITIES, City
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS
@@ -99,8 +99,7 @@ class Navigation(ActionEnv):
         render_mode: str | None = None,
     ) -> None:
         flag("vision", vision)
-        if directions not in WORDS:
-            raise UsageError(f"directions is {directions!r}; give {' or '.join(WORDS)}")
+        choice("directions", directions, WORDS)
         if action == "index" and not vision:
             raise UsageError("action index shows the picture alone; give vision=True")
         if routes is not None and city != CITIES[0]:
@@ -125,8 +124,9 @@ class Navigation(ActionEnv):
         self.attempts = attempts
         self.straight_line_length = straight_line_length
         self.resolution = resolution
-        self.world = _world(city, routes, street_views, vision)
-        self.route_files = _files(routes, street_views)
+        file, folder = _places(routes, street_views, vision)
+        self.world = RouteFile.read(file, folder if vision else None) if file else _city(city)
+        self.route_files = _files(file, folder)
         # of any episode; `start` sets that of the route
         self.horizon = attempts * (self.world.most_milestones * (straight_line_length + 1) + 1)
         self.number = self.at = self.failed = 0
@@ -265,22 +265,31 @@ def _within(name: str, value: Any, low: int, high: int) -> None:
         raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
 
 
-def _files(routes: str | Path | None, street_views: str | Path | None) -> tuple[Path, ...]:
+def _files(routes: Path | None, street_views: Path | None) -> tuple[Path, ...]:
     """What decides which points there are."""
-    folders = () if street_views is None else (Path(street_views), Path(street_views).parent)
+    folders = () if street_views is None else (street_views, street_views.parent)
     mappings = [folder / MAPPING for folder in folders if os.path.isfile(folder / MAPPING)]
-    return (*(() if routes is None else (Path(routes),)), *mappings[:1])
+    return (*(() if routes is None else (routes,)), *mappings[:1])
 
 
-def _world(city: str, routes: str | Path | None, street_views: str | Path | None, vision: bool) -> World:
+def _places(
+    routes: str | Path | None, street_views: str | Path | None, vision: bool
+) -> tuple[Path | None, Path | None]:
+    """The file of routes and the folder of their panoramas."""
     if routes is None:
         if street_views is not None:
             raise UsageError("street_views belong to a file of routes; give routes as well")
-        if city not in CITIES:
-            raise UsageError(f"no city {city!r}; choose from {', '.join(CITIES)}")
-        return City(city)
-    if vision and street_views is None:
-        raise UsageError(
-            "vision needs pictures; give street_views, the folder of the routes' panoramas, or vision=False"
-        )
-    return RouteFile.read(Path(routes), Path(street_views) if vision and street_views else None)
+        return None, None
+    if street_views is None:
+        if vision:
+            raise UsageError(
+                "vision needs pictures; give street_views, the folder of the routes' panoramas, or vision=False"
+            )
+        return place("routes", routes), None
+    return place("routes", routes), place("street_views", street_views)
+
+
+def _city(city: str) -> World:
+    if not isinstance(city, str) or city not in CITIES:
+        raise UsageError(f"no city {city!r}; choose from {', '.join(CITIES)}")
+    return City(city)

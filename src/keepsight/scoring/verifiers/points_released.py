@@ -58,7 +58,8 @@ def released_verdict(text: str, hand: Hand, solutions: Sequence[str], *, sees_ca
     reward = sum((reward for reward, _ in judged), 0.0)
     message = ", ".join(words for _, words in judged) + "."
     solved = reward == REWARDS["correct"]
-    return Verdict(reward, message, "parsed" if reward >= -1 else "illegal", solved, tags, answer)
+    legal = all(each != REWARDS["illegal"] for each, _ in judged)
+    return Verdict(reward, message, "parsed" if legal else "illegal", solved, tags, answer)
 
 
 def _field(text: str, name: str, pattern: re.Pattern[str], end: str) -> tuple[Any, bool]:

@@ -17,11 +17,10 @@ _COMBINATIONS = ("mean", "sum", "ties")
 
 @dataclass
 class Dare(TaskVectors):
-    """`base + weight * merger` of the dropped-and-rescaled task vectors after each stage, each tuned from the base
-    (arXiv:2311.03099).
+    """`base + weight * merger` of the dropped-and-rescaled task vectors after each stage (arXiv:2311.03099).
 
-    An entry falls or stays by the seed, the stage's number and the tensor's name: a stage's vector is dropped alike in
-    every merger. `combine="sum"` is the paper's task arithmetic, and with `density=1` plain task arithmetic.
+    Each stage is tuned from the base. An entry falls or stays by the seed, the stage's number and the tensor's name: a
+    stage's vector is dropped alike in every merger. `combine="sum"` is the paper's task arithmetic, and with `density=1` plain task arithmetic.
 
     What differs from the paper: the default is the mean of the vectors, because a sum outgrows any fixed `weight` as
     stages come; a LoRA's merger is cut back to `rank`, and `recompression_error` says what that costs.

@@ -26,6 +26,7 @@ class Method:
     name = "method"
     continues = True  # a stage starts from the checkpoint of the one before; False: from the base
     keeps_stages = False  # the checkpoints of all stages are needed after the last one
+    penalises_answers = False  # the penalty is a mean over answer tokens: a batch counts by how many it has
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,7 +53,10 @@ class Method:
         """Before the optimiser is built: remember weights, prepare memories."""
 
     def penalty(self, model: HFModel, batch: Mapping[str, Any], outputs: Any) -> Any:
-        """A scalar added to the loss of a batch; 0.0 adds nothing. Called in every forward pass, so keep it cheap."""
+        """A scalar, of which the mean over a step's batches is added to its loss; 0.0 adds nothing.
+
+        A batch counts by its answer tokens if `penalises_answers`. Called in every forward pass, so keep it cheap.
+        """
         return 0.0
 
     def edit_gradients(self, model: HFModel) -> None:

@@ -28,8 +28,9 @@ _A, _B, _SCALING = "lora_A", "lora_B", "scaling"
 
 @dataclass
 class OLoRA(Method):
-    """Adds `strength * sum over layers of |A_earlier A^T|` to the loss (arXiv:2310.14152, section 3; the sum of the
-    entries' sizes, as in the released code).
+    """Adds `strength * sum over layers of |A_earlier A^T|` to the loss (arXiv:2310.14152, section 3).
+
+    |.| is the sum of the entries' sizes, as in the released code.
 
     The checkpoint after stage k is one plain LoRA of the base with rank k r: the A's of all stages below each other, the
     B's beside each other. Its product is the sum of theirs, so nothing needs to know of stages when it is asked.

@@ -30,8 +30,9 @@ _PARTS = ("centres", "counts", "within")
 
 @dataclass
 class Routed(Method):
-    """Tunes every stage from the base and keeps a few prototypes of its samples; `routed:DIR` answers, see
-    `keepsight.models.routed`. Choosing adapters by stored image and text prototypes is the idea of HiDe-LLaVA
+    """Tunes every stage from the base and keeps a few prototypes of its samples; `routed:DIR` answers by them.
+
+    See `keepsight.models.routed`. Choosing adapters by stored image and text prototypes is the idea of HiDe-LLaVA
     (arXiv:2503.12941) and of DISCO as MCITlib runs it; this is its plainest form.
 
     What differs from those: whole adapters are chosen (nothing is mixed), and the vectors are the base's own tower and
