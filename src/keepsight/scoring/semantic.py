@@ -91,7 +91,7 @@ class Semantic:
     """
 
     name = "semantic"
-    version = "1"
+    version = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample without a target."""
