@@ -207,6 +207,17 @@ def test_a_refusal_is_neither_right_nor_wrong():
     assert score("I'm sorry, I cannot see the image well, but the answer is C.").answer == "C"
 
 
+def test_an_option_that_sounds_like_a_refusal_is_an_answer():
+    signs = ("Sorry, we are closed", "Open", "Push")
+    sample = Sample("q", "What does the sign say?", target=("A",), choices=signs)
+    texts = ["sorry, we are closed", "It says: sorry, we are closed.", "Sorry, I cannot see if it is open."]
+    assert [s.status for s in ChoiceLetter()([sample] * 3, [Output(t) for t in texts])] == [
+        "ok",
+        "ok",
+        "refused",
+    ]
+
+
 def test_outcomes_are_kept_apart():
     texts = ["C", "It is the Trendelenburg position", "no idea", REFUSED[0], "B"]
     samples = [Sample(f"q{i}", "?", target=("C",), choices=POSITIONS) for i in range(len(texts))]

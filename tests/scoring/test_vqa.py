@@ -99,6 +99,16 @@ def test_a_vote_needs_voters(answers):
         VqaVote()([Sample("a", "?", meta={"answers": answers})], [Output("red")])
 
 
+def test_what_annotators_said_is_no_refusal():
+    sample = Sample(
+        "a", "?", meta={"answers": ["sorry we're closed"] * 2 + ["closed"] * 8}, target=("closed",)
+    )
+    said = ["Sorry, we're closed.", "I'm sorry, I cannot see the image.", "closed", ""]
+    scores = VqaVote()([sample] * 4, [Output(text) for text in said])
+    assert [s.value for s in scores] == pytest.approx([0.6, 0, 1, 0])
+    assert [s.status for s in scores] == ["ok", "refused", "ok", "unparsed"]
+
+
 EXACT = [
     ("elephants", "Elephants.", 1, "ok"),
     ("2", "two", 1, "ok"),

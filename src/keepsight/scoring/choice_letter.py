@@ -111,11 +111,12 @@ class ChoiceLetter:
     """Value 1 if the letter read from the answer is the target, else 0; unreadable: "unparsed", value 0.
 
     `answer` is the letter; the tag says how it was found: `alone`, `conclusion`, `first`, `mention` or `option_text`.
-    A sample needs its options as `choices` and the right letter as target.
+    A sample needs its options as `choices` and the right letter as target. An option that sounds like a refusal ("Sorry, we are
+    closed") is an answer.
     """
 
     name = "choice_letter"
-    version = "1"
+    version = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample whose target is no letter of its options."""
@@ -129,7 +130,8 @@ class ChoiceLetter:
                 "question needs its options, and the letter of one of them"
             )
         reading = read_letter(text, sample.choices)
-        if reading.rule not in _SURE and declines(text):
+        said = sample.choices[_ALPHABET.index(str(reading.letter))] if reading.rule == "option_text" else ""
+        if reading.rule not in _SURE and declines(text) and not declines(said):
             return Score(float("nan"), status="refused", explanation="declines to answer")
         if reading.letter is None:
             return Score(0.0, status="unparsed", explanation=reading.why)
