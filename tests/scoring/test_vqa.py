@@ -155,6 +155,13 @@ def test_any_of_several_targets():
     assert [s.value for s in Exact()([sample] * 2, [Output("White shark"), Output("shark")])] == [1, 0]
 
 
+def test_a_small_letter_and_its_text_are_the_letter():
+    sample = Sample("a", "?", target=("B",), choices=("Vermont", "New Hampshire"))
+    said = ["b. new hampshire", "b: New Hampshire", "a. vermont", "a new hampshire"]
+    scores = LetterOnly()([sample] * 4, [Output(text) for text in said])
+    assert [(s.value, s.answer) for s in scores] == [(1, "B"), (1, "B"), (0, "A"), (0, "B")]
+
+
 def test_the_letter_alone():
     sample = Sample("a", "?", target=("B",), choices=("cat", "dog"))
     said = ["B", "b.", "(B)", "B. dog", "dog", "cat", "E", "both", ""]
