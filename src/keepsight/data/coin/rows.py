@@ -84,7 +84,7 @@ def coin_item(task: str, row: Mapping[str, Any], place: str, *, as_written: bool
         )
     question, aside = _without_aside(lines[:-1])
     choices = options_of(question) if task == "ScienceQA" else ()
-    if task == "ScienceQA" and (not choices or answer not in LETTERS[: len(choices)]):
+    if task == "ScienceQA" and (not choices or answer not in tuple(LETTERS[: len(choices)])):
         raise KeepsightError(f"{len(choices)} options and the answer {answer[:20]!r}; a letter must name one")
     return replace(item, question=question, aside=aside, choices=choices, instruction=lines[-1].strip())
 
