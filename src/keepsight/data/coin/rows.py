@@ -7,6 +7,7 @@ Grounding rows hold the whole sentence as text, `"answer_bbox": "[x1, y1, x2, y2
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -148,7 +149,8 @@ def _grounding(item: Item, text: str, box: Any) -> Item:
     described = text.strip()[len(DESCRIBE.strip()) :].strip()
     if not described:
         raise KeepsightError("nothing is described")
-    return replace(item, question=described, answer="", box=true_box(box), frame="padded")
+    written = box.strip() if isinstance(box, str) else json.dumps(box)
+    return replace(item, question=described, answer=written, box=true_box(box), frame="padded")
 
 
 def _without_aside(lines: Sequence[str]) -> tuple[str, str]:
