@@ -13,9 +13,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
-from typing import Literal
+from typing import ClassVar, Literal
 
-from keepsight.scoring.answered import score_each, version_of
+from keepsight.scoring.answered import SHARE, score_each, version_of
 from keepsight.scoring.refusal import declines
 from keepsight.types import KeepsightError, Output, Sample, Score
 
@@ -155,6 +155,7 @@ class BoxOverlap:
     """
 
     name = "iou"
+    bounds: ClassVar[tuple[float, float] | None] = SHARE
 
     def __init__(self, unit: Unit = "share") -> None:
         _full(unit, (1, 1))
@@ -163,7 +164,7 @@ class BoxOverlap:
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample without a true box."""
-        return score_each(samples, outputs, self._score)
+        return score_each(samples, outputs, self._score, self.bounds)
 
     def _score(self, sample: Sample, text: str) -> Score:
         truth = self._truth(sample)
@@ -192,6 +193,7 @@ class BoxAccuracy(BoxOverlap):
     """Value 1 if intersection over union is *above* a half (CoIN, section 4.1.3), else 0; see `BoxOverlap`."""
 
     name = "box_accuracy"
+    bounds = None
 
     def _value(self, overlap: float) -> float:
         return float(overlap > 0.5)

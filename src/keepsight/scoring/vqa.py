@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from keepsight.scoring.answered import score_each
+from keepsight.scoring.answered import SHARE, score_each
 from keepsight.scoring.refusal import declines
 from keepsight.scoring.words import number_words
 from keepsight.types import KeepsightError, Output, Sample, Score
@@ -84,7 +84,7 @@ class VqaVote:
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample with too few annotators' answers."""
-        return score_each(samples, outputs, self._score)
+        return score_each(samples, outputs, self._score, SHARE)
 
     def _score(self, sample: Sample, text: str) -> Score:
         votes = Counter(map(normal_answer, annotators(sample)))
