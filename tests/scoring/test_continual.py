@@ -244,6 +244,26 @@ def test_an_interval_holds_its_figure(shares, seed):
     assert found["maximal_forgetting"].value >= -found["backward_transfer"].value - 1e-12
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_interval_ends_where_no_score_can_go(order):
+    """All that was learnt is lost, of few samples; backwards: all comes late."""
+    lost = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    late = [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    pair = [sequence(shares, n=5) for shares in (lost, late)[::order]]
+    found = continual_metrics(pair[0], n_resamples=100)
+    assert found["backward_transfer"].value == -order and found["learning_accuracy"].value == (order == 1)
+    paired = continual_difference(*pair, n_resamples=100)
+    for name in METRICS[:-1]:
+        score = name.endswith("accuracy")
+        most = 2 / 3 if name.endswith("tables") else 1
+        assert -(0 if score else most) <= found[name].low <= found[name].high <= most
+        assert (
+            -most * (1 if score else 2) <= paired[name].low <= paired[name].high <= most * (1 if score else 2)
+        )
+    reached = found["backward_transfer"], paired["backward_transfer"]
+    assert [figure.low if order == 1 else figure.high for figure in reached] == [-order, -2 * order]
+
+
 def test_an_interval_is_widened_to_a_figure_that_noise_flatters():
     draws = np.linspace(0.6, 0.7, 1001)  # every draw's best of several is better than the best of all
     assert interval_of(0.5, draws, 0.95) == (0.5, pytest.approx(0.6975, abs=1e-3))

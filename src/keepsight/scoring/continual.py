@@ -8,7 +8,7 @@ samples of these columns, `not_ok` the scores by status.
 Intervals are percentiles of the draws, widened twice. What no sample shows is not impossible: each end is moved outwards, in
 quadrature, by z^2 / (N + z^2) of the scores' range, the change that N clusters without a change cannot exclude; so, where nothing
 moved, the interval is Tango's, and of an average where all is right it is Wilson's. And each holds its figure, also where the
-maximum of several noisy scores is flattered in every draw.
+maximum of several noisy scores is flattered in every draw. None reaches beyond what the scores' range makes possible.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class _Figure:
     reads: Callable[[int, int], Array]  # T, C -> [1 + T, C], true where it reads
     none: str = ""  # why it reads no cell
     score: bool = False  # it lies between the lowest score and the highest; else it is a change
+    reach: Callable[[int], float] = lambda size: 1.0  # T -> the largest change, in ranges of the scores
 
 
 def _stages(cells: Array, size: int) -> Array:
@@ -121,6 +122,7 @@ _FIGURES: dict[str, _Figure] = {
         lambda cells, size: backward_transfer_of(_stages(cells, size), "coin_tables"),
         lambda size, cols: _earlier(_at_end(size, cols) | _when_learnt(size, cols), size),
         _ONE_STAGE,
+        reach=lambda size: (size - 1) / size,
     ),
     "mean_average_accuracy": _Figure(
         lambda cells, size: mean_average_accuracy_of(_stages(cells, size)), _since_learnt, score=True
@@ -195,6 +197,7 @@ def continual_metrics(
             values_of(name, sequence, cells),
             level,
             score=_FIGURES[name].score,
+            reach=_FIGURES[name].reach(sequence.stages),
         )
         for name in METRICS
         if name not in why_not
@@ -249,7 +252,9 @@ def continual_difference(
                 _minus(*(values_of(name, sequence, cells) for sequence, cells in zip(pair, each)))
                 for each in ([sequence.means() for sequence in pair], drawn)
             )
-            figures[name] = figure_of(name, pair, float(value), draws, level)
+            figure = _FIGURES[name]
+            reach = 1.0 if figure.score else 2 * figure.reach(pair[0].stages)
+            figures[name] = figure_of(name, pair, float(value), draws, level, reach=reach)
     means = [sequence.means() for sequence in pair]
     order = [[*pair[1].tasks, *pair[1].unseen].index(column.name) for column in pair[0].columns]
     return _metrics_of(pair[0], _minus(means[0], means[1][:, order]), figures, why_not)
@@ -299,6 +304,7 @@ def figure_of(
     reads: Sequence[str] = (),
     *,
     score: bool = False,
+    reach: float = 1.0,
 ) -> MetricValue:
     """A value with its interval, and with the samples that it rests on in all of the sequences.
 
@@ -306,13 +312,14 @@ def figure_of(
         draws: the same value of the samples drawn anew, [n_resamples].
         reads: the figures that it is made of (default: the one called `name`).
         score: whether it is a mean of scores, and lies between the lowest and the highest; else it is a change.
+        reach: the largest change there can be, up or down, in ranges of the scores; of one change minus another it is 2.
     """
     names = reads or (name,)
     read = [
         (each, np.any([_FIGURES[part].reads(each.stages, len(each.columns)) for part in names], axis=0))
         for each in sequences
     ]
-    return _metric(name, read, value, draws, level, score=score)
+    return _metric(name, read, value, draws, level, score=score, reach=reach)
 
 
 def _metric(
@@ -323,6 +330,7 @@ def _metric(
     level: float,
     *,
     score: bool,
+    reach: float = 1.0,
 ) -> MetricValue:
     """`read`: sequences and which of their cells [rows, C] the value rests on."""
     cells = [
@@ -342,7 +350,7 @@ def _metric(
     not_ok: Counter[str] = Counter()
     for column, row in (cell for rows in cells for cell in rows):
         not_ok.update(column.not_ok[row])
-    low, high = _widened(value, interval_of(value, draws, level), cells, level, score=score)
+    low, high = _widened(value, interval_of(value, draws, level), cells, level, score=score, reach=reach)
     total = sum(len(rows[0][0].ids) for rows in cells)
     return MetricValue(name, value, low, high, scored, total, level, dict(sorted(not_ok.items())))
 
@@ -362,14 +370,17 @@ def _widened(
     level: float,
     *,
     score: bool,
+    reach: float,
 ) -> tuple[float, float]:
-    """The ends moved outwards by what so few clusters cannot exclude. `cells`: per task the rows that are read."""
+    """The ends moved outwards by what so few clusters cannot exclude, as far as possible. `cells`: per task the rows that are read."""
     values = np.array([end for rows in cells for column, row in rows for end in _range(column.values[row])])
     lowest, highest = min(0.0, values.min()), max(1.0, values.max())
     clusters = sum(int(rows[0][0].clusters.max()) + 1 for rows in cells)
-    least = (highest - lowest) * tango(0, 0, clusters, level)[1]
+    span = highest - lowest
+    least = span * tango(0, 0, clusters, level)[1]
     low, high = value - math.hypot(value - ends[0], least), value + math.hypot(ends[1] - value, least)
-    return (max(low, lowest), min(high, highest)) if score else (low, high)
+    bounds = (lowest, highest) if score else (-reach * span, reach * span)
+    return min(max(low, bounds[0]), value), max(min(high, bounds[1]), value)  # nan stays nan
 
 
 def _range(values: Array) -> tuple[float, float]:
