@@ -140,6 +140,20 @@ def test_other_samples_or_tasks_are_refused_on_one_line(folders, tmp_path, run, 
     assert re.search(why, err) and not (tmp_path / "page").exists()
 
 
+def test_a_sequence_that_is_not_finished_is_named(folders, tmp_path):
+    early = write_sequence(tmp_path / "early", "replay", ((2, 1), (18, 2), (15, 19)))
+    file = early / "matrix.json"
+    told = json.loads(file.read_text())
+    for part in ("rows", "values", "intervals", "n", "runs"):
+        del told[part][2]
+    del told["meta"]["tuned_on"]["2-letters"]
+    file.write_text(json.dumps(told))
+    with pytest.raises(
+        KeepsightError, match=r"other tasks \(emt:letters\).*lora\+replay, early has 1 of 2 stages"
+    ):
+        compare_sequences([folders["sequential"], early])
+
+
 def test_another_base_has_a_row_of_its_own(folders, tmp_path):
     other = write_sequence(tmp_path / "other", "replay", ((9, 9), (20, 9), (20, 20)), base="other-base")
     (study,) = compare_sequences([folders["sequential"], other])

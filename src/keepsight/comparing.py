@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keepsight.report.methods import Study, read_methods
+from keepsight.report.methods import Entry, Study, read_methods
+from keepsight.scoring.sequences import is_joint
 from keepsight.store import load_matrix
 from keepsight.store.files import read_document
 from keepsight.store.schema import MatrixFile
@@ -46,13 +47,25 @@ def compare_sequences(
     plain = next((each for each in methods if each.rpartition("+")[2] == PLAIN), None)
     studies = read_methods(methods, reference=plain, scorer=scorer, level=level)
     for study in studies:
-        for entry in study.entries:
-            for found in (study.figures[entry.title], study.differences.get(entry.title)):
-                if isinstance(found, str):
-                    raise KeepsightError(
-                        f"{entry.title} cannot be compared with {study.reference.title}: {found}"
-                    )
+        _require_alike(study)
     return studies
+
+
+def _require_alike(study: Study) -> None:
+    for entry in study.entries:
+        for found in (study.figures[entry.title], study.differences.get(entry.title)):
+            if isinstance(found, str):
+                hint = "".join(map(_unfinished, (entry, study.reference)))
+                raise KeepsightError(
+                    f"{entry.title} cannot be compared with {study.reference.title}: {found}{hint}"
+                )
+
+
+def _unfinished(entry: Entry) -> str:
+    done, stages = len(entry.matrix.rows) - 1, entry.matrix.meta["sequence"].get("stages", ())
+    if is_joint(entry.matrix) or done >= len(stages):
+        return ""
+    return f"; {entry.title} has {done} of {len(stages)} stages: its tune command goes on where it stopped"
 
 
 def _method(matrix: ResultMatrix) -> str:

@@ -57,6 +57,8 @@ def _table(
     for block in _blocks(shown, told, width - first):
         yield _line("", first, {name: NAMES[name].short for name in block}, block)
         for (method, setting), cells in zip(names, told.values()):
+            if not block.keys() & cells.keys():
+                continue
             yield _line(method, first, {name: cell.text for name, cell in cells.items()}, block)
             yield _line(setting, first, {name: cell.ends for name, cell in cells.items()}, block)
         yield _line("n", first, {name: _n(name, told) for name in block}, block)
