@@ -180,6 +180,7 @@ def test_json_says_the_same(folders, run):
     (told,) = json.loads(out)["studies"]
     (study,) = compare_sequences([folders[name] for name in RIGHT])
     assert code == 0 and told["reference"] == "lora+sequential, my-sequential" and told["scorer"] is None
+    assert set(told) == {"scorer", "level", "reference", "runs", "differences", "matched"}
     assert [each["name"] for each in told["runs"]] == [entry.title for entry in study.entries]
     shown = {each["name"]: each["figures"] for each in told["differences"]}
     found = study.differences["lora+replay, my-replay"]["backward_transfer"]

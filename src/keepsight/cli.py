@@ -304,7 +304,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """Compare two runs of one task, or sequences of fine-tunes."""
+    """Compare two runs of one task, or tuned sequences."""
     from keepsight import verbs
     from keepsight.comparing import is_sequence
     from keepsight.console import comparison_lines
