@@ -113,6 +113,15 @@ def test_a_sequence_with_itself_differs_by_nothing(folders):
     assert all(each.value == 0 and each.low == -each.high < 0 for each in found.figures.values())
 
 
+def test_directories_of_one_name_are_told_apart(folders, tmp_path):
+    for place in ("first", "second"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "out").symlink_to(folders["replay"])
+    (study,) = compare_sequences([tmp_path / "first/out", tmp_path / "second/out"])
+    titles = [entry.title for entry in study.entries]
+    assert titles == ["zero-shot", "lora+replay, first/out", "lora+replay, second/out"]
+
+
 def test_plain_tuning_is_the_reference_wherever_it_stands(folders):
     (study,) = compare_sequences([folders["replay"], folders["slow"], folders["sequential"]])
     assert study.reference.title == "lora+sequential, my-slow"
