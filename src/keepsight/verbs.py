@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from keepsight.judging import NEED_LABELS, Judges
 from keepsight.ranks import Ranks, join
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import Store, load_run, load_runs, require_place
+from keepsight.store.matrix import plain
 from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
 
 if TYPE_CHECKING:
@@ -255,6 +256,20 @@ class Comparison:
     only_before: int  # samples that the other run was not asked
     only_after: int
     unscored: int  # samples of both runs that one of them has no score for
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as `keepsight compare --json` prints it; `drop` as in matrix.json."""
+        told = {
+            "before": str(self.before.path),
+            "after": str(self.after.path),
+            "drop": asdict(self.drop),
+            "classes": [asdict(change) for change in self.classes],
+            "flow": [asdict(flow) for flow in self.flow],
+            "only_before": self.only_before,
+            "only_after": self.only_after,
+            "unscored": self.unscored,
+        }
+        return dict(plain(told))
 
 
 def compare(before: Run | str | Path, after: Run | str | Path, *, scorer: str | None = None) -> Comparison:

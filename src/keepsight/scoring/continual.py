@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,8 +108,18 @@ def _unseen(size: int, cols: int) -> Array:
     return mask
 
 
+def _before_all(size: int, cols: int) -> Array:
+    mask = np.zeros((size + 1, cols), dtype=bool)
+    mask[0, :size] = True
+    return mask
+
+
+_AT_ONCE = "its tasks were learnt all at once, so that nothing came after one"
 _ONE_STAGE = "there is a single stage: nothing comes before or after it"
 _FIGURES: dict[str, _Figure] = {
+    "zero_shot": _Figure(
+        lambda cells, size: np.asarray(cells[..., 0, :size].mean(axis=-1)), _before_all, score=True
+    ),
     "average_accuracy": _Figure(
         lambda cells, size: average_accuracy_of(_stages(cells, size)), _at_end, score=True
     ),
@@ -176,10 +186,12 @@ def continual_metrics(
     seed: int = 0,
     n_resamples: int = 10_000,
 ) -> ContinualMetrics:
-    """All of `METRICS` for a matrix of the base and one row per stage.
+    """All of `METRICS` for a matrix of the base and one row per stage; of multi-task training those that need no stages.
 
     Args:
-        matrix: `meta["tuned_on"]` names each stage row's column. Columns that no stage learnt enter "unseen" only.
+        matrix: `meta["tuned_on"]` names each stage row's column. Columns that no stage learnt enter "unseen" only. Where it
+            does not know the only row beside the base, the first columns were learnt at once, as many as
+            `meta["sequence"]["stages"]` has.
         scorer: whose scores to read, e.g. a judge of general knowledge (default: the headline scorer's).
         level: of each interval on its own; nothing is corrected for their number.
 
@@ -237,7 +249,8 @@ def continual_difference(
 ) -> ContinualMetrics:
     """All of `METRICS` of `first` minus those of `second`: the same drawn samples serve both, so the intervals are paired.
 
-    `means` are differences, too, in the order of `first`. The two may have learnt the tasks in another order.
+    `means` are differences, too, in the order of `first`. The two may have learnt the tasks in another order, or all at once;
+    then `means` has the base and the end alone.
 
     Raises:
         KeepsightError: one of them is no sequence, or they have other tasks or samples.
@@ -255,9 +268,11 @@ def continual_difference(
             figure = _FIGURES[name]
             reach = 1.0 if figure.score else 2 * figure.reach(pair[0].stages)
             figures[name] = figure_of(name, pair, float(value), draws, level, reach=reach)
-    means = [sequence.means() for sequence in pair]
+    rows = [0, -1] if any(sequence.joint for sequence in pair) else list(range(len(pair[0].rows)))
+    means = [sequence.means()[rows] for sequence in pair]
     order = [[*pair[1].tasks, *pair[1].unseen].index(column.name) for column in pair[0].columns]
-    return _metrics_of(pair[0], _minus(means[0], means[1][:, order]), figures, why_not)
+    first_rows = replace(pair[0], rows=tuple(pair[0].rows[row] for row in rows))
+    return _metrics_of(first_rows, _minus(means[0], means[1][:, order]), figures, why_not)
 
 
 def _minus(first: Array, second: Array) -> Array:
@@ -280,14 +295,23 @@ def unavailable(sequence: TaskSequence) -> dict[str, str]:
     """Name -> reason of every figure that has nothing to read, or would read a cell without a result."""
     found = {}
     for name, figure in _FIGURES.items():
-        reads = figure.reads(sequence.stages, len(sequence.columns))
+        between = figure.reads(sequence.stages, len(sequence.columns))[1:-1]
+        reads = _reads(name, sequence)
         missing = np.argwhere(reads & ~sequence.there)
-        if not reads.any():
+        if sequence.joint and between.any():
+            found[name] = _AT_ONCE
+        elif not reads.any():
             found[name] = figure.none
         elif len(missing):
             row, col = missing[0]
             found[name] = f"there is no result of {sequence.rows[row]} on {sequence.columns[col].name}"
     return found
+
+
+def _reads(name: str, sequence: TaskSequence) -> Array:
+    """Which cells a figure reads, [rows, C]."""
+    reads = _FIGURES[name].reads(sequence.stages, len(sequence.columns))
+    return reads[[0, -1]] if sequence.joint else reads
 
 
 def values_of(name: str, sequence: TaskSequence, cells: Array) -> Array:
@@ -315,10 +339,7 @@ def figure_of(
         reach: the largest change there can be, up or down, in ranges of the scores; of one change minus another it is 2.
     """
     names = reads or (name,)
-    read = [
-        (each, np.any([_FIGURES[part].reads(each.stages, len(each.columns)) for part in names], axis=0))
-        for each in sequences
-    ]
+    read = [(each, np.any([_reads(part, each) for part in names], axis=0)) for each in sequences]
     return _metric(name, read, value, draws, level, score=score, reach=reach)
 
 
