@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import BENCHMARKS
+from benchmarks import BENCHMARKS, Record
 
 
 def main() -> int:
@@ -28,11 +28,17 @@ def main() -> int:
         records.append(record)
         verdict = "ok  " if record.ok else "MISS"
         print(
-            f"{verdict} {record.name}: {record.ratio:.1f} (goal {record.goal:g}), {record.detail}", flush=True
+            f"{verdict} {record.name}: {_ratio(record)} (goal {record.goal:g}), {record.detail}", flush=True
         )
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n")
     return 0 if all(record.ok for record in records) else 1
+
+
+def _ratio(record: Record) -> str:
+    """One decimal, or as many as it takes to see a miss."""
+    told = [f"{record.ratio:.{digits}f}" for digits in range(1, 7)]
+    return next((text for text in told if record.ok or float(text) != record.goal), told[0])
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def claims_of(matrix: ResultMatrix) -> list[Claim]:
 def _above(better: Run, worse: Run) -> PairedDifference:
     """How far one run lies above another, paired by sample."""
     pairs = pair_runs(better, worse)
-    return paired_difference(pairs.reference, pairs.current, pairs.clusters)
+    return paired_difference(pairs.reference, pairs.current, pairs.clusters, bounds=pairs.bounds)
 
 
 def _apart(better: Sequence[Score], worse: Sequence[Score], run: Run) -> PairedDifference:

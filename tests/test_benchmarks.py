@@ -63,6 +63,15 @@ def test_records_are_printed_and_written(run, monkeypatch, tmp_path, capsys):
         run("ugly")
 
 
+def test_a_narrow_miss_can_be_seen(run, monkeypatch, capsys):
+    ratios = {"wide": 1.3, "narrow": 1.1041, "same": 1.1}
+    records = {name: Record(name, ratio, 1.1, False, 3, "-") for name, ratio in ratios.items()}
+    monkeypatch.setattr(__main__, "BENCHMARKS", {name: lambda ref, r=r: r for name, r in records.items()})
+    assert run() == 1
+    shown = [line.split(": ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["1.3", "1.104", "1.1"]
+
+
 def test_start_and_bootstrap(monkeypatch):
     monkeypatch.setattr(help_start, "RUNS", 1)
     monkeypatch.setattr(bootstrap, "SAMPLES", 300)

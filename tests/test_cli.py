@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -88,6 +89,14 @@ def run(monkeypatch, capsys):
 
 AUDIT = ("audit", "replay:base.jsonl", "replay:e1.jsonl", "replay:e2.jsonl", "--tasks", "emt:paints")
 PLAIN = ("--judges", "label,taxonomy", "--output_path", "out")
+
+
+def test_eval_ends_with_the_command_that_makes_its_page(run, folder):
+    code, out, _ = run("eval", "replay:base.jsonl", "--tasks", "emt:paints", "--output_path", "my out")
+    told = out.splitlines()[-1]
+    assert code == 0 and told == "the page of it: keepsight report 'my out'"
+    assert run(*shlex.split(told.partition(": keepsight ")[2]))[0] == 0
+    assert (folder / "my out" / "forgetting.html").is_file()
 
 
 def test_audit_prints_a_narrow_table_and_writes_everything(run, folder):
@@ -238,7 +247,7 @@ def test_eval_takes_what_lm_eval_takes(run, folder, monkeypatch):
     )
     assert (code, err) == (0, "")
     assert seen == {"ref": "hf:a/b+adapter:c", "device": "cpu", "dtype": "float32"}
-    run_path = out.strip().splitlines()[-1].partition(": ")[2]
+    run_path = out.strip().splitlines()[-2].partition(": ")[2]
     manifest = load_run(run_path).manifest
     assert manifest["inference"] == {"method": "ask", "max_new_tokens": 9, "seed": 5}
     assert manifest["n_samples"] == 4 and manifest["settings"]["limit"] == "4"

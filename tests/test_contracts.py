@@ -37,6 +37,7 @@ DESCRIBED = [
     TrainProgress,
     {"id", "text", "choice_logprobs", "request_digest"},
     Gated,
+    {"scorer", "level", "reference", "runs", "differences", "matched"},
     BenchmarkRecord,
 ]
 

@@ -25,7 +25,7 @@ LAYERS = [
     ["console", "demo", "doctor"],
     ["shelves"],
     ["explaining", "options", "sequencing"],
-    ["verbs", "judge_checks", "gating"],
+    ["verbs", "judge_checks", "gating", "comparing"],
     ["refs", "judging", "building"],
     ["report", "exchange"],
     ["diagnose"],  # asks, trains and compares

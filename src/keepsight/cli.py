@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -285,24 +286,67 @@ def evaluate(
     _print(figures_table(matrix), *repeat_lines(list(matrix.runs.values())))
     for run in matrix.runs.values():
         say(f"{run.manifest['task']}: {run.path}")
+    if matrix.runs:
+        say(f"the page of it: keepsight report {shlex.quote(str(output_path))}")
     leave(matrix)
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="Run directory of the reference.")],
-    after: Annotated[
-        Path, typer.Argument(help="Run directory of the same task, asked of another checkpoint.")
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Two run directories of one task, the reference first; or directories of tune --sequence."
+        ),
     ],
     scorer: Annotated[
         str | None, typer.Option("--scorer", help="Whose scores; default: the headline's.")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Changed classes and answers to show.")] = 10,
+    output_path: Annotated[
+        Path | None, typer.Option("--output_path", help="Of sequences: where their page, methods.html, goes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON object.")] = False,
 ) -> None:
-    """Compare two runs of one task, sample by sample."""
+    """Compare two runs of one task, or tuned sequences."""
     from keepsight import verbs
+    from keepsight.comparing import is_sequence
     from keepsight.console import comparison_lines
+    from keepsight.errors import UsageError
 
-    _print(*comparison_lines(verbs.compare(before, after, scorer=scorer), top))
+    told_apart = {is_sequence(run): run for run in runs}
+    if len(told_apart) > 1:
+        raise UsageError(
+            f"{told_apart[True]} is of tune --sequence and {told_apart[False]} is not; compare what is alike"
+        )
+    if True in told_apart and len(runs) > 1:
+        _compare_sequences(runs, scorer, output_path, as_json)
+        return
+    if len(runs) != 2 or output_path is not None:
+        what = "--output_path is of sequences" if len(runs) == 2 else f"{len(runs)} given"
+        raise UsageError(f"compare takes two runs, or several directories of tune --sequence; {what}")
+    found = verbs.compare(*runs, scorer=scorer)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1))
+    else:
+        _print(*comparison_lines(found, top))
+
+
+def _compare_sequences(
+    directories: list[Path], scorer: str | None, output_path: Path | None, as_json: bool
+) -> None:
+    from keepsight.comparing import compare_sequences
+    from keepsight.report.methods_page import methods_page
+    from keepsight.report.methods_text import study_lines
+
+    studies = compare_sequences(directories, scorer=scorer)
+    if as_json:
+        typer.echo(json.dumps({"studies": [study.as_dict() for study in studies]}, indent=1))
+    else:
+        width = max(get_terminal_size().columns, 40)
+        typer.echo("\n\n".join("\n".join(study_lines(study, width)) for study in studies))
+    if output_path is not None:
+        page = methods_page(studies, output_path / "methods.html")
+        say(f"written: {page}", err=as_json)
 
 
 def gate(

@@ -69,7 +69,7 @@ ModelArgs = Annotated[
 GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="k=v,k=v for decoding, e.g. max_new_tokens=64.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of decoding.")]
 TaskArgs = Annotated[
-    str, typer.Option("--task_args", help="k=v,k=v for every task, e.g. split=train,share=0.2.")
+    str, typer.Option("--task_args", help="k=v,k=v for every task that has it, e.g. split=train,share=0.2.")
 ]
 IncludePath = Annotated[
     Path | None, typer.Option("--include_path", help="Folder that file.py:function starts from.")

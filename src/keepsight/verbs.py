@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from keepsight.judging import NEED_LABELS, Judges
 from keepsight.ranks import Ranks, join
 from keepsight.refs import checkpoint_refs, row_names
 from keepsight.store import Store, load_run, load_runs, require_place
+from keepsight.store.matrix import plain
 from keepsight.types import VLM, KeepsightError, ResultMatrix, Run, Sample, Task
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def audit(
             directory without a base in front is put on the base; a directory of `epoch-1`, `epoch-2`, ... stands for
             these.
         tasks: names for `keepsight.tasks.get`, or Task objects.
-        task_args: for every named task, e.g. `{"split": "train", "share": 0.2}`.
+        task_args: for every named task that has such a setting, e.g. `{"split": "train", "share": 0.2}`.
         judges: scorers of a classification task: label, embedding, taxonomy, llm, verdict; and of any task:
             general_knowledge, semantic.
         llm_judge: the model that llm, verdict and general_knowledge ask, or a list of them for general_knowledge; giving
@@ -198,7 +199,7 @@ def plan(
     models = load_models(refs, device, dtype, model_args)
     store = Store(output_path)
     planned = []
-    for task in [_asked_with(_task(task, task_args), gen_kwargs or {}) for task in tasks]:
+    for task in [_asked_with(task, gen_kwargs or {}) for task in _tasks(tasks, task_args)]:
         pace = store.seconds_per_answer(task.name)
         total = len(select(task.test(), limit))
         for row, model in zip(row_names(refs), models):
@@ -237,7 +238,7 @@ def rendered_prompts(
     from keepsight.models.prompts import render
 
     (model,) = load_models([ref], device, dtype, model_args)
-    samples = [sample for task in tasks for sample in select(_task(task, task_args).test(), limit)[:n]]
+    samples = [sample for task in _tasks(tasks, task_args) for sample in select(task.test(), limit)[:n]]
     if not hasattr(model, "processor"):
         return [sample.prompt for sample in samples]
     return [render(model.processor, sample) for sample in samples]
@@ -255,6 +256,20 @@ class Comparison:
     only_before: int  # samples that the other run was not asked
     only_after: int
     unscored: int  # samples of both runs that one of them has no score for
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as `keepsight compare --json` prints it; `drop` as in matrix.json."""
+        told = {
+            "before": str(self.before.path),
+            "after": str(self.after.path),
+            "drop": asdict(self.drop),
+            "classes": [asdict(change) for change in self.classes],
+            "flow": [asdict(flow) for flow in self.flow],
+            "only_before": self.only_before,
+            "only_after": self.only_after,
+            "unscored": self.unscored,
+        }
+        return dict(plain(told))
 
 
 def compare(before: Run | str | Path, after: Run | str | Path, *, scorer: str | None = None) -> Comparison:
@@ -426,7 +441,7 @@ def fine_tune(
         nonlocal matrix
         made.append(checkpoint)
         if tasks:
-            names = [_task(task).name for task in tasks]
+            names = [task.name for task in _tasks(tasks)]
             matrix = audit(
                 [ref, *made],
                 tasks,
@@ -475,7 +490,7 @@ def _training_samples(
     _require_rows(str(data))
     if os.path.exists(data):
         return *training_rows(data, image_folder, remote_images), ""
-    task = _task(str(data))
+    (task,) = _tasks([str(data)])
     if task.train is None:
         raise KeepsightError(f"task {task.name} has no training split; give rows to learn as data")
     return list(task.train()), [], task.name
@@ -524,14 +539,17 @@ def prepared_tasks(
     """The tasks, each with the others' labels as foreign ones, the decoding settings and the judges asked for."""
     from keepsight.tasks.emt import with_foreign_labels
 
-    chosen = with_foreign_labels([_task(task, task_args) for task in tasks])
+    chosen = with_foreign_labels(_tasks(tasks, task_args))
     return [judges.of(_asked_with(task, gen_kwargs or {}), store) for task in chosen]
 
 
-def _task(task: str | Task, arguments: Mapping[str, Any] | None = None) -> Task:
+def _tasks(chosen: Sequence[str | Task], arguments: Mapping[str, Any] | None = None) -> list[Task]:
+    """The tasks that are named are made; of the arguments each gets those that it has."""
     from keepsight import tasks
 
-    return tasks.get(task, **(arguments or {})) if isinstance(task, str) else task
+    named = [task for task in chosen if isinstance(task, str)]
+    given = iter(tasks.shared(named, arguments or {}))
+    return [tasks.get(task, **next(given)) if isinstance(task, str) else task for task in chosen]
 
 
 def _asked_with(task: Task, gen_kwargs: Mapping[str, Any]) -> Task:

@@ -37,6 +37,7 @@ BAD_ROWS = [
     ("GQA", {"image": ["a.jpg"]}, "row 0: image is a list, not a path"),
     ("GQA", {"question_id": "201640614"}, "row 1: a second row with the id '201640614'"),
     ("ScienceQA", {"answer": "C"}, "row 0: 2 options and the answer 'C'"),
+    ("ScienceQA", {"answer": "AB"}, "row 0: 2 options and the answer 'AB'"),
     ("ScienceQA", {"text": f"Which?\n{LINES['ScienceQA'][0]}"}, "row 0: 0 options"),
     ("REC", {"text": "Where is the man?"}, "row 0: the text 'Where is the man.' does not begin with"),
     (

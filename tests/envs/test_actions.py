@@ -63,6 +63,29 @@ EXACT = [
     ('{"action": "5+7"}', POINTS, "illegal", None, "json"),
     ("action: double", GAME, "illegal", None, "key"),
     ("interaction: hit me not, stand", GAME, "unparsed", None, ""),
+    # a choice of several is no action, whatever stands between them
+    ('"action": "-" or "+"', STEPS, "illegal", None, "key"),
+    ('{\n"action": "stand" or "hit"\n}', GAME, "illegal", None, "key"),
+    ('"action": "x" or "hit"', GAME, "illegal", None, "key"),
+    ('"action": "stand", "x", or "hit"', GAME, "illegal", None, "key"),
+    ('"action": "*" or "/"', POINTS, "illegal", None, "key"),
+    ('"action": "+" | "*"', POINTS, "illegal", None, "key"),
+    ("Action: +, -", STEPS, "illegal", None, "key"),
+    ("action: **stand** / **hit**", GAME, "illegal", None, "key"),
+    ("Action: stand and hit", GAME, "illegal", None, "key"),
+    ("'action': 'hit'; 'stand'", GAME, "illegal", None, "key"),
+    ('"action": "hit" or "hit"', GAME, "parsed", "hit", "key"),
+    ('"action": "hit", "why": "stand" or "hit"', GAME, "parsed", "hit", "key"),
+    ("Action: hit, stand would be risky", GAME, "parsed", "hit", "key"),
+    ('"action": "5", "cards": [5, 7], "formula": "5', POINTS, "parsed", "5", "key"),
+    ('"action": "5" as the cards are 5, 7', POINTS, "parsed", "5", "key"),
+    # what is denied is not named
+    ("I should not hit.", GAME, "unparsed", None, ""),
+    ("I won't hit", GAME, "unparsed", None, ""),
+    ("Hit is not right.", GAME, "unparsed", None, ""),
+    ("I would neither stand nor hit", GAME, "unparsed", None, ""),
+    ("I should not hit, so I stand.", GAME, "parsed", "stand", "mention"),
+    ("Don't hit yet. Now hit!", GAME, "parsed", "hit", "mention"),
 ]
 # What the released code does with the same kinds of text: substrings count, and everything after the key is read.
 RELEASED = [
@@ -110,7 +133,17 @@ def test_every_action_is_read_as_itself(parser, actions):
 
 @pytest.mark.parametrize(
     "text",
-    ["{" * 99_999, '{"action":' * 9_999, "[" * 99_999, '"action": ' * 9_999, "{}" * 50_000, "a" * 100_000],
+    [
+        *(
+            "{" * 99_999,
+            '{"action":' * 9_999,
+            "[" * 99_999,
+            '"action": ' * 9_999,
+            "{}" * 50_000,
+            "a" * 100_000,
+        ),
+        *('"action": "5"' + ' or "5"' * 14_000, "=" * 50_000 + '"action":' + '", ' * 30_000),
+    ],
 )
 @pytest.mark.parametrize("parser", PARSERS)
 def test_long_texts_take_no_time_to_speak_of(parser, text):

@@ -20,6 +20,7 @@ REASON = "ALFWorld's engine is an extra: pip install 'keepsight[text-env]'"
 pytest.importorskip("textworld", reason=REASON)
 pytest.importorskip("alfworld", reason=REASON)
 
+from keepsight import tasks  # noqa: E402
 from keepsight.envs import make  # noqa: E402
 from keepsight.envs.household.engine import Engine  # noqa: E402
 from keepsight.envs.household.facts import read_house, read_scene  # noqa: E402
@@ -369,6 +370,20 @@ def test_games_in_folders_are_played(folder):
     assert move.solved
 
 
+def test_consecutive_seeds_ask_each_game_once(folder):
+    def asked(**arguments):
+        env = make("alfworld", path=folder)
+        names = []
+        for sample in tasks.get("env:alfworld", path=str(folder), **arguments).test():
+            env.begin(seed=sample.meta["seed"])
+            names.append(env.game.name)
+        return names
+
+    each = sorted(draw_game(number).name for number in range(4))
+    assert asked() == each
+    assert asked(n=6, seed=3) == [each[3], *each, each[0]]
+
+
 def test_the_files_of_the_chosen_games_are_part_of_a_run(folder):
     """Not those of others, and each by its content."""
     env = make("alfworld", path=folder, first_game=1, games=2)
@@ -382,6 +397,17 @@ def test_the_files_of_the_chosen_games_are_part_of_a_run(folder):
     assert before == Episodes("alfworld", settings).settings
     change(third / "traj_data.json", task_id="other")
     assert before["files"] != Episodes("alfworld", settings).settings["files"]
+
+
+def test_a_game_that_changed_is_read_again(folder):
+    one, other = find_games(folder)[:2]
+    before = read_game(one)
+    shutil.copy(other / "game.tw-pddl", one / "game.tw-pddl")
+    shutil.copy(other / "traj_data.json", one / "traj_data.json")
+    assert read_game(one).problem == read_game(other).problem != before.problem
+    (one / "game.tw-pddl").unlink()
+    with pytest.raises(KeepsightError, match="cannot read"):
+        read_game(one)
 
 
 def test_a_grammar_in_a_file_is_never_evaluated(folder, tmp_path):
@@ -415,3 +441,12 @@ def test_facts_of_the_engine_are_those_of_the_problem():
     assert {
         holder for _, holder in scene.inside
     } <= house.place.keys() and scene.at not in house.place.values()
+
+
+def test_several_tasks_are_given_on_the_command_line_joined_by_plus():
+    two = ("pick_two_obj_and_place", "look_at_obj_in_light")
+    assert make("alfworld", tasks="+".join(two)).tasks == make("alfworld", tasks=list(two)).tasks == two
+    assert make("alfworld", tasks=two[0]).tasks == two[:1]
+    for wrong in ("pick_two_obj_and_place,", "pick_two_obj_and_place+", "+", "", 3, None, [3], [[]]):
+        with pytest.raises(UsageError, match=r"tasks is .*; give some of .*, joined by \+"):
+            make("alfworld", tasks=wrong)

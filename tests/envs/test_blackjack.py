@@ -8,7 +8,7 @@ from gymnasium.envs.toy_text import blackjack as gym_blackjack
 
 from keepsight.envs import blackjack
 from keepsight.envs.blackjack import Blackjack, best_actions, points, values_of_actions
-from keepsight.envs.cards import DECK, Card
+from keepsight.envs.cards import DECK, Card, sprite
 
 NUMBERS = [*range(1, 10), 10, 10, 10, 10]
 
@@ -112,6 +112,16 @@ def test_what_lies_face_down_is_in_no_picture_and_no_text():
         told = {key: value for key, value in env.info(blackjack.Move(0.0)).items() if key != "hidden"}
         shown.add((env.picture().tobytes(), env.text, str(told), env.best(), env.expert()))
     assert len(shown) == 1
+
+
+def test_the_dealer_shows_one_card_and_hides_another():
+    env = Blackjack()
+    env.begin(seed=0)
+    for card in DECK:
+        env.dealer = (card, *env.dealer[1:])
+        shown = env.picture()[25:123, 5:149]
+        assert np.array_equal(shown[:, :70], sprite(card, 70))
+        assert np.array_equal(shown[:, 74:], sprite(None, 70))
 
 
 def test_all_cards_of_the_player_are_in_the_picture():

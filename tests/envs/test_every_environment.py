@@ -2,17 +2,20 @@
 
 import inspect
 import pickle
+import re
 import warnings
 from random import Random
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from keepsight import envs
 from keepsight.envs import ENVS, ActionEnv, class_of, make_vector
-from keepsight.errors import UsageError
+from keepsight.errors import KeepsightError, UsageError
+from tests.envs.long_texts import MOST, assert_reads_quickly
 from tests.envs.small import FEW, QUICK
 
 TEXTS = 100_000  # of the adversarial player, over all environments
@@ -257,6 +260,29 @@ def test_the_expert_says_what_the_prompt_asks(name, thoughts):
         assert "thoughts" not in env.prompt() and "thoughts" not in answer
 
 
+TEMPLATE = re.compile(r"(?:in the following format:|\[Output\])\n(\{.*)\Z", re.DOTALL)
+VARIANTS = ({}, {"thoughts": False}, {"vision": True}, {"directions": "relative"}, {"parser": "released"})
+PROMPTS = [
+    (name, each)
+    for name in ENVS
+    for each in VARIANTS
+    if each.keys() <= class_of(name).__init__.__kwdefaults__.keys()
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), PROMPTS, ids=str)
+def test_who_repeats_the_prompt_has_not_answered(name, arguments):
+    """Neither its template nor the whole of it names an action, so that a parrot plays by chance and is told so."""
+    env = make(name, **arguments)
+    for seed in range(3):
+        env.begin(seed=seed)
+        prompt = env.prompt()
+        (template,) = TEMPLATE.findall(prompt)
+        for text in (template, template.strip("{}\n"), template.splitlines()[-2], prompt):
+            env.begin(seed=seed)
+            assert env.play(text).status != "parsed", text
+
+
 def leaves(value):
     if isinstance(value, dict):
         for each in value.values():
@@ -322,6 +348,47 @@ def test_a_vector_is_its_environments(name, form):
         assert [each.tolist() for each in a[1:4]] == [each.tolist() for each in b[1:4]]
         assert [each.dtype for each in a[1:4]] == [each.dtype for each in b[1:4]]
         assert_same_infos(a[4], b[4])
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_texts_have_a_flat_form(name):
+    env = make(name)
+    seen, _ = env.reset(seed=0)
+    for text in (seen["text"], "", "é ♠ 𝔸\ud800\0 x"):
+        given = {**seen, "text": text}
+        flat = spaces.flatten(env.observation_space, given)
+        assert spaces.flatten_space(env.observation_space).contains(flat)
+        back = spaces.unflatten(env.observation_space, flat)
+        assert same(back, given)
+    assert spaces.unflatten(env.action_space, spaces.flatten(env.action_space, "−5")) == "−5"
+    with pytest.raises(UsageError, match="100,001 characters has no flat form; give at most 100,000"):
+        spaces.flatten(env.action_space, "x" * 100_001)
+
+
+def test_texts_through_shared_memory_are_refused_with_the_cure():
+    with pytest.raises(UsageError, match=r"give vector_kwargs=\{'shared_memory': False\}"):
+        gymnasium.make_vec(ENVS["numberline"][0], num_envs=2, vectorization_mode="async")
+
+
+@pytest.mark.parametrize(
+    "name, form", [("numberline", "text"), ("generalpoints", "text"), ("blackjack", "index")]
+)
+def test_processes_return_what_one_does(name, form):
+    ours, _ = vectors(name, form, 2)
+    memory = {"vector_kwargs": {"shared_memory": False}} if form == "text" else {"action": form}
+    theirs = gymnasium.make_vec(ENVS[name][0], num_envs=2, vectorization_mode="async", **memory)
+    rng = Random(3)
+    try:
+        assert_same_batches(ours.reset(seed=5)[0], theirs.reset(seed=5)[0])
+        for _ in range(6):
+            actions = [drawn_action(env, rng) for env in ours.envs]
+            given = np.array(actions) if form == "index" else tuple(actions)
+            a, b = ours.step(given), theirs.step(given)
+            assert_same_batches(a[0], b[0])
+            assert [each.tolist() for each in a[1:4]] == [each.tolist() for each in b[1:4]]
+            assert_same_infos(a[4], b[4])
+    finally:
+        theirs.close()
 
 
 def test_a_vector_refuses_what_it_cannot_do():
@@ -393,6 +460,25 @@ def test_no_text_breaks_an_environment(name):
         assert low <= move.reward <= high
 
 
+@pytest.mark.parametrize(
+    ("name", "parser"), [*((name, "exact") for name in ENVS), *((name, "released") for name in INDEXED)]
+)
+def test_no_text_takes_long(name, parser):
+    """Where an engine does what was read, the reading alone, of shorter texts."""
+    env = make(name, **({"parser": parser} if name in INDEXED else {}))
+    env.begin(seed=0)
+
+    def play(text):
+        if env._over:
+            env.begin(seed=0)
+        env.play(text)
+
+    if name in SLOW:
+        assert_reads_quickly(env.read, MOST // 4)
+    else:
+        assert_reads_quickly(play)
+
+
 @pytest.mark.parametrize("name", ENVS)
 def test_what_is_no_action_is_refused(name):
     env = make(name)
@@ -401,6 +487,10 @@ def test_what_is_no_action_is_refused(name):
         env.step(0)
     with pytest.raises(UsageError, match="render_mode"):
         make(name, render_mode="human")
+    before = env.text
+    with pytest.raises(UsageError, match="has no reset option 'rout'; it takes"):
+        env.reset(seed=1, options={"rout": 3})
+    assert env.text == before
     with pytest.raises(UsageError, match="has no setting 'colour_of_the_sky'"):
         make(name, colour_of_the_sky=1)
 
@@ -418,6 +508,23 @@ SWITCHES = [
 def test_what_is_neither_true_nor_false_is_refused(name, switch, value):
     with pytest.raises(UsageError, match=f"{switch} is {value!r}; give true or false"):
         make(name, **{switch: value})
+
+
+SETTINGS = [(name, each) for name in ENVS for each in inspect.signature(class_of(name)).parameters]
+WRONG = [True, 1.5, "x", "", [], [[]], {}, None, -1, 0, 10**9, float("nan"), "x\0", b"x"]
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_a_setting_is_taken_and_plays_or_is_refused_by_its_name(name, setting):
+    for value in WRONG:
+        try:
+            env = make(name, **{setting: value})
+            env.reset(seed=0)
+            env.play("no idea" if env.action_space.contains("no idea") else 0)
+        except KeepsightError as error:
+            assert setting in str(error) and "\n" not in str(error), (value, error)
+        else:
+            assert not (value is True and type(env).__init__.__annotations__[setting] == "int")
 
 
 @pytest.mark.parametrize("name", INDEXED)

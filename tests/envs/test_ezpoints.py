@@ -192,3 +192,17 @@ def test_every_formula_has_its_own_picture():
             break
     assert len({picture.tobytes() for picture in pictures}) == len(pictures) - 1  # "=" is not written
     assert (pictures[-1][250:, -6:] == pictures[-1][0, -1]).all()
+
+
+@pytest.mark.parametrize("sampling", ["published", "uniform_pairs"])
+def test_every_target_that_is_taken_has_its_hands(sampling):
+    for target in range(1, 101):
+        try:
+            env = EZPoints(target_points=target, sampling=sampling)
+        except UsageError as error:
+            assert "give a number that two cards make" in str(error) and not pairs(target)
+            continue
+        for seed in range(10):
+            env.begin(seed=seed)
+            a, b = env.numbers
+            assert target in (a + b, a * b) and env.expert() is not None

@@ -189,7 +189,8 @@ def test_mistakes_fail_and_the_expert_mends_them(arguments):
             mistake = env.mistake(rng)
             move = env.play(mistake)
             rewards[move.reward] += 1
-            assert not move.solved and not move.truncated and move.status != "unparsed"
+            assert not move.solved and not move.truncated
+            assert move.status == "parsed"  # a formula of misread cards is not illegal
             assert read_answer(mistake).formula.endswith(f"={env.target_points}")
         assert env.np_random.bit_generator.state == before
         assert env.play(env.expert()).solved

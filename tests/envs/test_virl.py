@@ -14,10 +14,12 @@ import keepsight.envs
 from keepsight.envs.actions import parse_action
 from keepsight.envs.virl import wording
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS, direction, relation, turn, wrapped
+from keepsight.envs.virl.intersection import tells_of_intersection
 from keepsight.envs.virl.navigation import _files
 from keepsight.envs.virl.pickled import MAPPING
 from keepsight.envs.virl.route import Landmark, Milestone, Point, Route, instruction, rail
 from keepsight.errors import UsageError
+from tests.envs.long_texts import assert_reads_quickly
 from tests.fuzz import mutated
 
 
@@ -213,6 +215,123 @@ def test_what_an_observation_misses(observation, intersection, landmark, missed)
         assert not wording.misses(observation, point, landmarks=False)
 
 
+HERE = [
+    "I observe an intersection",
+    "No landmarks nearby; I observe an intersection",
+    "No landmarks nearby I observe an intersection",
+    "No landmarks nearby, you see an intersection",
+    "Old Hare Inn is on my left front; I observe an intersection",
+    "There is no landmark at the intersection",
+    "There are no landmarks in view at this intersection.",
+    "I am at the intersection but do not see Hotel",
+    "I am at the intersection and do not see Hotel",
+    "At the intersection I can't see Hotel 32One",
+    "I cannot see Hotel 32One from the intersection",
+    "I don’t see any landmark, but I am at an intersection",
+    "Without a landmark at the intersection, it is hard to tell",
+    "An intersection without landmarks",
+    "The intersection has no landmark",
+    "The intersection does not have a landmark",
+    "The intersection is not the one of the instruction",
+    "At the intersection none of the landmarks is visible",
+    "None of the landmarks are at this intersection",
+    "There is nothing at the intersection",
+    "I have reached the next intersection",
+    "I reach the next intersection",
+    "I am now at the next intersection",
+    "I moved forward to the intersection",
+    "I was moving forward, and I arrived at the intersection",
+    "An intersection with Hotel 32One ahead",
+    "Hotel 32One is ahead at the intersection",
+    "No landmarks are visible and an intersection is here",
+    "The landmark is not visible and intersection is visible",
+    "I am not at a landmark; intersection",
+    "No landmarks nearby - an intersection",
+    "Intersection: yes, landmark: none",
+    "intersection",
+    "Two streets cross (an intersection)",
+    "INTERSECTIONS",
+    "I am standing at a four-way intersection (no landmarks).",
+]
+NOT_HERE = [
+    "No landmarks nearby;",
+    "I cannot see an intersection",
+    "I can't see any intersection",
+    "I can’t see any intersection",
+    "I cant see an intersection",
+    "I see no intersection",
+    "I do not see any landmark or an intersection near Hotel 32One",
+    "There are no visible landmarks or intersections",
+    "There are no landmarks and intersections",
+    "There are no shops, signs, or intersections in view",
+    "There is neither a landmark nor an intersection",
+    "intersection: none",
+    "Intersection: No",
+    "Intersection here? No.",
+    "{'landmarks': 'none', 'intersection': False}",
+    "You don’t observe an intersection",
+    "You do not observe any intersection",
+    "I am not at an intersection",
+    "I'm not yet at the intersection",
+    "I do not think I am at an intersection",
+    "I am not sure that I see an intersection",
+    "We are nowhere near an intersection",
+    "There is no sign of an intersection",
+    "I have not reached the intersection",
+    "I have yet to reach the intersection",
+    "I am moving forward to the next intersection",
+    "I am walking along the street towards the intersection.",
+    "I am approaching an intersection",
+    "Move forward until you reach the next intersection",
+    "I keep going to reach the next intersection",
+    "I am on the way to the intersection",
+    "I am between two intersections",
+    "There is an intersection ahead",
+    "I can see the intersection a few steps away",
+    "The intersection is far from here",
+    "The next intersection is not visible",
+    "The intersection is not here yet",
+    "The intersection cannot be seen",
+    "The intersection isn't in view",
+    "An intersection does not appear",
+    "No landmarks nearby; no intersection",
+    "A straight street without any intersection",
+]
+
+
+@pytest.mark.parametrize("text", HERE)
+def test_an_observation_that_tells_of_an_intersection(text):
+    assert tells_of_intersection(text) and tells_of_intersection(text.upper())
+
+
+@pytest.mark.parametrize("text", NOT_HERE)
+def test_an_observation_that_tells_of_none(text):
+    assert not tells_of_intersection(text) and not tells_of_intersection(text.upper())
+
+
+def test_who_repeats_the_template_has_observed_nothing():
+    env = made()
+    said = "latest observation from the street view grid"
+    assert said in env.prompt() and not env.point.intersection
+    for text in (
+        answer("stop()", said),
+        f'"current observation": {said},\n"action": "stop()"',
+        answer("stop()", ""),
+    ):
+        env.reset(seed=3)
+        move = env.play(text)
+        assert (move.reward, move.tags) == (-1.0, ())
+        env = to_turn(env)
+        move = env.play(text)
+        assert (move.reward, move.tags) == (-1.5, ())
+
+
+@pytest.mark.parametrize("intersection", [True, False])
+def test_no_observation_takes_long(intersection):
+    point = Point((0, 0), 0, "", "", 0, Landmark("Café", "left"), intersection)
+    assert_reads_quickly(lambda text: wording.misses(text, point, landmarks=True))
+
+
 def test_failed_detection_costs_more_and_is_told():
     env = to_turn(made(attempts=9))
     name = env.point.landmark.name
@@ -279,6 +398,8 @@ def test_fuzzed_texts_never_crash():
 
 def test_the_prompt_of_figure_d4():
     env = made(vision=False)
+    while env.points[1].absolute != "forward()":  # the first street is a short one
+        env.reset()
     while env.at < 2:
         env.play(env.expert())
     text = env.prompt()
@@ -349,7 +470,7 @@ def test_gymnasiums_checker(arguments):
 
 
 def test_numbers_for_actions():
-    env = gymnasium.make("keepsight/VIRL-v0", action="index", resolution=32).unwrapped
+    env = gymnasium.make("keepsight/VIRL-v1", action="index", resolution=32).unwrapped
     picture, _ = env.reset(seed=0)
     assert env.action_space.n == 10 and picture.shape == (69, 69, 3)
     assert env.actions[0] == "forward()" and env.actions[-1] == "stop()"
@@ -420,6 +541,7 @@ def test_the_horizon_is_enough_and_no_more():
         ({"vision": False, "action": "index"}, "vision=True"),
         ({"street_views": "there"}, "give routes"),
         ({"routes": "there.json"}, "give street_views"),
+        ({"routes": "there.json", "vision": False, "city": "solera"}, "give routes or city=solera"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, told):
@@ -429,7 +551,13 @@ def test_wrong_arguments_are_named(arguments, told):
 
 @pytest.mark.parametrize(
     "written",
-    ["turn_direction('north')", "turn_direction (north)", "turn_direction( North )", "Turn_Direction(north)"],
+    [
+        "turn_direction('north')",
+        "turn_direction (north)",
+        "turn_direction( North )",
+        "Turn_Direction(north)",
+        r"turn_direction(\"north\")",
+    ],
 )
 def test_a_call_may_be_written_in_other_ways(written):
     for text in (f'{{"action": "{written}"}}', f"action: {written}"):

@@ -69,6 +69,14 @@ def test_routes_are_shortest_ways_that_turn(city, number):
         assert all(len(plan.streets.neighbours[i]) >= 3 for i in corners[1:-1])
 
 
+def test_every_turn_is_to_another_word():
+    for city in CITIES:
+        for number in range(0, 1000, 40):
+            route = City(city).route(number)
+            faced = [direction(route.heading), *(milestone.facing for milestone in route.milestones)]
+            assert all(a != b for a, b in itertools.pairwise(faced)), route.name
+
+
 @pytest.mark.parametrize("city,number", FOUR)
 def test_a_landmark_is_where_it_is_said_to_be(city, number):
     plan, routes = district(city, number).plan, district(city, number).routes

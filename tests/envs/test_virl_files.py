@@ -9,16 +9,21 @@ import pickle
 import random
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import keepsight.envs
+from keepsight import tasks
 from keepsight.envs.virl.files import milestone_blocks, read_routes
 from keepsight.envs.virl.panorama import Panoramas, cropped, metres
 from keepsight.envs.virl.pickled import MAPPING, convert_mapping, plain_mapping
 from keepsight.errors import KeepsightError
+from keepsight.evaluate import evaluate
+from keepsight.store import Store
+from keepsight.types import Output
 from tests.fuzz import mutated
 
 START, FIRST, SECOND, END = [40.0, -74.0], [40.0004, -74.0], [40.0004, -73.9995], [40.0001, -73.9995]
@@ -95,8 +100,33 @@ def test_a_real_route_gives_the_right_steps(tmp_path, form):
 
 
 def test_north_is_a_heading_like_any_other(tmp_path):
-    (read,) = read_routes(written(tmp_path, [[route(init_heading=0)], 1]))
-    assert read.heading == 0
+    unsaid = {key: value for key, value in route().items() if key != "init_heading"}
+    for each in (route(init_heading=0), unsaid):
+        (read,) = read_routes(written(tmp_path, [[each], 1]))
+        assert read.heading == 0
+
+
+def test_consecutive_seeds_ask_each_route_once(tmp_path):
+    arguments = {"vision": False, "routes": written(tmp_path, [[route() for _ in range(18)], 18])}
+    task = tasks.get("env:virl", **arguments)
+    asked = [sample.meta["facts"]["route"] for sample in task.test()]
+    assert asked == [f"route_infos-{number}" for number in range(18)]
+    task = tasks.get("env:virl", n=20, seed=10, **arguments)
+    asked = [sample.meta["facts"]["route"] for sample in task.test()]
+    assert asked == [f"route_infos-{number % 18}" for number in range(10, 30)]
+
+
+def test_without_a_seed_a_route_of_a_file_is_drawn(tmp_path):
+    env = keepsight.envs.make("virl", vision=False, routes=written(tmp_path, [route() for _ in range(18)]))
+    env.begin(seed=5)
+    first = env.number
+    drawn = []
+    for _ in range(40):
+        env.begin()
+        drawn.append(env.number)
+    assert first == 5 and len(set(drawn)) > 10 and drawn != sorted(drawn)
+    env.begin(seed=5, options={"route": 2})
+    assert env.number == 2
 
 
 NASTY = [
@@ -294,6 +324,71 @@ def test_broken_street_views_are_named(tmp_path, change, told):
         keepsight.envs.make(
             "virl", routes=written(tmp_path, [[route()], 1]), street_views=folder, resolution=32
         ).reset(seed=0)
+
+
+class Seeing:
+    """Answers as the expert would, and keeps the pictures that it was shown."""
+
+    name, digest = "seeing", "s" * 64
+
+    def __init__(self, env):
+        self.env = env
+        self.shown = []
+
+    def generate(self, samples, **settings):
+        for index, sample in enumerate(samples):
+            self.shown.append(sample.media[0].sha256)
+            self.env.begin(seed=0)
+            for _ in range(sample.meta["point"]):
+                self.env.play(self.env.expert())
+            yield index, Output(self.env.expert())
+
+
+def seen_on_the_way(tmp_path, **arguments):
+    """What a model is shown in the one episode, as an evaluation into one and the same folder asks it."""
+    model = Seeing(keepsight.envs.make("virl", **arguments))
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
+    evaluate(model, tasks.get("env:virl", **given), Store(tmp_path / "out"))
+    return model.shown
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".metadata.json"])
+def test_no_answer_outlives_a_panorama_that_changed(tmp_path, ending):
+    folder = street_views(tmp_path / "views")
+    arguments = {"routes": written(tmp_path, [[route()], 1]), "street_views": folder, "resolution": 32}
+    first = seen_on_the_way(tmp_path, **arguments)
+    assert len(first) > 5 and not seen_on_the_way(tmp_path, **arguments)
+    env = keepsight.envs.make("virl", **arguments)
+    env.begin(seed=0)
+    at = Panoramas.read(folder).nearest(env.points[3].place)[1]
+    if ending == ".jpg":
+        Image.fromarray(striped()[:, ::-1]).save(folder / f"{at}.jpg", quality=95)
+    else:
+        (folder / f"{at}.metadata.json").write_text(json.dumps({"rotation": 10.0}))
+    again = seen_on_the_way(tmp_path, **arguments)
+    assert [a == b for a, b in zip(first, again, strict=True)] == [i != 3 for i in range(len(first))]
+
+
+def test_a_panorama_that_changed_is_read_again(tmp_path):
+    panoramas = Panoramas.read(street_views(tmp_path / "views"))
+    before = panoramas.view(tuple(START), 0, 32)
+    assert np.array_equal(before, panoramas.view(tuple(START), 0, 32))
+    at = panoramas.nearest(tuple(START))[1]
+    Image.fromarray(striped()[:, ::-1]).save(panoramas.folder / f"{at}.jpg", quality=95)
+    assert not np.array_equal(before, panoramas.view(tuple(START), 0, 32))
+
+
+def test_the_files_of_panoramas_are_part_of_what_was_asked(tmp_path):
+    folder, routes = street_views(tmp_path / "views"), written(tmp_path, [[route()], 1])
+    named = {row[2] for row in json.loads((tmp_path / MAPPING).read_text())}
+    files = keepsight.envs.make("virl", routes=routes, street_views=folder, resolution=32).files()
+    pictures = {folder / f"{name}{ending}" for name in named for ending in (".jpg", ".metadata.json")}
+    assert set(files) == {routes, tmp_path / MAPPING, *pictures} and len(files) == len(set(files))
+    missing = next(iter(sorted(pictures)))
+    missing.unlink()
+    files = keepsight.envs.make("virl", routes=routes, street_views=folder, resolution=32).files()
+    assert set(files) == {routes, tmp_path / MAPPING, *pictures} - {missing}
+    assert keepsight.envs.make("virl", routes=routes, vision=False).files() == (routes,)
 
 
 def test_an_id_cannot_leave_the_folder(tmp_path):

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from keepsight.data.digests import file_digest
 from keepsight.models import load
-from keepsight.models.identity import _NAMES, file_digest, model_files
+from keepsight.models.identity import _NAMES, model_files
 
 pytestmark = pytest.mark.torch  # the fixtures build models; the digests themselves are tested to need none
 

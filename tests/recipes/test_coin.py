@@ -16,7 +16,7 @@ def test_every_finding_gets_its_number(tmp_path, monkeypatch):
     matched = [
         row for row in rows if row["claim"].startswith("Having learnt as much")
     ]  # if both reach one score
-    assert len({row["claim"] for row in rows}) == len(rows) == 12 + len(matched)
+    assert len({row["claim"] for row in rows}) == len(rows) == 14 + len(matched)
     for row in rows:
         assert (
             row["published"]
@@ -47,7 +47,9 @@ def test_arms_differ_in_what_they_say_alone():
     ) == len(arms)
     budget = {"num_train_epochs", "per_device_train_batch_size", "lora_r", "gradient_accumulation_steps"}
     for arm in arms.values():
-        assert not budget & set(arm.config)
+        assert not budget & set(arm.config) or (
+            arm.config == {"num_train_epochs": 3} and "3 epochs" in arm.name
+        )
         assert ("learning_rate" in arm.config) == ("rate" in arm.name)
         assert ("volume" in arm.task_args) == ("volume" in arm.name)
     assert set(coin.TINY.arms) < set(coin.arms())

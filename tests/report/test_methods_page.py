@@ -31,9 +31,8 @@ def multitask():
     whole = fake_sequence(THREE, n=30, forgets=0)
     runs = {("tiny", col): whole["tiny", col] for col in whole.cols}
     runs |= {("1-all", col): whole["3-boxes", col] for col in whole.cols}
-    return ResultMatrix(
-        ("tiny", "1-all"), whole.cols, runs, {"sequence": {"method": "multitask"}, "tuned_on": {}}
-    )
+    told = {"sequence": {"method": "multitask", "stages": list(THREE)}, "tuned_on": {}}
+    return ResultMatrix(("tiny", "1-all"), whole.cols, runs, told)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from rich.cells import cell_len
 
 from keepsight.report import matrix_table, write_html
 from keepsight.report.comparisons import read_audit
-from keepsight.report.continual import figure_cell, read_figures
+from keepsight.report.continual import NAMES, figure_cell, read_figures
 from keepsight.report.gates import gates
 from keepsight.report.lineage import lines
 from keepsight.report.sequence import sequence_verdict, sequence_view
-from keepsight.scoring.continual import continual_metrics
+from keepsight.scoring.continual import average_of_row, continual_metrics
 from keepsight.scoring.format_loss import overall_loss
 from keepsight.types import MetricValue, ResultMatrix
 from tests.report.fake_audit import EVIL, evil_audit
@@ -160,8 +160,16 @@ def test_multi_task_training_is_no_failure(tmp_path):
     joint = ResultMatrix(
         ("tiny", "1-all"), whole.cols, runs, {"sequence": {"stages": list(THREE), "method": "multitask"}}
     )
-    assert "learnt all at once" in read_figures(joint).why_not
-    assert "learnt all at once" in write_html(joint, tmp_path / "joint.html").read_text(encoding="utf-8")
+    figures = read_figures(joint)
+    assert "learnt all at once" in figures.by_scorer[0].metrics.why_not["backward_transfer"]
+    html = write_html(joint, tmp_path / "joint.html").read_text(encoding="utf-8")
+    assert "3 tasks learnt all at once" in html and "there is no BWT" in html and "No figures" not in html
+    assert html.count('<td data-kind="learnt"') == 3, "every task by the one row"
+    for name, row in (("zero_shot", "tiny"), ("average_accuracy", "1-all")):
+        mean = average_of_row(joint, row, whole.cols[:3])
+        shown = figure_cell(name, mean, share=True)
+        told = f"{NAMES[name].short:<15} {shown.text:>6} [{shown.ends}] n {shown.n}"
+        assert told in matrix_table(joint) and shown.ends in html
 
 
 def test_a_judge_that_has_not_read_all_is_left_out():

@@ -51,6 +51,52 @@ READ = [
     "[+0.1, 0.2, 0.3, 0.4]",
     "0.1\n0.2\n0.3\n0.4",
     "<think>[0.5, 0.5, 0.6, 0.6]? No.</think>[0.1, 0.2, 0.3, 0.4]",
+    "(0.1, 0.2) to (0.3, 0.4)",
+    "from (0.1, 0.2) to (0.3, 0.4)",
+    "(0.1, 0.2) - (0.3, 0.4)",
+    "(0.1, 0.2) – (0.3, 0.4)",
+    "(0.1, 0.2) -> (0.3, 0.4)",
+    "(0.1, 0.2) → (0.3, 0.4)",
+    "The man on the left: [0.1, 0.2, 0.3, 0.4]",
+    "the left man, bottom right: (0.1, 0.2), (0.3, 0.4)",
+]
+# The same box again: names say which number is which.
+NAMED = [
+    "top: 0.2, left: 0.1, bottom: 0.4, right: 0.3",
+    "ymin=0.2 xmin=0.1 ymax=0.4 xmax=0.3",
+    "right 0.3, left 0.1, top 0.2, bottom 0.4",
+    "x1=0.1, x2=0.3, y1=0.2, y2=0.4",
+    "x_1 = 0.1, x_2 = 0.3, y_1 = 0.2, y_2 = 0.4",
+    "x₁=0.1, x₂=0.3, y₁=0.2, y₂=0.4",
+    "x0: 0.1, x1: 0.3, y0: 0.2, y1: 0.4",
+    "x1 is 0.1, x2 is 0.3, y1 is 0.2 and y2 is 0.4.",
+    "- **x1:** 0.1\n- **x2:** 0.3\n- **y1:** 0.2\n- **y2:** 0.4",
+    "The man on the left: y1=0.2, x1=0.1, y2=0.4, x2=0.3",
+    "min x 0.1, max x 0.3, min y 0.2, max y 0.4",
+    '{"xMin": 0.1, "xMax": 0.3, "yMin": 0.2, "yMax": 0.4}',
+    '{"x_start": 0.1, "x_end": 0.3, "y_start": 0.2, "y_end": 0.4}',
+    '{"x": 0.1, "y": 0.2, "width": 0.2, "height": 0.2}',
+    '{"height": 0.2, "width": 0.2, "y": 0.2, "x": 0.1}',
+    '{"left": 0.1, "top": 0.2, "w": 0.2, "h": 0.2}',
+    "x1: 0.1, y1: 0.2, w: 0.2, h: 0.2",
+    "cx=0.2, cy=0.3, w=0.2, h=0.2",
+    '{"center_x": 0.2, "center_y": 0.3, "width": 0.2, "height": 0.2}',
+    '{"x_centre": 0.2, "y_centre": 0.3, "width": 0.2, "height": 0.2}',
+    "[x, y, w, h] = [0.1, 0.2, 0.2, 0.2]",
+    "[ymin, xmin, ymax, xmax] = [0.2, 0.1, 0.4, 0.3]",
+    "(top, left, bottom, right) is (0.2, 0.1, 0.4, 0.3)",
+    "(y1, x1) = (0.2, 0.1), (y2, x2) = (0.4, 0.3)",
+    "(y: 0.2, x: 0.1), (y: 0.4, x: 0.3)",
+    "top-left (0.1, 0.2), bottom-right (0.3, 0.4)",
+    "Top left: 0.1, 0.2; bottom right: 0.3, 0.4",
+    "bottom right (0.3, 0.4), top left (0.1, 0.2)",
+    "upper-right (0.3, 0.2), lower-left (0.1, 0.4)",
+    "The top-left corner is at (0.1, 0.2) and the bottom-right corner is at (0.3, 0.4).",
+    "- **Top-left corner:** (0.1, 0.2)\n- **Bottom-right corner:** (0.3, 0.4)",
+    '{"top_left": [0.1, 0.2], "bottom_right": [0.3, 0.4]}',
+    '{"topLeft": {"x": 0.1, "y": 0.2}, "bottomRight": {"x": 0.3, "y": 0.4}}',
+    '{"top_left": {"y": 0.2, "x": 0.1}, "bottom_right": {"y": 0.4, "x": 0.3}}',
+    '{"top_left_x": 0.1, "bottom_right_x": 0.3, "top_left_y": 0.2, "bottom_right_y": 0.4}',
 ]
 UNREAD = [
     "",
@@ -77,10 +123,27 @@ UNREAD = [
     "[0.1, 0.2, 0.3, __import__('os')]",
     "[-0.2, 0.2, 0.3, 0.4]",
     "0.1 to 0.2 and 0.3 to 0.4",
+    "0.1-0.02-0.03-0.04",
+    "x: 0.1 to 0.3, y: 0.2 to 0.4",
+    "x: 0.1-0.3, y: 0.2-0.4",
+    "x=[0.1, 0.3], y=[0.2, 0.4]",
+    "left: (0.1, 0.2), right: (0.3, 0.4)",
+    "x1=0.1, 0.2, x2=0.3, 0.4",
+    "x1=0.1, x2=0.3, y1=0.2, x1=0.4",
+    "x1=0.1, x2=0.3, left=0.2, top=0.4",
+    "x=0.1, y=0.2, x2=0.3, y2=0.4",
+    "x=0.1, y=0.2, w=-0.2, h=0.4",
+    "w=0.1, h=0.2, width=0.3, height=0.4",
+    "right=0.5, bottom=0.5, width=0.3, height=0.4",
+    "0.1 left, 0.2 top, 0.3 right, 0.4 bottom",
+    "x0.1, y0.2, x0.3, y0.4",
+    "(0.1, 0.2) to (0.3, 0.4) to (0.5, 0.6)",
+    "(0.1, 0.2) or (0.3, 0.4)",
+    "top-left (0.1, 0.2), bottom-right unknown",
 ]
 
 
-@pytest.mark.parametrize("text", READ)
+@pytest.mark.parametrize("text", [*READ, *NAMED])
 def test_a_box_is_read(text):
     assert read_box(text).box == pytest.approx(TRUE)
 
@@ -97,6 +160,9 @@ def test_what_was_mended_is_told():
     outside = read_box("[-0.04, 0, 0.5, 1.05]")
     assert outside.box == (0, 0, 0.5, 1) and outside.tags == ("moved_to_edge",)
     assert read_box("[0, 0, 1, 1]").tags == ()
+    assert read_box("bottom=0.4, right=0.3, top=0.2, left=0.1").tags == ()
+    assert read_box("[−0.01, 0.2, 0.3, 0.4]").box == (0, 0.2, 0.3, 0.4)
+    assert read_box("[−0.01, 0.2, 0.3, 0.4]").tags == ("moved_to_edge",)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +173,8 @@ def test_what_was_mended_is_told():
         ("<box>(100,200),(300,400)</box>", "thousand", None),
         ("[64, 96, 192, 192]", "pixel", (640, 480)),
         ("[64.0, 96.0, 192.0, 192.0]", "pixel", [640, 480]),
+        ('{"x": 64, "y": 96, "width": 128, "height": 96}', "pixel", (640, 480)),
+        ("640 x 480 pixels: top 96, left 64, bottom 192, right 192", "pixel", (640, 480)),
     ],
 )
 def test_the_unit_is_declared(text, unit, size):
@@ -257,6 +325,10 @@ def test_a_long_answer_is_read_in_its_length():
         "a1b2",
         "1.1.1",
         "9" * 50 + " ",
+        "to the ",
+        "top-left ",
+        "x_min y: ",
+        "(1,2) to ",
     ):
         read_box(unit * (40_000 // len(unit)))
     assert time.process_time() - started < 3

@@ -86,6 +86,9 @@ CONCLUSION = {
     "Ответ: B": "B",
     "The answer isn't A but B. The answer is B": "B",
     "B. Upright position is for standing, so the answer is C.": "C",
+    "answer: c. trendelenburg position": "C",
+    "the answer is b) upright position": "B",
+    "The answer is a. Fowler's position.": "A",
 }
 FIRST = {
     "C. Trendelenburg position": "C",
@@ -104,6 +107,16 @@ FIRST = {
     "Ｃ．Trendelenburg position": "C",
     "C。因为": "C",
     "B. It is not the flat position.": "B",
+    "c. trendelenburg position": "C",
+    "c.trendelenburg position": "C",
+    "c: trendelenburg position": "C",
+    "**c.** trendelenburg position": "C",
+    "(c). the trendelenburg position": "C",
+    "option c: the trendelenburg position": "C",
+    "a. fowler's position": "A",
+    "a: Fowler's position": "A",
+    "c.\ntrendelenburg position": "C",
+    "c. trendelenburg position, because the feet are raised.": "C",
 }
 MENTION = {
     "I see the letter B here": None,
@@ -125,6 +138,11 @@ TEXT = {
     "Fowler’s position": "A",
     "It's not the flat position but the upright position": "B",
     "A patient in shock is put in the Trendelenburg position.": "C",
+    "a trendelenburg position": "C",
+    "a flat position.": "D",
+    "e.g. the upright position": "B",
+    "i.e. upright position": "B",
+    "cf. a flat position": "D",
 }
 UNPARSED = [
     "",
@@ -147,6 +165,10 @@ UNPARSED = [
     "I think A or D is right",
     "A. Fowler's position\nB. Upright position\nC. Trendelenburg position\nD. Flat position",
     "A. Flat position",  # the letter of one, the text of another
+    "a. flat position",
+    "a. fowler's position\nb. upright position\nc. trendelenburg position\nd. flat position",
+    "a. a patient lies down",
+    "d. trump",
     "A patient lies down.",
     "A cat",
     "a dog in b minor",
@@ -207,6 +229,17 @@ def test_a_refusal_is_neither_right_nor_wrong():
     assert score("I'm sorry, I cannot see the image well, but the answer is C.").answer == "C"
 
 
+def test_an_option_that_sounds_like_a_refusal_is_an_answer():
+    signs = ("Sorry, we are closed", "Open", "Push")
+    sample = Sample("q", "What does the sign say?", target=("A",), choices=signs)
+    texts = ["sorry, we are closed", "It says: sorry, we are closed.", "Sorry, I cannot see if it is open."]
+    assert [s.status for s in ChoiceLetter()([sample] * 3, [Output(t) for t in texts])] == [
+        "ok",
+        "ok",
+        "refused",
+    ]
+
+
 def test_outcomes_are_kept_apart():
     texts = ["C", "It is the Trendelenburg position", "no idea", REFUSED[0], "B"]
     samples = [Sample(f"q{i}", "?", target=("C",), choices=POSITIONS) for i in range(len(texts))]
@@ -248,6 +281,12 @@ def test_a_longer_option_is_not_read_as_the_shorter_one_in_it():
     assert read_letter("a wild cat or a cat", choices).letter is None
 
 
+def test_an_abbreviation_in_an_option_is_no_letter():
+    years = ("c. 1850", "c. 1900", "b. 1900", "d. 1950")
+    texts = {"c. 1850": "A", "c. 1900.": "B", "b. 1900": "C", "it is d. 1950": "D"}
+    assert {text: read_letter(text, years).letter for text in texts} == texts
+
+
 def test_a_letter_inside_an_option_is_no_answer():
     """Options of the published file; its parser reads B."""
     diseases = ("Lyme disease", "Influenza", "Rabies", "Herpes B virus")
@@ -282,6 +321,16 @@ def test_a_long_answer_is_read_in_its_length():
     import time
 
     started = time.process_time()
-    for unit in ("A ", "A, ", "the answer is A. ", "(B) and ", "Trendelenburg position ", "\n\n", "not "):
+    for unit in (
+        "A ",
+        "A, ",
+        "a. flat ",
+        "a. flat position ",
+        "the answer is A. ",
+        "(B) and ",
+        "Trendelenburg position ",
+        "\n\n",
+        "not ",
+    ):
         read_letter(unit * (20_000 // len(unit)), POSITIONS)
     assert time.process_time() - started < 5

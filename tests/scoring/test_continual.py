@@ -214,6 +214,7 @@ def test_figures_of_a_matrix_are_those_of_its_means():
     assert found.tasks == ("t0", "t1", "t2") and found.unseen == ("t3",)
     rows, base = [row[:3] for row in found.means[1:]], found.means[0]
     expected = {
+        "zero_shot": sum(base[:3]) / 3,
         "average_accuracy": average_accuracy(rows),
         "backward_transfer": backward_transfer(rows),
         "backward_transfer_coin_tables": backward_transfer(rows, "coin_tables"),
@@ -242,6 +243,26 @@ def test_an_interval_holds_its_figure(shares, seed):
     for figure in [*found.figures.values(), *other.figures.values()]:
         assert figure.low <= figure.value <= figure.high
     assert found["maximal_forgetting"].value >= -found["backward_transfer"].value - 1e-12
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_interval_ends_where_no_score_can_go(order):
+    """All that was learnt is lost, of few samples; backwards: all comes late."""
+    lost = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    late = [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    pair = [sequence(shares, n=5) for shares in (lost, late)[::order]]
+    found = continual_metrics(pair[0], n_resamples=100)
+    assert found["backward_transfer"].value == -order and found["learning_accuracy"].value == (order == 1)
+    paired = continual_difference(*pair, n_resamples=100)
+    for name in METRICS[:-1]:
+        score = name.endswith("accuracy")
+        most = 2 / 3 if name.endswith("tables") else 1
+        assert -(0 if score else most) <= found[name].low <= found[name].high <= most
+        assert (
+            -most * (1 if score else 2) <= paired[name].low <= paired[name].high <= most * (1 if score else 2)
+        )
+    reached = found["backward_transfer"], paired["backward_transfer"]
+    assert [figure.low if order == 1 else figure.high for figure in reached] == [-order, -2 * order]
 
 
 def test_an_interval_is_widened_to_a_figure_that_noise_flatters():
@@ -392,7 +413,8 @@ def test_a_judge_reads_the_same_sequence():
 def test_cells_of_tasks_to_come_may_be_missing():
     early = {("stage-1", "t2"), ("base", "t0")}  # not even forward transfer reads these
     found = continual_metrics(sequence(FORGETS, unseen=1, skip=early), n_resamples=50)
-    assert found.why_not == {} and math.isnan(found.means[1][2]) and math.isnan(found.means[0][0])
+    assert found.why_not == {"zero_shot": "there is no result of base on t0"}
+    assert math.isnan(found.means[1][2]) and math.isnan(found.means[0][0])
     found = continual_metrics(sequence(FORGETS, unseen=1, skip={("stage-1", "t1")}), n_resamples=50)
     assert found.why_not == {"forward_transfer": "there is no result of stage-1 on t1"}
 
@@ -403,18 +425,53 @@ def test_one_row_alone():
     means = continual_metrics(matrix, n_resamples=50).means[0]
     assert zero_shot.value == pytest.approx(np.mean(means[:3]))
     assert zero_shot.low < zero_shot.value < zero_shot.high and zero_shot.n == 120
+    figure = continual_metrics(matrix, n_resamples=2000)["zero_shot"]
+    again = average_of_row(matrix, "base", ["t0", "t1", "t2"], n_resamples=2000)
+    assert ends(figure) == pytest.approx(ends(again), abs=0.01)  # other draws
     with pytest.raises(KeepsightError, match="no result of base on t9"):
         average_of_row(matrix, "base", ["t0", "t9"])
 
 
+def ends(figure):
+    return figure.low, figure.value, figure.high
+
+
+def joint_of(matrix, stages=3):
+    """Multi-task training with the last stage's answers."""
+    end = matrix.rows[-1]
+    runs = {("base", col): matrix["base", col] for col in matrix.cols}
+    runs |= {("all", col): matrix[end, col] for col in matrix.cols}
+    return make_matrix(runs, {"sequence": {"stages": [str(stage) for stage in range(stages)]}})
+
+
+def test_multi_task_training_has_what_needs_no_stages():
+    whole = sequence(FORGETS, unseen=1)
+    joint, alone = (continual_metrics(each, n_resamples=2000) for each in (joint_of(whole), whole))
+    assert joint.tasks == ("t0", "t1", "t2") and joint.unseen == ("t3",)
+    assert set(joint.figures) == {"zero_shot", "average_accuracy", "unseen"}
+    for name, figure in joint.figures.items():
+        assert ends(figure) == pytest.approx(ends(alone[name]), abs=0.02) and figure.n == alone[name].n
+    assert all("learnt all at once" in why for why in joint.why_not.values())
+    other = sequence([FORGETS[0], FORGETS[1], FORGETS[2], [0.5, 0.9, 0.8, 0.4]], unseen=1)
+    for first, second, sign in ((joint_of(other), whole, 1), (whole, joint_of(other), -1)):
+        found = continual_difference(first, second, n_resamples=100)
+        wanted = continual_difference(other, whole, n_resamples=100)["average_accuracy"].value
+        assert found["average_accuracy"].value == pytest.approx(sign * wanted)
+        assert set(found.figures) == set(joint.figures) and len(found.rows) == len(found.means) == 2
+        assert found.rows == (first.rows[0], first.rows[-1])
+    with pytest.raises(KeepsightError, match=r"have other tasks \(t2\)"):
+        continual_difference(joint_of(whole, stages=2), whole)
+
+
 def test_what_cannot_be_said_has_its_reason():
     found = continual_metrics(sequence([[0.2], [0.9]]), n_resamples=50)
-    assert set(found.figures) == {"average_accuracy", "mean_average_accuracy", "learning_accuracy"}
+    scores = {"zero_shot", "average_accuracy", "mean_average_accuracy", "learning_accuracy"}
+    assert set(found.figures) == scores
     assert "single stage" in found.why_not["backward_transfer"]
     assert found.why_not["unseen"] == "every audited task was trained on"
     with pytest.raises(KeepsightError, match="no backward_transfer: there is a single stage"):
         found["backward_transfer"]
-    with pytest.raises(KeepsightError, match="no forgettin: choose from average_accuracy"):
+    with pytest.raises(KeepsightError, match="no forgettin: choose from zero_shot, average_accuracy"):
         found["forgettin"]
 
 

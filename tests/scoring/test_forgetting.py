@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepsight.scoring.forgetting import Drop, forgetting, incomparable_cells, pair_runs, verdict_of
-from keepsight.scoring.statistics import holm, mcnemar_exact
-from keepsight.types import KeepsightError, Media
+from keepsight.scoring.statistics import holm, mcnemar_exact, tango
+from keepsight.types import KeepsightError, Media, Score
 from tests.scoring.conftest import make_matrix, make_run
 
 NAN = math.nan
@@ -277,3 +277,13 @@ def test_a_drop_is_plain_data():
     (drop,) = forgetting(make_matrix(cells(a={"base": values(9, 1), "x": values(1, 9)})))
     assert Drop(**dataclasses.asdict(drop)) == drop
     assert all(type(value) in (str, int, float) for value in dataclasses.asdict(drop).values())
+
+
+@pytest.mark.parametrize(("bounds", "span"), [((0.0, 1.0), 1), ((-1.0, 3.0), 4), (None, 0)])
+def test_graded_scores_that_stay_the_same_are_not_certain_where_their_bounds_are_told(bounds, span):
+    graded = {"graded": [Score(0.3, bounds=bounds)] * 20}
+    run = make_run([0] * 20, extra=graded, scorer="label")
+    run = dataclasses.replace(run, manifest={**run.manifest, "scorer": "graded"})
+    (drop,) = forgetting(make_matrix({("base", "a"): run, ("tuned", "a"): run}))
+    assert pair_runs(run, run).bounds == bounds and drop.difference == 0
+    assert (drop.low, drop.high) == pytest.approx([span * end for end in tango(0, 0, 20)])

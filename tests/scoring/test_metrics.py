@@ -1,11 +1,14 @@
 """Figures over scores: n, denominators, intervals, clusters."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepsight.scoring.boxes import BoxAccuracy, BoxOverlap
+from keepsight.scoring.coin_rules import CoinBox, CoinVote
 from keepsight.scoring.metrics import (
     accuracy,
     effective_size,
@@ -15,8 +18,11 @@ from keepsight.scoring.metrics import (
     unparsed_share,
     yes_ratio,
 )
-from keepsight.scoring.statistics import wilson
-from keepsight.types import KeepsightError, Sample, Score
+from keepsight.scoring.recall import ObjectRecall
+from keepsight.scoring.semantic import Semantic
+from keepsight.scoring.statistics import alike_interval, wilson
+from keepsight.scoring.vqa import Contains, Exact, VqaVote
+from keepsight.types import KeepsightError, Output, Sample, Score
 
 METRICS = (accuracy, mean_value, yes_ratio, unparsed_share, refused_share)
 
@@ -111,6 +117,32 @@ def test_a_mean_within_wider_bounds_is_no_share():
     alike = [Score(value, bounds=(-2.0, 3.0)) for value in (0.0, 1.0, 1.0)]
     assert mean_score(samples(3), alike).name == "mean_value"
     assert mean_score(samples(3), [Score(0.0, bounds=(0.0, 1.0))] * 3).name == "accuracy"
+
+
+ANSWERS = ("red",) * 4 + ("blue",) * 6
+GRADED = [
+    (VqaVote(), Sample("a", "?", meta={"answers": ANSWERS}), "green"),
+    (CoinVote(), Sample("a", "?", meta={"answers": ANSWERS}), "green"),
+    (BoxOverlap(), Sample("a", "?", target=("[0, 0, 0.5, 0.5]",)), "[0.1, 0.1, 0.5, 0.5]"),
+    (Semantic(), Sample("a", "?", target=("dark red",)), "red"),
+    (ObjectRecall(["dog", "cat"]), Sample("a", "?", target=("dog", "cat")), "a dog"),
+]
+
+
+@pytest.mark.parametrize(("scorer", "sample", "said"), GRADED, ids=lambda value: getattr(value, "name", ""))
+def test_graded_answers_that_are_all_alike_are_not_certain(scorer, sample, said):
+    asked = [replace(sample, id=str(i)) for i in range(5)]
+    scores = scorer(asked, [Output(said)] * 5)
+    found = mean_score(asked, scores)
+    assert {score.bounds for score in scores} == {(0.0, 1.0)}
+    low, high = alike_interval(found.value, (0.0, 1.0), 5)
+    assert (found.low, found.high) == pytest.approx((low, high)) and high - low > 0.4
+
+
+def test_what_is_right_or_wrong_needs_no_bounds():
+    box = Sample("a", "?", target=("[0, 0, 0.5, 0.5]",))
+    for scorer in (BoxAccuracy(), Exact(), Contains(), CoinBox()):
+        assert scorer([box], [Output("[0, 0, 0.5, 0.5]")])[0].bounds is None
 
 
 @pytest.mark.parametrize("metric", [accuracy, mean_value])

@@ -282,6 +282,22 @@ def test_unmoved_clusters_still_have_a_width():
     assert result.p == 1
 
 
+def test_graded_scores_that_do_not_move_have_a_width_where_their_range_is_known():
+    same = [0.3, 0.5] * 10
+    found = paired_difference(same, same, bounds=(0.0, 1.0))
+    assert (found.low, found.high) == tango(0, 0, 20) and (found.difference, found.p) == (0, 1)
+    wide = paired_difference(same, same, [i // 2 for i in range(20)], bounds=(-1.0, 3.0))
+    assert (wide.low, wide.high) == pytest.approx([4 * end for end in tango(0, 0, 10)])
+    assert paired_difference(same, same).high == 0, "of scores without bounds nothing is known"
+    moved = [0.3] * 20, same
+    assert paired_difference(*moved, bounds=(0.0, 1.0)) == paired_difference(*moved)
+
+
+def test_scores_that_happen_to_be_0_or_1_keep_their_range():
+    found = paired_difference([0.0] * 20, [0.0] * 20, bounds=(-10.0, 1.0))
+    assert (found.low, found.high) == pytest.approx([11 * end for end in tango(0, 0, 20)])
+
+
 def test_clusters_of_one_are_no_clusters():
     reference, current = pair(9, 2, 20)
     assert paired_difference(reference, current, list(range(31))) == paired_difference(reference, current)

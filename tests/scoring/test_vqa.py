@@ -99,6 +99,16 @@ def test_a_vote_needs_voters(answers):
         VqaVote()([Sample("a", "?", meta={"answers": answers})], [Output("red")])
 
 
+def test_what_annotators_said_is_no_refusal():
+    sample = Sample(
+        "a", "?", meta={"answers": ["sorry we're closed"] * 2 + ["closed"] * 8}, target=("closed",)
+    )
+    said = ["Sorry, we're closed.", "I'm sorry, I cannot see the image.", "closed", ""]
+    scores = VqaVote()([sample] * 4, [Output(text) for text in said])
+    assert [s.value for s in scores] == pytest.approx([0.6, 0, 1, 0])
+    assert [s.status for s in scores] == ["ok", "refused", "ok", "unparsed"]
+
+
 EXACT = [
     ("elephants", "Elephants.", 1, "ok"),
     ("2", "two", 1, "ok"),
@@ -143,6 +153,13 @@ def test_without_a_target_nothing_is_right(target):
 def test_any_of_several_targets():
     sample = Sample("a", "?", target=("", "great white shark", "white shark"))
     assert [s.value for s in Exact()([sample] * 2, [Output("White shark"), Output("shark")])] == [1, 0]
+
+
+def test_a_small_letter_and_its_text_are_the_letter():
+    sample = Sample("a", "?", target=("B",), choices=("Vermont", "New Hampshire"))
+    said = ["b. new hampshire", "b: New Hampshire", "a. vermont", "a new hampshire"]
+    scores = LetterOnly()([sample] * 4, [Output(text) for text in said])
+    assert [(s.value, s.answer) for s in scores] == [(1, "B"), (1, "B"), (0, "A"), (0, "B")]
 
 
 def test_the_letter_alone():

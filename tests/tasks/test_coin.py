@@ -8,6 +8,7 @@ from keepsight import tasks
 from keepsight.data.padded import PADDING
 from keepsight.data.pictures import decode
 from keepsight.evaluate import evaluate
+from keepsight.scoring.boxes import box_text
 from keepsight.store import Store
 from keepsight.tasks.coin import ORDER, volume_of
 from keepsight.types import KeepsightError, Output, Sample
@@ -189,6 +190,21 @@ class TestBoxes:
             x, y, w, h = dict(BOXES)[said]
             expected = [x / SIZE[0], y / SIZE[1], (x + w) / SIZE[0], (y + h) / SIZE[1]]
             assert sample.meta["box"] == pytest.approx(expected) and decode(sample.media[0]).size == SIZE
+
+    @pytest.mark.parametrize("written", ["[0.1234567, 0.20, 0.5, 1.0]", [0.1234567, 0.2, 0.5, 1.0]])
+    def test_the_files_own_text_is_kept(self, both, written):
+        """With which CoIN's rule compares: it cuts the last character off."""
+        folder, _ = both("REC")
+        rows = [{**row, "answer_bbox": written} for row in json.loads((folder / "test.json").read_text())]
+        save(folder / "test.json", rows)
+        kept = "[0.1234567, 0.20, 0.5, 1.0]" if isinstance(written, str) else "[0.1234567, 0.2, 0.5, 1.0]"
+        for metric in ("right", "coin"):
+            task = get("REC", folder, metric=metric)
+            assert {sample.target for sample in task.test()} == {(kept,)}
+            samples = task.test()
+            assert {s.value for s in task.score(samples, [Output(kept)] * len(samples))} == {1}
+        moved = get("REC", folder, box_frame="picture").test()[0]
+        assert moved.target == (box_text(moved.meta["box"]),)
 
     def test_the_same_picture_is_one_cluster_and_not_read(self, path, monkeypatch):
         monkeypatch.setattr("keepsight.types._bytes_of", lambda path: pytest.fail(f"{path} was read"))

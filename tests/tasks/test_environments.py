@@ -1,8 +1,11 @@
 """Environments as tasks: what is asked, what is learnt, who plays beside the model, what the command line says."""
 
+import itertools
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -13,6 +16,7 @@ from keepsight.envs import ENVS, make
 from keepsight.envs.players import play_as_expert, play_at_random, total
 from keepsight.evaluate import audit, evaluate
 from keepsight.judging import Judges
+from keepsight.report.episode_figures import figure_name
 from keepsight.scoring.metrics import mean_score
 from keepsight.store import Store
 from keepsight.tasks.environments import TRAINING_SEEDS, environment
@@ -181,6 +185,43 @@ def test_python_is_told_the_same():
         environment("numberline", action="index")
 
 
+def test_who_answers_in_text_is_offered_what_can_be_set(tmp_path):
+    from keepsight.envs.demonstrations import build_demonstrations
+
+    for refused in (
+        lambda **settings: environment("numberline", **settings),
+        lambda **settings: build_demonstrations("numberline", tmp_path, arguments=settings),
+    ):
+        for barred in ({"action": "index"}, {"render_mode": "rgb_array"}):
+            with pytest.raises(KeepsightError, match="cannot be set here; answers are text"):
+                refused(**barred)
+        with pytest.raises(KeepsightError, match=r"it takes max_position, parser, thoughts$"):
+            refused(positions=3)
+
+
+def test_of_settings_for_several_tasks_each_gets_those_it_has(tmp_path):
+    names, given = ["env:numberline", "env:generalpoints"], {"n": 2, "thoughts": False, "vision": True}
+    replies = tmp_path / "none.jsonl"
+    replies.write_text("")
+    matrix = verbs.evaluate_tasks(f"replay:{replies}", names, tmp_path, task_args=given)
+    one, two = (run.records[0].sample for run in matrix.runs.values())
+    assert "thoughts" not in one.prompt and not two.meta["arguments"].keys() - {"vision"} and two.media
+    with pytest.raises(KeepsightError, match=r"env:numberline.*'colour'.*it takes n, seed"):
+        verbs.plan([f"replay:{replies}"], tasks=names, output_path=tmp_path, task_args={**given, "colour": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *itertools.product(("n", "seed", "train_episodes"), (True, 1.5, "x", [], -1)),
+        *itertools.product(("seed", "train_episodes"), (None,)),  # of n it is the default
+    ],
+)
+def test_numbers_that_make_no_sense_are_named(name, value):
+    with pytest.raises(KeepsightError, match=f"{name} is .*; give a whole number from"):
+        environment("numberline", **{name: value})
+
+
 def test_takes_knows_the_environments_own_arguments():
     assert all(tasks.takes("env:numberline", each) for each in ("n", "seed", "thoughts", "max_position"))
     assert not tasks.takes("env:numberline", "action") and not tasks.takes("env:numberline", "share")
@@ -227,6 +268,16 @@ def test_two_runs_are_compared_episode_by_episode(tmp_path):
 
 
 FIGURES = ("illegal rate", "best play", "mean return")
+
+
+def test_the_document_has_every_figure_and_the_name_it_is_shown_by():
+    text = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)`(?: \(shown: ([^)]+)\))? \|", text, re.MULTILINE))
+    task = environment("ezpoints", n=1)
+    assert {"unparsed_share", *(scorer.name for scorer in task.judges)} <= rows.keys()
+    assert {name: rows[name] or name.replace("_", " ") for name in rows} == {
+        name: figure_name(name) for name in rows
+    }
 
 
 def test_returns_and_steps_are_told_as_numbers_and_the_rest_in_per_cent(tmp_path, capsys):

@@ -104,3 +104,14 @@ def test_tasks_of_other_packages(monkeypatch):
 def test_tasks_do_not_import_torch():
     code = "import sys; from keepsight import tasks; tasks.get('emt:digits').test(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_builder_that_takes_anything_gets_what_others_have(tmp_path):
+    (tmp_path / "mine.py").write_text("def task(**settings): ...\ndef strict(): ...\n")
+    lax, strict = (f"{tmp_path / 'mine.py'}:{name}" for name in ("task", "strict"))
+    given = {"n": 3, "x": 1}
+    assert tasks.shared([lax, "emt:digits", strict], given) == [given, {"n": 3}, {}]
+    assert tasks.shared(["emt:digits", strict], given) == [
+        given,
+        {"x": 1},
+    ]  # that `get` may name what it takes

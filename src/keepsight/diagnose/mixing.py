@@ -165,7 +165,7 @@ class _Sweep:
         both = sorted(set(each[0]) & set(each[1]))
         own = paired_difference([each[0][key] for key in both], [each[1][key] for key in both])
         pairing = pair_runs(first, second)
-        asked = paired_difference(pairing.reference, pairing.current, pairing.clusters)
+        asked = paired_difference(pairing.reference, pairing.current, pairing.clusters, bounds=pairing.bounds)
         at = f"at share {share:g}"
         return [
             _metric(f"labels minus captions {at}, asked for the label", asked),

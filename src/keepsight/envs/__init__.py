@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Collection
 from functools import cache, partial
 from typing import Any
 
@@ -20,9 +21,20 @@ from keepsight.envs.base import ActionEnv, Move, TextEnv
 from keepsight.errors import KeepsightError, UsageError
 from keepsight.third_party import entry_points, function_of_file
 
-__all__ = ["ENVS", "ActionEnv", "Move", "TextEnv", "class_of", "make", "make_vector"]
+__all__ = [
+    "ENVS",
+    "NOT_FOR_MODELS",
+    "ActionEnv",
+    "Move",
+    "TextEnv",
+    "class_of",
+    "make",
+    "make_for_model",
+    "make_vector",
+]
 
 ENTRY_POINTS = "keepsight.envs"
+NOT_FOR_MODELS = ("action", "render_mode")  # a model is shown the picture and answers in text
 
 # name -> (Gymnasium's id, where the class is)
 ENVS: dict[str, tuple[str, str]] = {
@@ -31,8 +43,8 @@ ENVS: dict[str, tuple[str, str]] = {
     "points24": ("keepsight/Points24-v0", "keepsight.envs.points24:Points24"),
     "blackjack": ("keepsight/Blackjack-v0", "keepsight.envs.blackjack:Blackjack"),
     "generalpoints": ("keepsight/GeneralPoints-v0", "keepsight.envs.generalpoints:GeneralPoints"),
-    "virl": ("keepsight/VIRL-v0", "keepsight.envs.virl:Navigation"),
-    "alfworld": ("keepsight/ALFWorld-v0", "keepsight.envs.household.environment:ALFWorld"),
+    "virl": ("keepsight/VIRL-v1", "keepsight.envs.virl:Navigation"),
+    "alfworld": ("keepsight/ALFWorld-v1", "keepsight.envs.household.environment:ALFWorld"),
 }
 
 
@@ -74,10 +86,26 @@ def make(name: str, **arguments: Any) -> TextEnv:
     Raises:
         UsageError: another name, or an argument that the environment does not take.
     """
+    return _made(name, arguments, ("render_mode",))
+
+
+def make_for_model(name: str, **arguments: Any) -> TextEnv:
+    """`make` for one who is shown the picture and answers in text: `action` and `render_mode` are as they are.
+
+    Raises:
+        UsageError: what `make` raises, or one of those two.
+    """
+    if barred := sorted(set(arguments) & set(NOT_FOR_MODELS)):
+        raise UsageError(f"environment {name}: {barred[0]} cannot be set here; answers are text")
+    return _made(name, arguments, NOT_FOR_MODELS)
+
+
+def _made(name: str, arguments: dict[str, Any], untold: Collection[str]) -> TextEnv:
     cls = class_of(name)
-    known = [each for each in inspect.signature(cls).parameters if each != "render_mode"]
-    if unknown := sorted(set(arguments) - {*known, "render_mode"}):
-        raise UsageError(f"environment {name} has no setting {unknown[0]!r}; it takes {', '.join(known)}")
+    taken = list(inspect.signature(cls).parameters)
+    if unknown := sorted(set(arguments) - {*taken, "render_mode"}):
+        told = ", ".join(each for each in taken if each not in untold)
+        raise UsageError(f"environment {name} has no setting {unknown[0]!r}; it takes {told}")
     return cls(**arguments)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from keepsight.scoring.negation import denied, denied_afterwards
 from keepsight.scoring.verifiers.fields import json_objects
+from keepsight.scoring.words import tokenize
 
 __all__ = [
     "PARSERS",
@@ -24,9 +27,10 @@ ParseStatus = Literal["parsed", "illegal", "unparsed"]
 _BLANKS = " \t\r\n"
 _QUOTES = "\"'`“”‘’"
 # An asterisk is markup where a word or a quote follows, or two of them close a bold key; else it is the action "*".
-_AFTER_KEY = re.compile(
-    rf"(?<![^\W_])action[{_QUOTES}*]*\s*[:=]\s*(?:\*\*\s+|\*+(?=[{_QUOTES}\w]))?[{_QUOTES}]*([^{_QUOTES}\n,}}]*)",
-    re.IGNORECASE,
+_VALUE = rf"(?:\*\*\s+|\*+(?=[{_QUOTES}\w]))?[{_QUOTES}]*([^{_QUOTES}\n,}}]*)"
+_AFTER_KEY = re.compile(rf"(?<![^\W_])action[{_QUOTES}*]*\s*[:=]\s*{_VALUE}", re.IGNORECASE)
+_OR_ANOTHER = re.compile(
+    rf"[{_QUOTES}* \t]*(?:[,;/|]|\b(?:or|and)\b)[,;/| \t]*(?:\b(?:or|and)\b[ \t]*)?{_VALUE}", re.IGNORECASE
 )
 # What is taken off a name that is none as it stands: least first, so that "*" is left where it is an action.
 _EDGES = (_BLANKS, _BLANKS + _QUOTES + ".!", _BLANKS + _QUOTES + ".!*")
@@ -45,18 +49,18 @@ def parse_action(text: str, actions: Sequence[str]) -> Parsed:
     """The action that `text` names.
 
     In this order: the key "action" of the last JSON object that has one (the outermost of several within each other); what follows the last word `action` and a colon;
-    the whole text, if it is an action; the only action whose name of letters stands in the text as whole words. Names are
-    compared whole, without regard to case and outer quotes: "standing" is not "stand", "100" is not "10".
+    the whole text, if it is an action; the only action whose name of letters stands in the text as whole words, and not
+    denied ("I should not hit"). Names are compared whole, without regard to case and outer quotes: "standing" is not
+    "stand", "100" is not "10". A choice of several ("action": "stand" or "hit") is no action.
     """
     named = _by_folded_name(tuple(actions))
     for value in (found["action"] for found in json_objects(text) if "action" in found):
         return _named(named, value, "json")
-    if keyed := _AFTER_KEY.findall(text):
-        return _named(named, keyed[-1], "key")
+    if keyed := [*_AFTER_KEY.finditer(text)]:
+        return _keyed(named, text, keyed[-1])
     if (bare := _named(named, text, "bare")).action is not None:
         return bare
-    words = text.casefold()
-    mentioned = [name for name in named if name[:1].isalpha() and _stands_in(name, words)]
+    mentioned = _mentioned(named, text.casefold())
     return Parsed("parsed", named[mentioned[0]], "mention") if len(mentioned) == 1 else Parsed("unparsed")
 
 
@@ -100,8 +104,37 @@ def _named(named: Mapping[str, str], value: Any, rule: str) -> Parsed:
     return Parsed("illegal", rule=rule) if name else Parsed("unparsed")
 
 
-def _stands_in(name: str, words: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
+def _keyed(named: Mapping[str, str], text: str, found: re.Match[str]) -> Parsed:
+    """What stands after the key: illegal where it is a choice of several actions, as the prompts' own templates are."""
+    first = _named(named, found[1], "key")
+    others = {_named(named, value, "key").action for value in _others(text, found.end())} - {None}
+    return Parsed("illegal", rule="key") if others - {first.action} else first
+
+
+def _others(text: str, at: int) -> Iterator[str]:
+    """What is offered from `at` on as well: `" or "hit"`."""
+    while found := _OR_ANOTHER.match(text, at):
+        yield found[1]
+        at = found.end()
+
+
+def _mentioned(named: Mapping[str, str], words: str) -> list[str]:
+    """The names of letters that stand in `words` and are not denied there."""
+    places = {
+        name: [found.span() for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", words)]
+        for name in named
+        if name[:1].isalpha()
+    }
+    if not any(places.values()):
+        return []
+    tokens = tokenize(words)
+    starts, inside = [token.start for token in tokens], denied(tokens)
+
+    def is_denied(start: int, end: int) -> bool:
+        after = bisect_right(starts, end - 1)
+        return inside[bisect_right(starts, start) - 1] or denied_afterwards(tokens, after)
+
+    return [name for name, spans in places.items() if not all(is_denied(*span) for span in spans)]
 
 
 PARSERS: Mapping[str, Callable[[str, Sequence[str]], Parsed]] = {

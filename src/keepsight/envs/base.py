@@ -9,8 +9,9 @@ Source: Zhai, "Towards Foundation Models that Learn and Adapt" (dissertation), s
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -21,13 +22,23 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from keepsight.envs.actions import PARSERS, Parsed, ParseStatus
+from keepsight.envs.any_text import MOST_CHARACTERS, AnyText
 from keepsight.errors import UsageError
 
-__all__ = ["ActionEnv", "ActionForm", "AnyText", "Move", "Picture", "TextEnv", "flag"]
+__all__ = [
+    "ActionEnv",
+    "ActionForm",
+    "Move",
+    "Picture",
+    "TextEnv",
+    "choice",
+    "flag",
+    "place",
+    "whole_number",
+]
 
 Picture = NDArray[np.uint8]  # [h, w, 3]
 ActionForm = Literal["text", "index"]
-MOST_CHARACTERS = 100_000  # of an answer; what follows is not read
 
 
 def flag(name: str, value: Any) -> bool:
@@ -37,19 +48,34 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
-class AnyText(spaces.Text):
-    """Any text. Gymnasium's own Text knows single alphabets only, and a dialogue has no longest form."""
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """`value`, if it is one of `choices`. Raises UsageError otherwise."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise UsageError(f"{name} is {value!r}; give {' or '.join(known)}")
+    return value
 
-    def __init__(self) -> None:
-        super().__init__(MOST_CHARACTERS, min_length=0)
 
-    def contains(self, x: Any) -> bool:
-        """Whether `x` is a text."""
-        return isinstance(x, str)
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value`, if it is a whole number of `least` to `most`, both included. Raises UsageError otherwise."""
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < least
+        or (most is not None and value > most)
+    ):
+        raise UsageError(
+            f"{name} is {value!r}; give a whole number from {least}" + ("" if most is None else f" to {most}")
+        )
+    return value
 
-    def sample(self, *args: Any, **kwargs: Any) -> str:
-        """A short text of letters and digits."""
-        return "".join(self.np_random.choice(list(self.characters), size=int(self.np_random.integers(32))))
+
+def place(name: str, value: Any) -> Path:
+    """`value` as the path of a file or folder that is there. Raises UsageError otherwise."""
+    found = Path(value).expanduser() if isinstance(value, (str, Path)) and value != "" else None
+    if found is None or not os.path.exists(found):
+        raise UsageError(f"{name} is {str(value)!r}; give a file or folder that is there")
+    return found
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     )
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}  # type: ignore[misc]
     VERSION: ClassVar[str] = "0"  # raise it when the same answers lead elsewhere
+    reset_options: ClassVar[tuple[str, ...]] = ()  # names of the options that `start` knows
     horizon: int = 1  # most steps of an episode
     reward_bounds: tuple[float, float] = (-float("inf"), float("inf"))  # of one step
     paid_at_end: bool = False  # whether the only reward above 0 ends the episode
@@ -101,6 +128,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
             str
         ] = []  # after the prompt: answer, verifier's reply, answer, ... where answers are revised
         self._over = True
+        self._seed: int | None = None  # that the episode was begun with
         self.action_space: spaces.Space[Any] = AnyText()
         self.observation_space: spaces.Space[Any] = spaces.Dict(
             {"image": spaces.Box(0, 255, (*size, 3), np.uint8), "text": AnyText()}
@@ -110,7 +138,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     @abstractmethod
     def start(self, options: Mapping[str, Any]) -> None:
-        """Draws the first state from `self.np_random`."""
+        """Draws the first state from `self.np_random`. `options` are some of `reset_options`."""
 
     @abstractmethod
     def paint(self, canvas: Picture) -> None:
@@ -143,6 +171,11 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def hidden(self) -> dict[str, Any]:
         """Of the present state what no player may see."""
         return {}
+
+    @property
+    def published(self) -> int | None:
+        """How many episodes a published set has; None where episodes are drawn."""
+        return None
 
     # ---- what all share
 
@@ -186,7 +219,7 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode; one seed, one episode."""
+        """Begins an episode; one seed, one episode. Raises UsageError for an option that is not one of `reset_options`."""
         self.begin(seed=seed, options=options)
         return self.observation(), self.info(Move(0.0))
 
@@ -197,11 +230,25 @@ class TextEnv(gymnasium.Env[Any, Any], ABC):
 
     def begin(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
         """`reset` without an observation."""
+        for name in options or {}:
+            if name not in self.reset_options:
+                known = ", ".join(self.reset_options) or "none"
+                raise UsageError(f"{type(self).__name__} has no reset option {name!r}; it takes {known}")
         super().reset(seed=seed)
+        self._seed = seed
         self.steps = 0
         self.replies = []
         self._over = False
         self.start(options or {})
+
+    def chosen(self, count: int) -> int:
+        """Which of `count` episodes begins: one drawn evenly; of a published set the seed's, round and round.
+
+        So consecutive seeds ask each of a published set once before any is asked again.
+        """
+        if self.published and self._seed is not None:
+            return self._seed % count
+        return int(self.np_random.integers(count))
 
     def play(self, action: Any) -> Move:
         """`step` without an observation."""
@@ -258,10 +305,8 @@ class ActionEnv(TextEnv):
         most_actions: int | None = None,
     ) -> None:
         super().__init__(size, thoughts=thoughts, shows_picture=shows_picture, render_mode=render_mode)
-        if action not in ("text", "index"):
-            raise UsageError(f"action is {action!r}; give text or index")
-        if parser not in PARSERS:
-            raise UsageError(f"parser is {parser!r}; give {' or '.join(PARSERS)}")
+        choice("action", action, ("text", "index"))
+        choice("parser", parser, PARSERS)
         self.action_form = action
         self.parse = PARSERS[parser]
         if action == "index":

@@ -19,6 +19,7 @@ __all__ = ["Blackjack", "best_actions", "points", "values_of_actions"]
 SIZE = (300, 300)
 WHITE = (255, 255, 255)
 CARD = 70  # pixels wide, at most
+DEALER, PLAYER = (5, 25, 290, 98), (5, 150, 290, 145)  # where their cards lie: left, top, width, height
 EVEN, NATURAL = Fraction(1), Fraction(3, 2)  # what a win pays
 MOST_HITS = 20  # two aces, nineteen more, and the next one is too much
 # The deck never runs out: the numbers of a card, and how likely each is.
@@ -129,8 +130,9 @@ class Blackjack(ActionEnv):
         return {"dealer": _names(self.dealer[1:])}
 
     def paint(self, canvas: Picture) -> None:
-        np.copyto(canvas, _table(self.dealer[0]))
-        draw_hand(canvas, self.player, (5, 150, 290, 145), largest=CARD)
+        np.copyto(canvas, _table())
+        draw_hand(canvas, self.dealer[:1], DEALER, largest=CARD)  # over the first that lies face down
+        draw_hand(canvas, self.player, PLAYER, largest=CARD)
 
     def _settled(self) -> Move:
         while points(self.dealer)[0] < 17:
@@ -213,13 +215,13 @@ def _names(cards: Sequence[Card]) -> tuple[str, ...]:
     return tuple(card.suit + card.rank for card in cards)
 
 
-@lru_cache(maxsize=52)
-def _table(shown: Card) -> Picture:
-    """The table before the player's cards: the dealer shows a card and hides one."""
+@lru_cache(maxsize=1)
+def _table() -> Picture:
+    """The table with two cards of the dealer face down. One for all games, so that many at once find it in fast memory."""
     table = np.empty((*SIZE, 3), np.uint8)
     table[:] = FELT
     write(table, "Dealer", (5, 5), 16, WHITE, bold=True)
     write(table, "Player", (5, 130), 16, WHITE, bold=True)
-    draw_hand(table, (shown, None), (5, 25, 290, 98), largest=CARD)
+    draw_hand(table, (None, None), DEALER, largest=CARD)
     table.setflags(write=False)
     return table

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.data.llava import IMAGE_MARK
-from keepsight.envs import make
+from keepsight.envs import make_for_model
 from keepsight.envs.base import TextEnv
 from keepsight.envs.players import has_expert
 from keepsight.envs.rollout import Frames, observed
@@ -76,9 +76,7 @@ def build_demonstrations(
     directory, arguments = Path(directory).expanduser(), dict(arguments or {})
     if episodes < 1 or mistakes < 0:
         raise UsageError(f"episodes is {episodes}, mistakes {mistakes}; give at least 1 and 0")
-    if "action" in arguments:
-        raise UsageError(f"environment {name}: action cannot be set here; rows are answers in text")
-    env = make(name, **arguments)
+    env = make_for_model(name, **arguments)
     if not has_expert(env):
         raise UsageError(f"environment {name} has no expert; its episodes cannot be shown")
     pictures, rows, left_out = _Pictures(directory), [], 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from keepsight.envs.base import ActionForm
+from keepsight.envs.base import ActionForm, choice, whole_number
 from keepsight.envs.cards import RANKS, SUITS, Card
 from keepsight.envs.formula import FormulaEnv
 from keepsight.errors import UsageError
@@ -81,12 +81,12 @@ class EZPoints(FormulaEnv):
         thoughts: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        if not isinstance(target_points, int) or not pairs(target_points):
+        whole_number("target_points", target_points, 1, 100)
+        if not pairs(target_points):
             raise UsageError(
-                f"target_points is {target_points!r}; give a number that two cards make, such as 12"
+                f"target_points is {target_points}; give a number that two cards make, such as 12"
             )
-        if sampling not in ("published", "uniform_pairs"):
-            raise UsageError(f"sampling is {sampling!r}; give published or uniform_pairs")
+        choice("sampling", sampling, ("published", "uniform_pairs"))
         super().__init__(
             range(1, 11),
             "+*",
@@ -135,7 +135,7 @@ def pairs(target: int) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=128)
 def _firsts(target: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(rank of a first card, numbers that make `target` with it: quotient, difference)."""
-    cards = [Card(rank, SUITS[0]) for rank in RANKS[1:]] if target != 2 else [Card("A", SUITS[0])]
+    cards = [Card(rank, SUITS[0]) for rank in RANKS[1:]] if target > 2 else [Card("A", SUITS[0])]
     found = ((card.rank, _partners(card.value(), target)) for card in cards)
     return tuple(each for each in found if each[1])
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.envs.actions import answer_text
-from keepsight.envs.base import Move, Picture, TextEnv, flag
+from keepsight.envs.base import Move, Picture, TextEnv, choice, flag, whole_number
 from keepsight.envs.cards import FACES, FACES_TOLD, FELT, RANKS, Card, draw_hand
 from keepsight.envs.solving import Formula, joined, solution, solutions, solvable
 from keepsight.errors import UsageError
@@ -143,14 +143,15 @@ class GeneralPoints(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         flag("vision", vision)
-        _check_choice("action", action, ("text",))
-        _check_choice("face_cards", str(face_cards), tuple(FACES))
-        _check_choice("colours", colours, tuple(DECKS))
-        _check_choice("sampling", sampling, tuple(SAMPLINGS))
-        _check_choice("recognition_penalty", recognition_penalty, ("replace", "add"))
-        _check_number("target_points", target_points, 1, 9999)
-        _check_number("attempts", attempts, 1, 100)
-        _check_number("resolution", resolution, 64, 4096)
+        if action != "text":
+            raise UsageError(f"action is {action!r}; GeneralPoints is answered in text alone; give text")
+        choice("face_cards", str(face_cards), FACES)
+        choice("colours", colours, DECKS)
+        choice("sampling", sampling, SAMPLINGS)
+        choice("recognition_penalty", recognition_penalty, ("replace", "add"))
+        whole_number("target_points", target_points, 1, 9999)
+        whole_number("attempts", attempts, 1, 100)
+        whole_number("resolution", resolution, 64, 4096)
         super().__init__(
             (resolution, resolution), thoughts=False, shows_picture=vision, render_mode=render_mode
         )
@@ -286,14 +287,3 @@ def _table(side: int) -> Picture:
     table = np.full((side, side, 3), FELT, np.uint8)
     table.setflags(write=False)
     return table
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        only = "GeneralPoints is answered in text alone; " if name == "action" else ""
-        raise UsageError(f"{name} is {value!r}; {only}give {' or '.join(choices)}")
-
-
-def _check_number(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise UsageError(f"{name} is {value!r}; give a whole number from {least} to {most}")

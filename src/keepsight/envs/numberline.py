@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from keepsight.envs.actions import answer_text
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, whole_number
 from keepsight.envs.lettering import label
-from keepsight.errors import UsageError
 
 __all__ = ["NumberLine"]
 
@@ -69,8 +68,7 @@ class NumberLine(ActionEnv):
         thoughts: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        if not isinstance(max_position, int) or not 1 <= max_position <= 999:
-            raise UsageError(f"max_position is {max_position!r}; give a whole number from 1 to 999")
+        whole_number("max_position", max_position, 1, 999)
         super().__init__(SIZE, action=action, parser=parser, thoughts=thoughts, render_mode=render_mode)
         self.max_position = max_position
         self.horizon = 2 * max_position

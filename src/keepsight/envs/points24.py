@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keepsight.envs.base import ActionForm
+from keepsight.envs.base import ActionForm, choice, whole_number
 from keepsight.envs.cards import FACES, FACES_TOLD, deal
 from keepsight.envs.formula import FormulaEnv
-from keepsight.errors import UsageError
 
 __all__ = ["Points24"]
 
@@ -79,10 +78,8 @@ class Points24(FormulaEnv):
         thoughts: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        if not isinstance(target_points, int) or not 1 <= target_points <= 999:
-            raise UsageError(f"target_points is {target_points!r}; give a whole number from 1 to 999")
-        if str(face_cards) not in FACES:
-            raise UsageError(f"face_cards is {face_cards!r}; give {' or '.join(FACES)}")
+        whole_number("target_points", target_points, 1, 999)
+        choice("face_cards", str(face_cards), FACES)
         faces, self._faces_told = FACES[str(face_cards)], FACES_TOLD[str(face_cards)]
         super().__init__(
             range(1, max(faces) + 1),

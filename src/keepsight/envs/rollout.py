@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from keepsight.data.digests import file_digest
 from keepsight.data.drawn.png import packed_png
 from keepsight.envs import class_of, make
 from keepsight.envs.base import ActionEnv, Move, TextEnv
@@ -133,7 +134,7 @@ class Episodes:
     def _files_digest(self) -> str:
         """Of the content of the files that the episodes come from; empty where there are none."""
         files = make(self.env, **self.arguments).files()
-        return digest_of([hashlib.sha256(path.read_bytes()).hexdigest() for path in files]) if files else ""
+        return digest_of([[str(path), file_digest(path)] for path in files]) if files else ""
 
     @property
     def questions_per_sample(self) -> int:

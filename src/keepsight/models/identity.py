@@ -6,14 +6,14 @@ and the settings that can (dtype, image backend, transformers version). Change o
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["file_digest", "files_digest", "model_files", "transformers_version"]
+from keepsight.data.digests import file_digest
+
+__all__ = ["files_digest", "model_files", "transformers_version"]
 
 _NAMES = frozenset(
     {
@@ -38,11 +38,6 @@ _NAMES = frozenset(
 _SUFFIXES = frozenset({".safetensors", ".jinja", ".model", ".spm"})
 
 _PLACES = ("*", "additional_chat_templates/*", "*_tokenizer/*")
-_BLOCK = 1 << 22  # bytes read at once
-
-_SETTLED = 2.0  # seconds; a file written within them may be written again without its times moving
-
-_known: dict[tuple[str | int, ...], str] = {}  # this process only: a file is read once per state
 
 
 def model_files(directory: Path, *, code: bool = False) -> list[Path]:
@@ -59,23 +54,6 @@ def model_files(directory: Path, *, code: bool = False) -> list[Path]:
         if os.path.isfile(path)
         and (path.name in _NAMES or path.suffix in suffixes or path.name.endswith(".safetensors.index.json"))
     )
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; re-read only when size, times or inode changed since this process last read it.
-
-    A file that was written this very moment, or in the future of a clock that was set back, is not remembered.
-    """
-    state = path.stat()
-    key = (str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-    settled = time.time() - max(state.st_ctime, state.st_mtime) > _SETTLED
-    if key not in _known or not settled:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        _known[key] = digest.hexdigest()
-    return _known[key]
 
 
 def files_digest(directory: Path, files: Iterable[Path]) -> dict[str, str]:

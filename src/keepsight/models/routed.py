@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from keepsight.data.confine import confined
+from keepsight.data.digests import file_digest
 from keepsight.data.json_rows import read_json
 from keepsight.models.checkpoint import Checkpoint, like_neighbour, read_checkpoint, read_tensors, saving
 from keepsight.models.hf import HFModel
-from keepsight.models.identity import file_digest
 from keepsight.models.refs import parse_ref
 from keepsight.models.routing import Router, routing_features
 from keepsight.types import KeepsightError, Output, Sample, digest_of

@@ -14,6 +14,7 @@ from textwrap import wrap
 
 from keepsight.report.wording import MISSING, count, figure, interval, points, printable, span
 from keepsight.scoring.continual import ContinualMetrics, continual_metrics
+from keepsight.scoring.sequences import is_joint
 from keepsight.types import KeepsightError, MetricValue, ResultMatrix
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "ScoredSequence",
     "SequenceFigures",
     "figure_cell",
-    "is_joint",
     "read_figures",
 ]
 
@@ -44,6 +44,9 @@ class Name:
 
 
 NAMES: Mapping[str, Name] = {
+    "zero_shot": Name(
+        "Zero-shot", "zero-shot", "Mean over all tasks of the base, before anything was learnt.", change=False
+    ),
     "average_accuracy": Name(
         "Average at the end (ACC)", "ACC", "Mean over all tasks after the last stage.", change=False
     ),
@@ -121,13 +124,20 @@ class SequenceFigures:
     planned: int  # stages of the whole sequence; fewer may be done
     by_scorer: tuple[ScoredSequence, ...] = ()
     why_not: str = ""
+    joint: bool = False  # all tasks were learnt at once
 
     @property
     def stages(self) -> int:
         return len(self.by_scorer[0].metrics.tasks) if self.by_scorer else 0
 
+    def learnt_at(self, place: int) -> int:
+        """The row that learns the task at a place in the order of training; the base is row 0."""
+        return 1 if self.joint else place + 1
+
     @property
     def done(self) -> str:
+        if self.joint:
+            return f"{self.stages} task{'s' if self.stages != 1 else ''} learnt all at once"
         of = f" of {self.planned}" if self.planned > self.stages else ""
         return f"{self.stages}{of} stage" + ("s" if (self.planned or self.stages) != 1 else "")
 
@@ -159,20 +169,11 @@ def read_figures(matrix: ResultMatrix, level: float = 0.95) -> SequenceFigures |
     method = printable("+".join(str(told[key]) for key in ("trained", "method") if told.get(key)))
     stages = told.get("stages")
     planned = len(stages) if isinstance(stages, (list, tuple)) else 0
-    if is_joint(matrix):
-        return SequenceFigures(
-            method, planned, why_not="its tasks were learnt all at once, so that nothing came after one"
-        )
     try:
         first = _scored(INSTRUCTION, matrix, None, level)
     except KeepsightError as error:
         return SequenceFigures(method, planned, why_not=printable(str(error)))
-    return SequenceFigures(method, planned, (first, *_knowledge(matrix, level)))
-
-
-def is_joint(matrix: ResultMatrix) -> bool:
-    """Whether the matrix is of multi-task training: one checkpoint beside the base, and no word on which task it learnt."""
-    return len(matrix.rows) == 2 and matrix.rows[1] not in (matrix.meta.get("tuned_on") or {})
+    return SequenceFigures(method, planned, (first, *_knowledge(matrix, level)), joint=is_joint(matrix))
 
 
 def figure_cell(name: str, value: MetricValue, *, share: bool, change: bool | None = None) -> FigureCell:

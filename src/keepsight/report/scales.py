@@ -43,8 +43,8 @@ def round_scale(values: Iterable[float], *, about: int = 4, zero: bool = False) 
     """
     known = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    if low == high:
-        high = low + (abs(low) or 1.0)
+    if low == high:  # from 0 to it: no per cent beyond 100
+        low, high = min(low, 0.0), max(high, 0.0) if high else 1.0
     step = _step((high - low) / about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(place * step for place in range(first, last + 1))

@@ -179,7 +179,7 @@ def sequence_view(audit: Audit, figures: SequenceFigures) -> SequenceView:
         ),
         tasks=tuple(printable(audit.cols[col]) for col in order),
         first_unseen=figures.stages,
-        triangle=tuple(_stage_row(audit, row, order, figures.stages) for row in range(len(audit.rows)))
+        triangle=tuple(_stage_row(audit, row, order, figures) for row in range(len(audit.rows)))
         if scored
         else (),
         charts=tuple(_chart(audit, figures, place, col) for place, col in enumerate(order)),
@@ -192,7 +192,7 @@ def sequence_view(audit: Audit, figures: SequenceFigures) -> SequenceView:
 
 def _losses(audit: Audit, figures: SequenceFigures) -> tuple[LossRow, ...]:
     """Lost form beside lost knowledge, a row per task that a stage before the last one taught; by the first judge."""
-    if len(figures.by_scorer) < 2 or figures.stages < 2:
+    if len(figures.by_scorer) < 2 or figures.stages < 2 or figures.joint:
         return ()
     matrix, judge = audit.matrix, figures.by_scorer[1].scorer
     last = matrix.rows[-1]
@@ -238,6 +238,8 @@ def _order(audit: Audit, figures: SequenceFigures) -> list[int]:
 def _hint(figures: SequenceFigures, level: float) -> str:
     method = f"{figures.method}: " if figures.method else ""
     many = " Both columns rest on the same answers." if len(figures.by_scorer) == 2 else ""
+    if figures.joint:
+        many += " Nothing came after a task, so that none could be forgotten: there is no BWT and no MAA."
     return printable(
         f"{method}{figures.done}. Scores in per cent, changes in points, each with its {_percent(level)} interval from samples"
         f" drawn anew for all stages together, and n samples that were scored wherever the figure looks.{many}"
@@ -257,22 +259,23 @@ def _charts_hint(figures: SequenceFigures) -> str:
     )
 
 
-def _stage_row(audit: Audit, row: int, order: list[int], stages: int) -> StageRow:
+def _stage_row(audit: Audit, row: int, order: list[int], figures: SequenceFigures) -> StageRow:
     return StageRow(
         printable(audit.rows[row]),
-        tuple(_square(audit, row, col, place, stages) for place, col in enumerate(order)),
+        tuple(_square(audit, row, col, place, figures) for place, col in enumerate(order)),
     )
 
 
-def _square(audit: Audit, row: int, col: int, place: int, stages: int) -> Square:
+def _square(audit: Audit, row: int, col: int, place: int, figures: SequenceFigures) -> Square:
+    learnt, unseen = figures.learnt_at(place), place >= figures.stages
     run = audit.run(row, col)
     where = printable(f"{audit.rows[row]} on {audit.cols[col]}")
     if run is None:
         return Square("", f"{where}: no result", "none")
     found, share = run.headline, is_share(audit.matrix, col)
     told = f"{where}: {figure(found.value, share=share)} ({interval(found.low, found.high, share=share)}), n {count(found.n)}"
-    if place < stages and row <= place + 1:
-        kind = "learnt" if row == place + 1 else "before"
+    if not unseen and row <= learnt:
+        kind = "learnt" if row == learnt else "before"
         return Square(
             figure(found.value, share=share),
             told + ("; learnt here" if kind == "learnt" else ""),
@@ -280,7 +283,6 @@ def _square(audit: Audit, row: int, col: int, place: int, stages: int) -> Square
             0,
             (row, col),
         )
-    unseen = place >= stages
     drops = audit.base if unseen else audit.reference("own").drops
     drop = drops.get((row, col))
     if drop is None:
@@ -319,7 +321,7 @@ def _chart(audit: Audit, figures: SequenceFigures, place: int, col: int) -> Task
     )
     ends = [end for point in points_ for end in (point.low, point.high, point.value) if math.isfinite(end)]
     bottom, top = (0.0, 1.0) if share or not ends else (min(ends), max(ends))
-    learnt = place + 1 if place < figures.stages else None
+    learnt = figures.learnt_at(place) if place < figures.stages else None
     title = printable(audit.cols[col])
     curve = Curve(title, figures.method, col, learnt is not None, points_, ghosts, share, bottom, top, learnt)
     return TaskChart(title, learnt is not None, safe(curve.svg()))

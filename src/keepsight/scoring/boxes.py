@@ -12,10 +12,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Literal
+from itertools import groupby, takewhile
+from typing import ClassVar, Literal
 
-from keepsight.scoring.answered import score_each, version_of
+from keepsight.scoring.answered import SHARE, score_each, version_of
 from keepsight.scoring.refusal import declines
 from keepsight.types import KeepsightError, Output, Sample, Score
 
@@ -44,12 +44,41 @@ _OVERSHOOT = 0.05  # of the frame: a corner that lies a little outside is moved 
 _PRECISION = 3  # decimals printed: a thousandth of the picture is below any annotator's care
 
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_NAME = re.compile(r"(?i)\b(?:[xy](?:[012]|_?(?:min|max|start|end))?|left|top|right|bottom|bbox(?:_2d)?)\b")
-_WORD = re.compile(r"[^\W\d_]\w*")
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
-_WITH_EXPONENT = re.compile(r"(?<![\d.])(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d{1,3}(?!\w)")
-_BETWEEN = re.compile(r"[\s,;:=<>{}|/\"'%()\[\]]+\Z")
-_BRACKET = re.compile(r"[()\[\]]")
+_EXPONENT = re.compile(r"(?<![\d.])(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d{1,3}(?!\w)")
+# Blanks, commas, quotes and the like match nothing and only separate.
+_TOKEN = re.compile(
+    r"(?P<number>(?:(?<![\w.])[-+])?(?:\d+(?:\.\d*)?|\.\d+))"
+    r"|(?P<bracket>[()\[\]])"
+    r"|(?P<corner>(?:top|upper|bottom|lower)[-_ ]?(?:left|right)(?:[-_ ]?corner)?(?:\b|_?(?=[xy]\b)))"
+    r"|(?P<name>(?:[xy](?:_?[012](?!\.\d)|[-_ ]?(?:min|max|start|end|cent(?:er|re))|c)?"
+    r"|(?:min|max|start|end|cent(?:er|re))[-_ ]?[xy]|c[xy]|left|top|right|bottom|width|height|[wh])\b)"
+    r"|(?P<link>(?:and|at|is|the|to)\b|-+>?|→)"
+    r"|(?P<apart>[^\W\d_]\w*|(?!\*\*)[^\s,;:=<>{}|/\"'%`*])",
+    re.IGNORECASE,
+)
+_DASHES = dict.fromkeys(map(ord, "‐‑‒–−"), "-")
+# Name without its separators -> axis and edge; of an edge with a digit the other one on its axis tells which it is.
+_EDGES = {
+    **dict.fromkeys(("min", "start"), "near"),
+    **dict.fromkeys(("max", "end"), "far"),
+    **dict.fromkeys(("c", "center", "centre"), "centre"),
+    **{digit: digit for digit in "012"},
+    "": "",
+}
+_NAMES = {
+    name: (axis, edge)
+    for axis in "xy"
+    for word, edge in _EDGES.items()
+    for name in (axis + word, word + axis)
+} | {
+    "left": ("x", "near"),
+    "top": ("y", "near"),
+    "right": ("x", "far"),
+    "bottom": ("y", "far"),
+    **dict.fromkeys(("w", "width"), ("x", "size")),
+    **dict.fromkeys(("h", "height"), ("y", "size")),
+}
+_TWO_EDGES = (("near", "far"), ("0", "1"), ("1", "2"))
 _GOES_ON = re.compile(r"\.\d|_")  # "0.1.2" is no number
 
 
@@ -66,9 +95,10 @@ def read_box(text: str, unit: Unit = "share", size: Sequence[int] | None = None)
     """The one box that an answer gives, as shares of the frame.
 
     Four numbers with nothing but separators, brackets, tags and coordinates' names between them: `[0.1, 0.2, 0.3, 0.4]`,
-    `<box>(1,2),(3,4)</box>`, `x1=.1 y1=.2 x2=.3 y2=.4`. Swapped corners are put in order and a corner at most 5 % of the
-    frame outside is moved to its edge; tags say so. Several different boxes are no answer, and neither are numbers that
-    do not fit the unit.
+    `<box>(1,2),(3,4)</box>`, `top=.2 left=.1 bottom=.4 right=.3`. Names say which number is which, in any order; of a plain
+    x and y with width and height these are the upper left corner's. Swapped corners are put in order and a corner at most
+    5 % of the frame outside is moved to its edge; tags say so. Several different boxes are no answer, and neither are
+    names that make no two corners or numbers that do not fit the unit.
 
     Args:
         unit: what the answer's numbers count.
@@ -125,15 +155,16 @@ class BoxOverlap:
     """
 
     name = "iou"
+    bounds: ClassVar[tuple[float, float] | None] = SHARE
 
     def __init__(self, unit: Unit = "share") -> None:
         _full(unit, (1, 1))
         self.unit = unit
-        self.version = version_of("1", unit)
+        self.version = version_of("2", unit)
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample without a true box."""
-        return score_each(samples, outputs, self._score)
+        return score_each(samples, outputs, self._score, self.bounds)
 
     def _score(self, sample: Sample, text: str) -> Score:
         truth = self._truth(sample)
@@ -162,6 +193,7 @@ class BoxAccuracy(BoxOverlap):
     """Value 1 if intersection over union is *above* a half (CoIN, section 4.1.3), else 0; see `BoxOverlap`."""
 
     name = "box_accuracy"
+    bounds = None
 
     def _value(self, overlap: float) -> float:
         return float(overlap > 0.5)
@@ -180,42 +212,112 @@ def _full(unit: str, size: Sequence[int] | None) -> tuple[float, float]:
 
 def _boxes(text: str) -> list[Box]:
     """Every run of numbers that makes boxes."""
-    plain = unicodedata.normalize("NFKC", _THOUGHT.sub("", text))
-    plain = _WORD.sub("\0", _NAME.sub(" ", _exponents_kept(plain)))
-    return [box for run in _runs(plain) for box in _grouped(run)]
+    plain = unicodedata.normalize("NFKC", _THOUGHT.sub("", text)).translate(_DASHES)
+    return [box for run in _runs(_exponents_kept(plain)) for box in _grouped(run)]
 
 
 def _exponents_kept(text: str) -> str:
     """`1e-3` written out, because what begins with a letter is taken for a word."""
-    return _WITH_EXPONENT.sub(lambda found: f"{float(found[0]):.12f}", text)
+    return _EXPONENT.sub(lambda found: f"{float(found[0]):.12f}", text)
 
 
-def _runs(text: str) -> list[list[list[float]]]:
-    """Numbers that follow each other, grouped by brackets: `(1,2),(3,4)` is a run of two groups."""
-    runs: list[list[list[float]]] = []
-    end = 0
-    for match in _NUMBER.finditer(text):
-        gap, end = text[end : match.start()], match.end()
-        number = math.nan if _GOES_ON.match(text, end) else float(match[0])
-        if not runs or (gap and not _BETWEEN.match(gap)):
+_Name = tuple[str, str]  # axis, edge
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number, and the coordinates' names since the number before it."""
+
+    value: float
+    names: tuple[_Name, ...]
+
+
+def _runs(text: str) -> list[list[list[_Number]]]:
+    """Numbers that follow each other, grouped by brackets: `(1,2),(3,4)` is a run of two groups.
+
+    A word ends a run. One that links ("to") does so only between bare numbers: `(1,2) to (3,4)` goes on, `1 to 2` does not.
+    """
+    runs: list[list[list[_Number]]] = []
+    names: list[_Name] = []
+    seen = {"apart"}  # kinds of token since the last number
+    for token in _TOKEN.finditer(text):
+        kind = str(token.lastgroup)
+        if kind != "number":
+            names = [] if kind == "apart" else [*names, *_named(token["name"])]
+            seen.add(kind)
+            continue
+        value = math.nan if _GOES_ON.match(text, token.end()) else float(token[0])
+        number = _Number(value, tuple(names))
+        if "apart" in seen or seen == {"link"}:
             runs.append([[number]])
-        elif _BRACKET.search(gap):
+        elif "bracket" in seen:
             runs[-1].append([number])
         else:
             runs[-1][-1].append(number)
+        names, seen = [], set()
     return runs
 
 
-def _grouped(run: Sequence[Sequence[float]]) -> list[Box]:
+def _named(token: str | None) -> list[_Name]:
+    return [_NAMES[re.sub("[-_ ]", "", token.lower())]] if token else []
+
+
+def _grouped(run: Sequence[Sequence[_Number]]) -> list[Box]:
     """The groups of four numbers, and pairs of groups of two where these come in even numbers."""
-    found: list[Sequence[float]] = []
+    found: list[Sequence[_Number]] = []
     for size, same in groupby(run, len):
         groups = list(same)
         if size == 4:
             found += groups
         elif size == 2 and len(groups) % 2 == 0:
             found += [[*one, *other] for one, other in zip(groups[::2], groups[1::2])]
-    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in found if all(map(math.isfinite, (x1, y1, x2, y2)))]
+    boxes = [_box_of(four) for four in found if all(math.isfinite(number.value) for number in four)]
+    return [box for box in boxes if box is not None]
+
+
+def _box_of(four: Sequence[_Number]) -> Box | None:
+    """Two corners by their names, or in their order where there are none; None where the names leave it open."""
+    x1, y1, x2, y2 = (number.value for number in four)
+    labels = [label for label in _labels(four) if label is not None]
+    if len(labels) == 4:
+        return _by_name(labels, (x1, y1, x2, y2))
+    named_later = any(number.names for number in four[1:])
+    return None if named_later else (x1, y1, x2, y2)  # "the one on the left: [...]" names no coordinate
+
+
+def _labels(four: Sequence[_Number]) -> list[_Name | None]:
+    """The name of each number, if any: it stands before it, or before several as their list (`[y, x] = [2, 1]`)."""
+    labels: list[_Name | None] = []
+    for at, number in enumerate(four):
+        if number.names or at == 0:
+            alone = 1 + sum(1 for _ in takewhile(lambda other: not other.names, four[at + 1 :]))
+            names = number.names[-alone:]
+            labels += [*names, *[None] * (alone - len(names))]
+    return labels
+
+
+def _by_name(labels: Sequence[_Name], values: Sequence[float]) -> Box | None:
+    axes: dict[str, list[tuple[str, float]]] = {"x": [], "y": []}
+    for (axis, edge), value in zip(labels, values):
+        axes[axis].append((edge, value))
+    x, y = _span(axes["x"]), _span(axes["y"])
+    return None if x is None or y is None else (x[0], y[0], x[1], y[1])
+
+
+def _span(told: Sequence[tuple[str, float]]) -> tuple[float, float] | None:
+    """Both ends of an axis from its two edges, or from the near one (or the centre) and the size. A plain x is the near one."""
+    edges = dict(told)
+    if [edge for edge, _ in told] == ["", ""]:
+        return told[0][1], told[1][1]
+    for near, far in _TWO_EDGES:
+        if edges.keys() == {near, far}:
+            return edges[near], edges[far]
+    size = edges.pop("size", -1.0)
+    if size < 0 or len(told) != 2 or len(edges) != 1:
+        return None
+    ((edge, value),) = edges.items()
+    start = value - size / 2 if edge == "centre" else value
+    return None if edge == "far" or edge == "2" else (start, start + size)
 
 
 def _in_order(inside: Sequence[float], given: Sequence[float]) -> BoxReading:

@@ -4,7 +4,8 @@ The steps, in this order. A step that finds one letter settles it; one that find
 
 1. The answer is a letter and nothing else ("A", "(a)", "C.").
 2. It concludes: "final answer: B", else "the answer is B" or "B is correct", else "it is B" or "I choose B".
-3. It begins with a letter set off from what follows: "C. Trendelenburg position", "C, because ...".
+3. It begins with a letter set off from what follows: "C. Trendelenburg position", "C, because ...". A small letter counts
+   before a bracket, "c) ...", and elsewhere before an option's text, "c. trendelenburg position".
 4. A letter is mentioned and not denied ("A is wrong").
 5. An option's text is named, whole: "It is the Trendelenburg position."
 
@@ -64,6 +65,7 @@ _AFTER = (
 _BEFORE = (
     _LINK | _SAYS | _NOT | word_set("or and both either between for only just option choice answer are but")
 )
+_ARTICLES = word_set("a an the")
 _JOINS = word_set("or and und oder et ou y o e и или")
 
 
@@ -83,7 +85,7 @@ def read_letter(text: str, choices: Sequence[str]) -> Reading:
         choices: the options' texts in order; their letters are A, B, C, ...
     """
     letters = frozenset(_ALPHABET[: len(choices)])
-    answer = _Answer(_plain(text), letters)
+    answer = _Answer(_plain(text), letters, choices)
     for rule, found in (
         ("alone", answer.alone()),
         ("conclusion", answer.conclusions()),
@@ -111,11 +113,12 @@ class ChoiceLetter:
     """Value 1 if the letter read from the answer is the target, else 0; unreadable: "unparsed", value 0.
 
     `answer` is the letter; the tag says how it was found: `alone`, `conclusion`, `first`, `mention` or `option_text`.
-    A sample needs its options as `choices` and the right letter as target.
+    A sample needs its options as `choices` and the right letter as target. An option that sounds like a refusal ("Sorry, we are
+    closed") is an answer.
     """
 
     name = "choice_letter"
-    version = "1"
+    version = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample whose target is no letter of its options."""
@@ -129,7 +132,8 @@ class ChoiceLetter:
                 "question needs its options, and the letter of one of them"
             )
         reading = read_letter(text, sample.choices)
-        if reading.rule not in _SURE and declines(text):
+        said = sample.choices[_ALPHABET.index(str(reading.letter))] if reading.rule == "option_text" else ""
+        if reading.rule not in _SURE and declines(text) and not declines(said):
             return Score(float("nan"), status="refused", explanation="declines to answer")
         if reading.letter is None:
             return Score(0.0, status="unparsed", explanation=reading.why)
@@ -192,10 +196,12 @@ def _plain(text: str) -> str:
 class _Answer:
     """The words of one answer, and which of them are letters of options."""
 
-    def __init__(self, text: str, letters: frozenset[str]) -> None:
+    def __init__(self, text: str, letters: frozenset[str], choices: Sequence[str]) -> None:
         self.text = text
         self.letters = letters
         self.tokens = tokenize(text)
+        self.options = [[token.text for token in tokenize(choice)] for choice in choices]
+        self.small = [at for at in range(len(self.tokens)) if self._is_small_letter(at)]
         self.places = [at for at in range(len(self.tokens)) if self._is_letter(at)]
         self.index = {at: number for number, at in enumerate(self.places)}
 
@@ -207,7 +213,7 @@ class _Answer:
     def conclusions(self) -> set[str]:
         """The letters of the strongest kind of conclusion there is."""
         found: dict[int, set[str]] = {}
-        for at in [*self.places, *self._lower_end()]:
+        for at in [*self.places, *self.small, *self._lower_end()]:
             strength = self._strength(at)
             if strength:
                 found.setdefault(strength, set()).update(self._listed_with(at))
@@ -215,7 +221,7 @@ class _Answer:
 
     def first(self) -> set[str]:
         """A letter that the answer begins with; all of them where several lines begin with one."""
-        starts = [at for at in self.places if self._starts_line(at) and self._set_off(at)]
+        starts = [at for at in (*self.places, *self.small) if self._starts_line(at) and self._set_off(at)]
         if len({self._letter(at) for at in starts}) > 1:
             return {self._letter(at) for at in starts}
         opening = next((at for at, token in enumerate(self.tokens) if token.text not in _FILLER), None)
@@ -223,8 +229,8 @@ class _Answer:
             return set()
         if opening in self.places and self._set_off(opening):
             return self._listed_with(opening)
-        bracketed = self.tokens[opening].written.upper() in self.letters and ")" in self._gap(opening + 1)
-        return {self.tokens[opening].written.upper()} if bracketed else set()
+        bracketed = self._letter(opening) in self.letters and ")" in self._gap(opening + 1)
+        return {self._letter(opening)} if bracketed or opening in self.small else set()
 
     def mentions(self) -> set[str]:
         """Every letter that is spoken of as one, less those that are denied."""
@@ -240,6 +246,16 @@ class _Answer:
             or not self._next(at)
             or bool(_BREAK.search(self._gap(at + 1)))
             or (self._next(at) in _AFTER or self._before(at).rstrip().endswith(("(", "[", '"', "“")))
+        )
+
+    def _is_small_letter(self, at: int) -> bool:
+        """An option's letter in lower case, a mark, and an option's text: "b. new hampshire"."""
+        if not self.tokens[at].written.islower() or self._letter(at) not in self.letters:
+            return False
+        start = at + 1 + (self._next(at) in _ARTICLES)
+        return self._gap(at + 1).lstrip()[:1] in tuple(".:)") and any(
+            option and [token.text for token in self.tokens[start : start + len(option)]] == option
+            for option in self.options
         )
 
     def _letter(self, at: int) -> str:

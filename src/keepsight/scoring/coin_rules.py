@@ -26,8 +26,9 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
-from keepsight.scoring.answered import score_each
+from keepsight.scoring.answered import SHARE, score_each
 from keepsight.scoring.boxes import box_text
 from keepsight.scoring.vqa import DIGITS, annotators, contractions, vote_share
 from keepsight.types import KeepsightError, Output, Sample, Score
@@ -55,10 +56,11 @@ class _Rule(ABC):
 
     name = ""
     version = "1"
+    bounds: ClassVar[tuple[float, float] | None] = None
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the module. Raises KeepsightError for a sample that lacks what the rule compares with."""
-        return score_each(samples, outputs, self._score)
+        return score_each(samples, outputs, self._score, self.bounds)
 
     @abstractmethod
     def _score(self, sample: Sample, text: str) -> Score: ...
@@ -98,6 +100,8 @@ class CoinVote(_Rule):
     """TextVQA. The ten annotators' vote, on texts as `coded_answer` normalises them."""
 
     name = "coin_vote"
+    version = "2"
+    bounds = SHARE
 
     def _score(self, sample: Sample, text: str) -> Score:
         votes = Counter(map(coded_answer, annotators(sample)))

@@ -8,7 +8,7 @@ samples of these columns, `not_ok` the scores by status.
 Intervals are percentiles of the draws, widened twice. What no sample shows is not impossible: each end is moved outwards, in
 quadrature, by z^2 / (N + z^2) of the scores' range, the change that N clusters without a change cannot exclude; so, where nothing
 moved, the interval is Tango's, and of an average where all is right it is Wilson's. And each holds its figure, also where the
-maximum of several noisy scores is flattered in every draw.
+maximum of several noisy scores is flattered in every draw. None reaches beyond what the scores' range makes possible.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class _Figure:
     reads: Callable[[int, int], Array]  # T, C -> [1 + T, C], true where it reads
     none: str = ""  # why it reads no cell
     score: bool = False  # it lies between the lowest score and the highest; else it is a change
+    reach: Callable[[int], float] = lambda size: 1.0  # T -> the largest change, in ranges of the scores
 
 
 def _stages(cells: Array, size: int) -> Array:
@@ -107,8 +108,18 @@ def _unseen(size: int, cols: int) -> Array:
     return mask
 
 
+def _before_all(size: int, cols: int) -> Array:
+    mask = np.zeros((size + 1, cols), dtype=bool)
+    mask[0, :size] = True
+    return mask
+
+
+_AT_ONCE = "its tasks were learnt all at once, so that nothing came after one"
 _ONE_STAGE = "there is a single stage: nothing comes before or after it"
 _FIGURES: dict[str, _Figure] = {
+    "zero_shot": _Figure(
+        lambda cells, size: np.asarray(cells[..., 0, :size].mean(axis=-1)), _before_all, score=True
+    ),
     "average_accuracy": _Figure(
         lambda cells, size: average_accuracy_of(_stages(cells, size)), _at_end, score=True
     ),
@@ -121,6 +132,7 @@ _FIGURES: dict[str, _Figure] = {
         lambda cells, size: backward_transfer_of(_stages(cells, size), "coin_tables"),
         lambda size, cols: _earlier(_at_end(size, cols) | _when_learnt(size, cols), size),
         _ONE_STAGE,
+        reach=lambda size: (size - 1) / size,
     ),
     "mean_average_accuracy": _Figure(
         lambda cells, size: mean_average_accuracy_of(_stages(cells, size)), _since_learnt, score=True
@@ -174,10 +186,12 @@ def continual_metrics(
     seed: int = 0,
     n_resamples: int = 10_000,
 ) -> ContinualMetrics:
-    """All of `METRICS` for a matrix of the base and one row per stage.
+    """All of `METRICS` for a matrix of the base and one row per stage; of multi-task training those that need no stages.
 
     Args:
-        matrix: `meta["tuned_on"]` names each stage row's column. Columns that no stage learnt enter "unseen" only.
+        matrix: `meta["tuned_on"]` names each stage row's column. Columns that no stage learnt enter "unseen" only. Where it
+            does not know the only row beside the base, the first columns were learnt at once, as many as
+            `meta["sequence"]["stages"]` has.
         scorer: whose scores to read, e.g. a judge of general knowledge (default: the headline scorer's).
         level: of each interval on its own; nothing is corrected for their number.
 
@@ -195,6 +209,7 @@ def continual_metrics(
             values_of(name, sequence, cells),
             level,
             score=_FIGURES[name].score,
+            reach=_FIGURES[name].reach(sequence.stages),
         )
         for name in METRICS
         if name not in why_not
@@ -234,7 +249,8 @@ def continual_difference(
 ) -> ContinualMetrics:
     """All of `METRICS` of `first` minus those of `second`: the same drawn samples serve both, so the intervals are paired.
 
-    `means` are differences, too, in the order of `first`. The two may have learnt the tasks in another order.
+    `means` are differences, too, in the order of `first`. The two may have learnt the tasks in another order, or all at once;
+    then `means` has the base and the end alone.
 
     Raises:
         KeepsightError: one of them is no sequence, or they have other tasks or samples.
@@ -249,10 +265,14 @@ def continual_difference(
                 _minus(*(values_of(name, sequence, cells) for sequence, cells in zip(pair, each)))
                 for each in ([sequence.means() for sequence in pair], drawn)
             )
-            figures[name] = figure_of(name, pair, float(value), draws, level)
-    means = [sequence.means() for sequence in pair]
+            figure = _FIGURES[name]
+            reach = 1.0 if figure.score else 2 * figure.reach(pair[0].stages)
+            figures[name] = figure_of(name, pair, float(value), draws, level, reach=reach)
+    rows = [0, -1] if any(sequence.joint for sequence in pair) else list(range(len(pair[0].rows)))
+    means = [sequence.means()[rows] for sequence in pair]
     order = [[*pair[1].tasks, *pair[1].unseen].index(column.name) for column in pair[0].columns]
-    return _metrics_of(pair[0], _minus(means[0], means[1][:, order]), figures, why_not)
+    first_rows = replace(pair[0], rows=tuple(pair[0].rows[row] for row in rows))
+    return _metrics_of(first_rows, _minus(means[0], means[1][:, order]), figures, why_not)
 
 
 def _minus(first: Array, second: Array) -> Array:
@@ -275,14 +295,23 @@ def unavailable(sequence: TaskSequence) -> dict[str, str]:
     """Name -> reason of every figure that has nothing to read, or would read a cell without a result."""
     found = {}
     for name, figure in _FIGURES.items():
-        reads = figure.reads(sequence.stages, len(sequence.columns))
+        between = figure.reads(sequence.stages, len(sequence.columns))[1:-1]
+        reads = _reads(name, sequence)
         missing = np.argwhere(reads & ~sequence.there)
-        if not reads.any():
+        if sequence.joint and between.any():
+            found[name] = _AT_ONCE
+        elif not reads.any():
             found[name] = figure.none
         elif len(missing):
             row, col = missing[0]
             found[name] = f"there is no result of {sequence.rows[row]} on {sequence.columns[col].name}"
     return found
+
+
+def _reads(name: str, sequence: TaskSequence) -> Array:
+    """Which cells a figure reads, [rows, C]."""
+    reads = _FIGURES[name].reads(sequence.stages, len(sequence.columns))
+    return reads[[0, -1]] if sequence.joint else reads
 
 
 def values_of(name: str, sequence: TaskSequence, cells: Array) -> Array:
@@ -299,6 +328,7 @@ def figure_of(
     reads: Sequence[str] = (),
     *,
     score: bool = False,
+    reach: float = 1.0,
 ) -> MetricValue:
     """A value with its interval, and with the samples that it rests on in all of the sequences.
 
@@ -306,13 +336,11 @@ def figure_of(
         draws: the same value of the samples drawn anew, [n_resamples].
         reads: the figures that it is made of (default: the one called `name`).
         score: whether it is a mean of scores, and lies between the lowest and the highest; else it is a change.
+        reach: the largest change there can be, up or down, in ranges of the scores; of one change minus another it is 2.
     """
     names = reads or (name,)
-    read = [
-        (each, np.any([_FIGURES[part].reads(each.stages, len(each.columns)) for part in names], axis=0))
-        for each in sequences
-    ]
-    return _metric(name, read, value, draws, level, score=score)
+    read = [(each, np.any([_reads(part, each) for part in names], axis=0)) for each in sequences]
+    return _metric(name, read, value, draws, level, score=score, reach=reach)
 
 
 def _metric(
@@ -323,6 +351,7 @@ def _metric(
     level: float,
     *,
     score: bool,
+    reach: float = 1.0,
 ) -> MetricValue:
     """`read`: sequences and which of their cells [rows, C] the value rests on."""
     cells = [
@@ -342,7 +371,7 @@ def _metric(
     not_ok: Counter[str] = Counter()
     for column, row in (cell for rows in cells for cell in rows):
         not_ok.update(column.not_ok[row])
-    low, high = _widened(value, interval_of(value, draws, level), cells, level, score=score)
+    low, high = _widened(value, interval_of(value, draws, level), cells, level, score=score, reach=reach)
     total = sum(len(rows[0][0].ids) for rows in cells)
     return MetricValue(name, value, low, high, scored, total, level, dict(sorted(not_ok.items())))
 
@@ -362,14 +391,17 @@ def _widened(
     level: float,
     *,
     score: bool,
+    reach: float,
 ) -> tuple[float, float]:
-    """The ends moved outwards by what so few clusters cannot exclude. `cells`: per task the rows that are read."""
+    """The ends moved outwards by what so few clusters cannot exclude, as far as possible. `cells`: per task the rows that are read."""
     values = np.array([end for rows in cells for column, row in rows for end in _range(column.values[row])])
     lowest, highest = min(0.0, values.min()), max(1.0, values.max())
     clusters = sum(int(rows[0][0].clusters.max()) + 1 for rows in cells)
-    least = (highest - lowest) * tango(0, 0, clusters, level)[1]
+    span = highest - lowest
+    least = span * tango(0, 0, clusters, level)[1]
     low, high = value - math.hypot(value - ends[0], least), value + math.hypot(ends[1] - value, least)
-    return (max(low, lowest), min(high, highest)) if score else (low, high)
+    bounds = (lowest, highest) if score else (-reach * span, reach * span)
+    return min(max(low, bounds[0]), value), max(min(high, bounds[1]), value)  # nan stays nan
 
 
 def _range(values: Array) -> tuple[float, float]:

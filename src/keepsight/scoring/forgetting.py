@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from keepsight.scoring.metrics import common_bounds
 from keepsight.scoring.statistics import (
     PairedDifference,
     agreeing,
@@ -82,6 +83,7 @@ class Pairing:
     current: tuple[float, ...]
     clusters: tuple[str, ...]
     unpaired: int
+    bounds: tuple[float, float] | None = None  # between which all of them must lie, where the scores tell
 
 
 def forgetting(matrix: ResultMatrix, against: Against = "base", *, level: float = 0.95) -> list[Drop]:
@@ -149,7 +151,7 @@ def pair_runs(reference: Run, current: Run, scorer: str | None = None) -> Pairin
     before, after = _by_id(reference), _by_id(current)
     first, second = scorer or reference.scorer, scorer or current.scorer
     _check_same_rules(reference, current, first, second)
-    ids, values = [], []
+    ids, values, told = [], [], []
     for key, record in before.items():
         if key not in after:
             continue
@@ -159,12 +161,14 @@ def pair_runs(reference: Run, current: Run, scorer: str | None = None) -> Pairin
         if scored:
             ids.append(key)
             values.append(pair)
+            told += [record.scores[first], after[key].scores[second]]
     return Pairing(
         tuple(ids),
         tuple(value for value, _ in values),
         tuple(value for _, value in values),
         tuple(before[key].sample.cluster for key in ids),
         unpaired=len(before.keys() | after.keys()) - len(ids),
+        bounds=common_bounds(told),
     )
 
 
@@ -225,7 +229,12 @@ def _paired(reference: Run, current: Run) -> Pairing | str:
 
 def _compare(pairing: Pairing, level: float, n_resamples: int) -> PairedDifference:
     return paired_difference(
-        pairing.reference, pairing.current, pairing.clusters, level, n_resamples=n_resamples
+        pairing.reference,
+        pairing.current,
+        pairing.clusters,
+        level,
+        bounds=pairing.bounds,
+        n_resamples=n_resamples,
     )
 
 

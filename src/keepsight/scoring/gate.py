@@ -70,9 +70,18 @@ def _outcome(limit: float, pairing: Pairing, found: PairedDifference, draws: int
     """Of a comparison that is not beyond the limit."""
     if found.high <= limit:
         return "within"
-    worst = Pairing(pairing.ids, pairing.reference, (0.0,) * len(pairing.ids), pairing.clusters, 0)
+    worst = Pairing(
+        pairing.ids, pairing.reference, (0.0,) * len(pairing.ids), pairing.clusters, 0, pairing.bounds
+    )
     return "undecided" if _difference(worst, found.level, draws).low > limit else "too little data"
 
 
 def _difference(pairing: Pairing, level: float, draws: int) -> PairedDifference:
-    return paired_difference(pairing.reference, pairing.current, pairing.clusters, level, n_resamples=draws)
+    return paired_difference(
+        pairing.reference,
+        pairing.current,
+        pairing.clusters,
+        level,
+        bounds=pairing.bounds,
+        n_resamples=draws,
+    )

@@ -106,8 +106,8 @@ def matched_forgetting(
     reads = ("learning_accuracy", name)
     values = (found.first, found.second, found.first - found.second)
     figures = [
-        figure_of("forgetting_at_matched_new_task_score", sequences, value, each, level, reads)
-        for value, each in zip(values, (draws[0], draws[1], draws[0] - draws[1]))
+        figure_of("forgetting_at_matched_new_task_score", sequences, value, each, level, reads, reach=reach)
+        for value, each, reach in zip(values, (draws[0], draws[1], draws[0] - draws[1]), (1, 1, 2))
     ]
     return MatchedForgetting(found.at, figures[0], figures[1], figures[2])
 

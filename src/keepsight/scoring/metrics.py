@@ -17,6 +17,7 @@ from keepsight.types import KeepsightError, MetricValue, Sample, Score
 
 __all__ = [
     "accuracy",
+    "common_bounds",
     "effective_size",
     "mean_score",
     "mean_value",
@@ -56,7 +57,7 @@ def mean_value(samples: Sequence[Sample], scores: Sequence[Score]) -> MetricValu
     values = [score.value for _, score in kept]
     mean = math.fsum(values) / len(values) if values else math.nan
     low, high = bootstrap_mean(values, clusters)
-    bounds = _common_bounds([score for _, score in kept])
+    bounds = common_bounds([score for _, score in kept])
     if bounds is not None and len(set(values)) == 1:
         low, high = alike_interval(values[0], bounds, len(set(clusters)))
     return _metric("mean_value", mean, low, high, len(kept), scores)
@@ -110,7 +111,7 @@ def not_ok_counts(scores: Sequence[Score]) -> dict[str, int]:
     return dict(sorted(Counter(score.status for score in scores if score.status != "ok").items()))
 
 
-def _common_bounds(scores: Sequence[Score]) -> tuple[float, float] | None:
+def common_bounds(scores: Sequence[Score]) -> tuple[float, float] | None:
     """The bounds that hold of all scores; None where one does not tell its own."""
     told = [score.bounds for score in scores if score.bounds is not None]
     if not told or len(told) < len(scores):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from keepsight.scoring.answered import score_each, version_of
+from keepsight.scoring.answered import SHARE, score_each, version_of
 from keepsight.scoring.labels import LabelMatcher
 from keepsight.scoring.truth import true_labels
 from keepsight.types import Output, Sample, Score
@@ -30,11 +30,11 @@ class ObjectRecall:
     def __init__(self, kinds: Iterable[str], synonyms: Mapping[str, Sequence[str]] | None = None) -> None:
         self.matcher = LabelMatcher(kinds, synonyms)
         names = {kind: list(others) for kind, others in (synonyms or {}).items()}
-        self.version = version_of("1", list(self.matcher.labels), names)
+        self.version = version_of("2", list(self.matcher.labels), names)
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each caption; see the class."""
-        return score_each(samples, outputs, self._score)
+        return score_each(samples, outputs, self._score, SHARE)
 
     def _score(self, sample: Sample, text: str) -> Score:
         present = true_labels(sample, self.matcher) if sample.target else frozenset()

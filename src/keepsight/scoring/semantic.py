@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import product
 
-from keepsight.scoring.answered import score_each
+from keepsight.scoring.answered import SHARE, score_each
 from keepsight.scoring.boxes import Box, box_text, intersection_over_union, read_box
 from keepsight.scoring.choice_letter import read_letter
 from keepsight.scoring.labels import LabelMatcher
@@ -91,11 +91,11 @@ class Semantic:
     """
 
     name = "semantic"
-    version = "1"
+    version = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample without a target."""
-        return score_each(samples, outputs, _score)
+        return score_each(samples, outputs, _score, SHARE)
 
 
 def _score(sample: Sample, text: str) -> Score:

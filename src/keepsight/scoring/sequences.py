@@ -1,7 +1,7 @@
 """A result matrix read as a sequence of stages, and its cells drawn again: what the continual figures rest on.
 
 The first row is the base; every further row is the model after one stage, and `meta["tuned_on"]` says which column asks that
-stage's task. A cell is the mean of one scorer's values over the samples that it scored. Draws take whole clusters, the same
+stage's task. Multi-task training has the base and one row, and learnt the first columns, as many as it was given stages. A cell is the mean of one scorer's values over the samples that it scored. Draws take whole clusters, the same
 ones for every row of a column, of all matrices that are compared; columns are drawn apart from each other.
 """
 
@@ -17,7 +17,7 @@ from keepsight.scoring.forgetting import pair_runs
 from keepsight.scoring.metrics import not_ok_counts
 from keepsight.types import KeepsightError, ResultMatrix, Run, Score
 
-__all__ = ["Array", "Column", "TaskSequence", "read_row", "read_sequences", "resampled"]
+__all__ = ["Array", "Column", "TaskSequence", "is_joint", "read_row", "read_sequences", "resampled"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,11 +44,19 @@ class Column:
 
 @dataclass(frozen=True)
 class TaskSequence:
-    """Base and stages of one training in sequence: 1 + T rows, C columns, of which the first T are the stages' tasks."""
+    """Base and stages of one training in sequence: 1 + T rows, C columns, of which the first T are the stages' tasks.
+
+    Of multi-task training there are two rows alone: the base and what learnt all T at once.
+    """
 
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     stages: int  # T
+
+    @property
+    def joint(self) -> bool:
+        """Whether several tasks were learnt at once."""
+        return len(self.rows) == 2 and self.stages > 1
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -123,10 +131,27 @@ def resampled(sequences: Sequence[TaskSequence], n_resamples: int, seed: int) ->
 # ---- reading ------------------------------------------------------------------------------------------------------
 
 
+def is_joint(matrix: ResultMatrix) -> bool:
+    """Whether the matrix is of multi-task training: one checkpoint beside the base, of many stages, and no word on which it learnt."""
+    return bool(_planned(matrix)) and len(matrix.rows) == 2 and matrix.rows[1] not in _tuned_on(matrix)
+
+
+def _planned(matrix: ResultMatrix) -> int:
+    """How many stages the training was given; 0 where the matrix does not say."""
+    told = matrix.meta.get("sequence")
+    stages = told.get("stages") if isinstance(told, Mapping) else None
+    return len(stages) if isinstance(stages, (list, tuple)) else 0
+
+
+def _tuned_on(matrix: ResultMatrix) -> Mapping[str, str]:
+    return matrix.meta.get("tuned_on") or {}
+
+
 def _read(matrix: ResultMatrix, scorer: str | None) -> TaskSequence:
-    tasks = _tasks(matrix)
+    joint = is_joint(matrix)
+    tasks = list(matrix.cols[: _planned(matrix)]) if joint else _tasks(matrix)
     unseen = [col for col in matrix.cols if col not in tasks]
-    _require_cells(matrix, tasks, unseen)
+    _require_cells(matrix, tasks, unseen, joint=joint)
     columns = tuple(_column(matrix, col, scorer) for col in [*tasks, *unseen])
     return _require_scored(TaskSequence(matrix.rows, columns, len(tasks)))
 
@@ -142,7 +167,7 @@ def _require_scored(sequence: TaskSequence) -> TaskSequence:
 
 def _tasks(matrix: ResultMatrix) -> list[str]:
     """The column of each stage's task, in order."""
-    tuned_on = matrix.meta.get("tuned_on") or {}
+    tuned_on = _tuned_on(matrix)
     if len(matrix.rows) < 2:
         raise KeepsightError(
             "a sequence needs the base and at least one stage; audit a checkpoint after each stage"
@@ -168,9 +193,10 @@ def _tasks(matrix: ResultMatrix) -> list[str]:
     return list(found)
 
 
-def _require_cells(matrix: ResultMatrix, tasks: Sequence[str], unseen: Sequence[str]) -> None:
+def _require_cells(matrix: ResultMatrix, tasks: Sequence[str], unseen: Sequence[str], *, joint: bool) -> None:
     """Every task from its own stage on; tasks never trained on at both ends."""
-    needed = [(row, col) for place, row in enumerate(matrix.rows[1:]) for col in tasks[: place + 1]]
+    learnt = [len(tasks)] if joint else range(1, len(matrix.rows))
+    needed = [(row, col) for row, known in zip(matrix.rows[1:], learnt) for col in tasks[:known]]
     needed += [(row, col) for row in (matrix.rows[0], matrix.rows[-1]) for col in unseen]
     for cell in needed:
         matrix[cell]  # raises
@@ -218,9 +244,11 @@ def _require_same_samples(ids: Sequence[str], others: Mapping[str, Any], col: st
 
 def _aligned(sequence: TaskSequence, first: TaskSequence) -> TaskSequence:
     """The sequence with the samples of each column in the first one's order."""
-    if set(first.tasks) != set(sequence.tasks) or set(first.unseen) != set(sequence.unseen):
+    different = set(first.tasks) ^ set(sequence.tasks) or set(first.unseen) ^ set(sequence.unseen)
+    if different:
         raise KeepsightError(
-            f"{first.rows[-1]} and {sequence.rows[-1]} have other tasks; audit both on the same ones, in the same roles"
+            f"{first.rows[-1]} and {sequence.rows[-1]} have other tasks ({', '.join(sorted(different))}); audit both on "
+            "the same ones, in the same roles"
         )
     columns = []
     for column in sequence.columns:

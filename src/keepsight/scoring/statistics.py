@@ -7,7 +7,7 @@ same story: the interval at `level` excludes zero exactly when `p < 1 - level`.
 |---|---|---|---|
 | all 0 or 1 | independent | exact McNemar (binomial on the discordant pairs) | Tango's score interval |
 | all 0 or 1 | clustered | sign flips of whole clusters | subset ratios, the dual of the sign flips |
-| any other | independent or clustered | paired bootstrap of samples or whole clusters | percentiles |
+| any other | independent or clustered | paired bootstrap of samples or whole clusters | percentiles; where no cluster moved, Tango's in units of the scores' range, if that is known |
 
 Sources: Wilson 1927; Clopper & Pearson 1934; McNemar 1947; Hartigan 1969 (subset means); Holm 1979; Tango 1998
 (*Statistics in Medicine* 17:891-908, eq. 7 and the appendix).
@@ -131,6 +131,7 @@ def paired_difference(
     clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
     *,
+    bounds: tuple[float, float] | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
 ) -> PairedDifference:
@@ -139,10 +140,11 @@ def paired_difference(
     Args:
         reference, current: scores in the same sample order, length n, no nan.
         clusters: one label per pair; pairs that share one (a picture, an episode) are not independent.
+        bounds: between which the scores must lie, if that is known; 0/1 scores need none.
         seed, n_resamples: used by the methods that draw; McNemar's does not.
     """
-    if not _binary(reference, current):
-        return paired_bootstrap(reference, current, n_resamples, seed, clusters, level)
+    if not _binary(reference, current) or bounds not in (None, (0.0, 1.0)):
+        return paired_bootstrap(reference, current, n_resamples, seed, clusters, level, bounds)
     if clusters is not None and len(set(clusters)) < len(clusters):
         return sign_flip(reference, current, clusters, level, seed=seed, n_resamples=n_resamples)
     pairs = _Pairs.of(reference, current, None)
@@ -158,15 +160,21 @@ def paired_bootstrap(
     seed: int = 0,
     clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
 ) -> PairedDifference:
     """Percentile bootstrap of the mean paired difference, drawing whole clusters.
 
     The p-value is the level at which the percentile interval reaches zero, but at least 2^(1-m) for the m clusters
-    that changed at all: a handful of samples that agree is a handful of coin tosses, however often resampled.
+    that changed at all: a handful of samples that agree is a handful of coin tosses, however often resampled. Where none did,
+    resamples know nothing: the interval is then what so few clusters cannot exclude of scores within `bounds`.
     """
     pairs = _Pairs.of(reference, current, clusters)
     if pairs.n == 0:
         return pairs.result(1.0, math.nan, math.nan, "bootstrap", level)
+    if bounds is not None and not np.any(pairs.sums):
+        span = bounds[1] - bounds[0]
+        low, high = tango(0, 0, pairs.clusters, level)
+        return pairs.result(1.0, span * low, span * high, "bootstrap", level)
     replicates = _cleaned(_bootstrap_ratios(pairs.sums, pairs.sizes, n_resamples, seed), pairs.sums)
     p, low, high = percentiles(replicates, level)
     floor = 2.0 ** (1 - int(np.count_nonzero(pairs.sums)))

@@ -301,6 +301,7 @@ def _of_class(whole: Pairing, labels: Mapping[str, str], label: str, missing: in
         tuple(whole.current[index] for index in kept),
         tuple(whole.clusters[index] for index in kept),
         unpaired=missing,
+        bounds=whole.bounds,
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from keepsight.scoring.answered import score_each
+from keepsight.scoring.answered import SHARE, score_each
 from keepsight.scoring.refusal import declines
 from keepsight.scoring.words import number_words
 from keepsight.types import KeepsightError, Output, Sample, Score
@@ -76,23 +76,23 @@ class VqaVote:
     """Value: the share of the annotators' vote that the answer gets, 0..1.
 
     An answer is right to the degree to which three annotators agree with it: min(1, n / 3), averaged over the subsets
-    that leave one annotator out. Empty: "unparsed", 0.
+    that leave one annotator out. Empty: "unparsed", 0. What annotators said is an answer, also where it sounds like a refusal.
     """
 
     name = "vqa_vote"
-    version = "1"
+    version = "2"
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class. Raises KeepsightError for a sample with too few annotators' answers."""
-        return score_each(samples, outputs, self._score)
+        return score_each(samples, outputs, self._score, SHARE)
 
     def _score(self, sample: Sample, text: str) -> Score:
         votes = Counter(map(normal_answer, annotators(sample)))
-        if (unread := silent_or_refused(text)) is not None:
-            return unread
         answer = normal_answer(text)
-        agree, voters = votes[answer], votes.total()
-        return Score(vote_share(agree, voters), answer, explanation=f"{agree} of {voters} annotators")
+        agree, voters = votes[answer] if answer else 0, votes.total()
+        value = vote_share(agree, voters)
+        unread = silent_or_refused(text) if value == 0 else None
+        return unread or Score(value, answer, explanation=f"{agree} of {voters} annotators")
 
 
 class Exact:

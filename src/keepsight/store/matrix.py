@@ -15,7 +15,7 @@ from keepsight.store.runs import load_run, runs_at
 from keepsight.store.schema import MatrixFile
 from keepsight.types import KeepsightError, MetricValue, ResultMatrix, Run
 
-__all__ = ["load_evaluation", "load_matrix", "write_matrix"]
+__all__ = ["load_evaluation", "load_matrix", "plain", "write_matrix"]
 
 
 def write_matrix(matrix: ResultMatrix, drops: Sequence[Any], root: str | Path) -> Path:
@@ -36,10 +36,10 @@ def write_matrix(matrix: ResultMatrix, drops: Sequence[Any], root: str | Path) -
         intervals=[[_interval(metric) for metric in row] for row in _metrics(matrix)],
         n=[[metric.n if metric else None for metric in row] for row in _metrics(matrix)],
         metrics=[_metric_name(matrix, col) for col in matrix.cols],
-        forgetting=[_plain(dataclasses.asdict(drop)) for drop in drops],
+        forgetting=[plain(dataclasses.asdict(drop)) for drop in drops],
         runs=[[_run_path(matrix, row, col, root) for col in matrix.cols] for row in matrix.rows],
         failed=failed,
-        meta=_plain(json.loads(json.dumps(meta, default=str))),
+        meta=plain(json.loads(json.dumps(meta, default=str))),
     )
     path = root / "matrix.json"
     data = file.model_dump_json(indent=1).encode() + b"\n"
@@ -141,10 +141,10 @@ def _run_path(matrix: ResultMatrix, row: str, col: str, root: Path) -> str | Non
     return None if run is None or run.path is None else Path(os.path.relpath(run.path, root)).as_posix()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` with null for nan, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ __all__ = [
     "available",
     "get",
     "set_of",
+    "shared",
     "takes",
 ]
 
@@ -107,7 +108,19 @@ def takes(name: str, argument: str) -> bool:
         KeepsightError: an unknown task.
     """
     builder, given = _builder_of(name)
-    return argument in list(inspect.signature(builder).parameters)[len(given) :]
+    settings = list(inspect.signature(builder).parameters.values())[len(given) :]
+    return any(each.name == argument or each.kind is each.VAR_KEYWORD for each in settings)
+
+
+def shared(names: Sequence[str], arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of arguments that several tasks are given together, those that each has; one that none has stays, to be refused.
+
+    Raises:
+        KeepsightError: an unknown task.
+    """
+    had = [{key for key in arguments if takes(name, key)} for name in names]
+    somewhere = set().union(*had)
+    return [{key: arguments[key] for key in arguments if key in own or key not in somewhere} for own in had]
 
 
 def _builder_of(name: str) -> tuple[Callable[..., Task], tuple[Any, ...]]:

@@ -12,7 +12,7 @@ What differs from the paper and its code:
 3. The picture of a REC question is what its box speaks of: padded to a square ("padded", as CoIN's boxes), or as it is
    ("picture"). The published evaluation pads neither way and crops.
 4. A smaller volume is part of every larger one.
-5. Where the rows are the data set's own, boxes are written with three decimals.
+5. Boxes are written as CoIN's rows have them; with three decimals where the rows are the data set's own, or the frame is another.
 """
 
 from __future__ import annotations
@@ -199,13 +199,13 @@ class _Wording:
         if not sample.media:
             raise KeepsightError(f"sample {sample.id} has no picture to find something in")
         (media,) = sample.media
-        box = item.box
+        box, written = item.box, item.answer
         if self.frame != item.frame and not isinstance(media, Unreadable):
             move = to_padded if self.frame == "padded" else to_picture
-            box = move(box, item.size or size_of(media))
+            box, written = move(box, item.size or size_of(media)), ""
         shown = padded(media) if self.frame == "padded" else media
         meta = {**sample.meta, "question": sample.prompt, "box": list(box), "frame": self.frame}
-        return replace(sample, media=(shown,), target=(box_text(box),), meta=meta)
+        return replace(sample, media=(shown,), target=(written or box_text(box),), meta=meta)
 
 
 def _asked(opened: CoinSource, wording: _Wording, split: str, n: int | None, seed: int) -> list[Sample]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["TRAINING_SEEDS", "builder_of", "environment", "environments"]
 
 VERSION = "1"
+EPISODES = 100  # asked, where they are drawn
 TRAINING_SEEDS = 1_000_000  # what is learnt begins so far above what is asked
-_NOT_FOR_MODELS = ("action", "render_mode")  # a model is shown the picture and answers in text
 
 
 def environments() -> list[tuple[str, str]]:
@@ -47,13 +47,13 @@ def environments() -> list[tuple[str, str]]:
 
 
 def environment(
-    name: str, *, n: int = 100, seed: int = 0, train_episodes: int = 500, **arguments: Any
+    name: str, *, n: int | None = None, seed: int = 0, train_episodes: int = 500, **arguments: Any
 ) -> Task:
     """`env:NAME`: episodes of an environment that a model plays by answering in text.
 
     Args:
         name: of `keepsight.envs.ENVS`.
-        n: episodes asked.
+        n: episodes asked; by default 100, and of a published set each once. More than it has go round again.
         seed: of the first one; the others follow by one.
         train_episodes: episodes of the training split, whose rows are the expert's answers. Their seeds are others; where
             there are few states they begin like episodes that are asked.
@@ -62,21 +62,22 @@ def environment(
     Raises:
         UsageError: another environment, an argument it does not take, or a number that makes no sense.
     """
-    from keepsight.envs import class_of, make
+    from keepsight.envs import class_of, make, make_for_model
     from keepsight.envs.players import has_expert
     from keepsight.envs.rollout import Episodes
 
-    for what, number, least in (("n", n, 1), ("seed", seed, 0), ("train_episodes", train_episodes, 1)):
-        if not isinstance(number, int) or number < least:
+    asked = EPISODES if n is None else n
+    for what, number, least in (("n", asked, 1), ("seed", seed, 0), ("train_episodes", train_episodes, 1)):
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise UsageError(f"environment {name}: {what} is {number!r}; give a whole number from {least}")
-    if barred := sorted(set(arguments) & set(_NOT_FOR_MODELS)):
-        raise UsageError(f"environment {name}: {barred[0]} cannot be set here; a model answers in text")
-    env = make(name, **arguments)
+    env = make_for_model(name, **arguments)
+    if n is None and env.published:
+        asked = env.published
     learnt = range(seed + TRAINING_SEEDS, seed + TRAINING_SEEDS + train_episodes)
     return Task(
         name=f"env:{name}",
         version=f"{VERSION}.{class_of(name).VERSION}",
-        test=partial(_first_observations, name, arguments, range(seed, seed + n)),
+        test=partial(_first_observations, name, arguments, range(seed, seed + asked)),
         infer=Episodes(name, arguments),
         score=Solved(),
         metrics=(success_rate, unparsed_share),
@@ -92,13 +93,13 @@ def builder_of(name: str) -> Callable[..., Task]:
     Raises:
         UsageError: another environment.
     """
-    from keepsight.envs import class_of
+    from keepsight.envs import NOT_FOR_MODELS, class_of
 
     shared = [each for each in inspect.signature(environment).parameters.values() if each.name in _SHARED]
     own = [
         each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for each in inspect.signature(class_of(name)).parameters.values()
-        if each.name not in _NOT_FOR_MODELS
+        if each.name not in NOT_FOR_MODELS
     ]
 
     def build(**arguments: Any) -> Task:

@@ -2,13 +2,15 @@
 
 import json
 import random
+import re
 
 import pytest
 
 from keepsight.envs.solving import solutions
 from keepsight.errors import UsageError
-from keepsight.scoring.verifiers.points import Hand, PointsAnswer, read_answer, verdict
+from keepsight.scoring.verifiers.points import Hand, PointsAnswer, rank_of, read_answer, verdict
 from keepsight.scoring.verifiers.points_released import released_verdict
+from tests.envs.long_texts import assert_reads_quickly
 
 HAND = Hand(("6", "4", "A", "A"), (6, 4, 1, 1))
 FRACTIONS = Hand(("3", "3", "8", "8"), (3, 3, 8, 8))
@@ -39,18 +41,25 @@ FORMULAS = [
     ),
     ("6*4*(1-1)=24", -1, "parsed", -1, None),
     ("6*4/(1-1)=24", -3, "illegal", -1, None),
-    ("7*4*1*1=28", -2, "illegal", -4, "you used invalid numbers: [7], you didn't use numbers: [6]."),
-    ("6*6*1*1", -2, "illegal", -4, "you used numbers: [6] too many times, you didn't use numbers: [4]."),
-    ("6*4", -2, "illegal", -2, "you didn't use numbers: [1]."),
+    ("7*4*1*1=28", -2, "parsed", -4, "you used invalid numbers: [7], you didn't use numbers: [6]."),
+    ("6*6*1*1", -2, "parsed", -4, "you used numbers: [6] too many times, you didn't use numbers: [4]."),
+    ("6*4", -2, "parsed", -2, "you didn't use numbers: [1]."),
     ("6**4//1", -3, "illegal", -8, None),
     ("Let me think step by step", -3, "illegal", -3, "illegal characters."),
     ("-6*4*1*1", -3, "illegal", -3, "invalid sequence after operator."),
-    ("64*1*1", -2, "illegal", -4, None),
+    ("64*1*1", -2, "parsed", -4, None),
     ("6*4*1 1", -3, "illegal", -3, "illegal characters."),
-    ("24", -2, "illegal", -4, None),
+    ("24", -2, "parsed", -4, None),
     ("6*4*1*1=24=24", -3, "illegal", 5, "Correct solution."),
     ("6*4*1*1=twenty-four", -3, "illegal", 5, "Correct solution."),
     ("6*4*1*1=", -3, "illegal", 5, "Correct solution."),
+    ("6*4*1*1=24.0", 5, "parsed", 5, "Correct solution."),
+    ("6*4*1*1 = 24.", 5, "parsed", -3, "illegal characters."),
+    ("6*4*1*1=24.000001", -1, "parsed", 5, "Correct solution."),
+    ("6*4*1*1=2.4", -1, "parsed", 5, "Correct solution."),
+    ("6*4*1*1=24.0.0", -3, "illegal", 5, "Correct solution."),
+    ("6*4*1*1=24e0", -3, "illegal", 5, "Correct solution."),
+    ("6*4*1*1=-24", -3, "illegal", 5, "Correct solution."),
     ("24=6*4*1*1", -3, "illegal", -4, None),
     ("6×4×1×1=24", -3, "illegal", -3, "illegal characters."),
     ("((6*4))*1*1 = 24", 5, "parsed", -3, "illegal characters."),
@@ -85,7 +94,8 @@ def test_an_exact_solution_that_floats_miss():
         ("6*(4*1*1", "your formula is illegal: a bracket is not closed."),
         ("6*4*x", "your formula is illegal: 'x' is no digit, operator or bracket."),
         ("6*4=1=1", "your formula is illegal: it has more than one '='."),
-        ("6*4*1*1=2.4", "your formula is illegal: what stands right of '=' is no whole number."),
+        ("6*4*1*1=2.4", "your formula is incorrect."),
+        ("6*4*1*1=all", "your formula is illegal: what stands right of '=' is no number."),
         ("6*4*1/(1-1)", "your formula is illegal: it divides by zero."),
         ("", "your answer has no formula."),
         ("6*4*1*1", "Correct solution."),
@@ -114,8 +124,18 @@ RECOGNIZED = [
     '"6, 4, A, A"',
     '"[6, 4, A, A]"',
     '[" 6", "4 ", "A", "A"]',
+    '["6♠", "4♥️", "A♦", "♣A"]',
+    '["6 of spades", "4 of Hearts", "ace of diamonds", "A of club"]',
+    '["6S", "4h", "AD", "1C"]',
 ]
-MISREAD = ['["6", "4", "A"]', '["6", "4", "A", "A", "A"]', '["6", "4", "A", "2"]', '["?"]']
+MISREAD = [
+    '["6", "4", "A"]',
+    '["6", "4", "A", "A", "A"]',
+    '["6", "4", "A", "2"]',
+    '["?"]',
+    '["6♠♠", "4", "A", "A"]',
+    '["6 of", "4", "A", "A"]',
+]
 UNSTATED = ["[]", "null", "7", '""', '[" "]', '"?"', '"6 and 4"']
 
 
@@ -137,8 +157,27 @@ def test_cards_that_were_not_recognized(cards):
         added = verdict(text, HAND, sees_cards=True, recognition_penalty="add")
         assert (added.reward, added.tags) == (reward - 1.5, tags)
         assert added.solved == (reward == 5)
-        assert added.message.startswith("you recognized wrong cards")
+        assert added.message == replaced.message
         assert verdict(text, HAND).reward == reward
+
+
+@pytest.mark.parametrize("penalty", ["replace", "add"])
+def test_what_is_said_of_misread_cards_does_not_tell_them(penalty):
+    """Else later answers could do without the picture: every number in the message stands in the answer."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        hand, taken = ([rng.randint(1, 10) for _ in range(4)] for _ in range(2))
+        if sorted(hand) == sorted(taken):
+            continue
+        ranks = [rank_of(str(number)) for number in taken]
+        formula = "".join(f"{number}{rng.choice('+-*/')}" for number in rng.sample(taken, rng.randint(1, 4)))[
+            :-1
+        ]
+        text = json.dumps({"cards": rng.choice((ranks, None)), "formula": formula})
+        shown = Hand(tuple(rank_of(str(number)) for number in hand), tuple(hand))
+        said = verdict(text, shown, sees_cards=True, recognition_penalty=penalty)
+        assert "recognized" not in said.tags
+        assert set(re.findall(r"\d+", said.message)) <= set(re.findall(r"\d+", text)), said.message
 
 
 def test_an_answer_without_cards_did_not_recognize_them():
@@ -202,10 +241,25 @@ def test_the_released_code_never_recognizes_four_whole_numbers():
         assert verdict(as_prompted(solved, cards), hand, sees_cards=True).reward == 5
 
 
+@pytest.mark.parametrize(
+    ("formula", "status"),
+    [("7*4*1*1", "parsed"), ("6*4", "parsed"), ("6+4+1+1", "parsed"), ("6**4//1", "illegal")],
+)
+def test_illegal_means_the_same_in_the_released_rule(formula, status):
+    assert verdict(answer(formula), HAND).status == status
+    assert released_verdict(answer(formula), HAND, solutions(HAND.numbers, 24)).status == status
+
+
 def test_the_released_code_never_recognizes_valid_json():
     said = released_verdict(answer("6*4*1*1=24"), HAND, ("6*4*1*1",), sees_cards=True)
     assert (said.reward, said.message) == (-1.5, "you recognized wrong cards")
     assert verdict(answer("6*4*1*1=24"), HAND, sees_cards=True).reward == 5
+
+
+def test_no_verdict_takes_long():
+    found = solutions(HAND.numbers, 24)
+    assert_reads_quickly(lambda text: verdict(text, HAND, sees_cards=True))
+    assert_reads_quickly(lambda text: released_verdict(text, HAND, found))
 
 
 def test_any_text_gets_a_verdict():

@@ -62,7 +62,8 @@ _SHOWN = 3  # bad rows named in one error
 class Item:
     """One row: the question without its instruction, and what is known of the answer.
 
-    `box` holds shares of the frame that `frame` names: the picture's own, or the square it is padded to. `aside` is a line
+    `box` holds shares of the frame that `frame` names: the picture's own, or the square it is padded to; where the file writes it
+    in these shares, `answer` is its text. `aside` is a line
     between question and instruction (TextVQA's OCR tokens). `instruction` is the line that the file itself has. Where the
     picture lies is looked up when it is asked for (`Pictures.of`), at the first of `places` that is there.
     """

@@ -7,6 +7,7 @@ Grounding rows hold the whole sentence as text, `"answer_bbox": "[x1, y1, x2, y2
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -84,7 +85,7 @@ def coin_item(task: str, row: Mapping[str, Any], place: str, *, as_written: bool
         )
     question, aside = _without_aside(lines[:-1])
     choices = options_of(question) if task == "ScienceQA" else ()
-    if task == "ScienceQA" and (not choices or answer not in LETTERS[: len(choices)]):
+    if task == "ScienceQA" and (not choices or answer not in tuple(LETTERS[: len(choices)])):
         raise KeepsightError(f"{len(choices)} options and the answer {answer[:20]!r}; a letter must name one")
     return replace(item, question=question, aside=aside, choices=choices, instruction=lines[-1].strip())
 
@@ -148,7 +149,8 @@ def _grounding(item: Item, text: str, box: Any) -> Item:
     described = text.strip()[len(DESCRIBE.strip()) :].strip()
     if not described:
         raise KeepsightError("nothing is described")
-    return replace(item, question=described, answer="", box=true_box(box), frame="padded")
+    written = box.strip() if isinstance(box, str) else json.dumps(box)
+    return replace(item, question=described, answer=written, box=true_box(box), frame="padded")
 
 
 def _without_aside(lines: Sequence[str]) -> tuple[str, str]:

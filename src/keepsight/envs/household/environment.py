@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keepsight.envs.actions import Parsed
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, place, whole_number
 from keepsight.envs.household import wording
 from keepsight.envs.household.engine import Engine, need_packages
 from keepsight.envs.household.facts import House, Scene, read_house, read_scene
@@ -45,8 +45,8 @@ class ALFWorld(ActionEnv):
     `Dict(image=Box(0, 255, (300, 300, 3), uint8), text=Text)`; with `action="index"` the picture alone.
 
     ## Starting State
-    A game, drawn evenly, and one of the two wordings of its task, which stays for the episode. The player stands in the
-    middle of the room. Our own games differ in the room (kitchen, living room, bedroom, bathroom), in what stands and lies in
+    A game, drawn evenly, and one of the two wordings of its task, which stays for the episode. Of published games it is that of
+    the seed (seed modulo their number), without a seed any. The player stands in the middle of the room. Our own games differ in the room (kitchen, living room, bedroom, bathroom), in what stands and lies in
     it and in the wanted object; all of them can be won.
 
     ## Rewards
@@ -57,7 +57,7 @@ class ALFWorld(ActionEnv):
     Terminated when the task is done; truncated after `horizon` steps.
 
     ## Arguments
-    - `tasks` (all): names of goals.TASKS, the kinds of task that are drawn.
+    - `tasks` (all): the kinds of task that are drawn, names of goals.TASKS; on the command line joined by `+`.
     - `games` (500): how many different games of our own there are; `first_game` (0): the number of the first.
     - `path` (None): a folder of published games instead, for example `json_2.1.1/valid_seen`; then `games` and `first_game`
       choose from those found, in the alphabet's order.
@@ -66,16 +66,19 @@ class ALFWorld(ActionEnv):
     `reset(options={"game": n})` chooses the n-th game.
 
     ## Version History
+    - v1: consecutive seeds ask each published game once.
     - v0: first.
     """
 
+    VERSION = "1"
+    reset_options = ("game",)
     actions: tuple[str, ...] = ()
     reward_bounds = (-1.0, 53.0)  # of a task's three conditions each may come to hold with the last step
 
     def __init__(
         self,
         *,
-        tasks: Sequence[str] = tuple(TASKS),
+        tasks: str | Sequence[str] = tuple(TASKS),
         games: int | None = None,
         first_game: int = 0,
         path: str | Path | None = None,
@@ -94,11 +97,9 @@ class ALFWorld(ActionEnv):
             render_mode=render_mode,
             most_actions=MOST_ACTIONS,
         )
-        if horizon < 1:
-            raise UsageError(f"horizon is {horizon!r}; give a number of steps above 0")
-        self.horizon = horizon
+        self.horizon = whole_number("horizon", horizon, 1)
         self.tasks = _known_tasks(tasks)
-        self.folders = () if path is None else find_games(Path(path), self.tasks)
+        self.folders = () if path is None else find_games(place("path", path), self.tasks)
         self.numbers = _numbers(games, first_game, len(self.folders) if path is not None else None)
         self._engine: Engine | None = None
         self._commands: list[str] = []  # of the episode so far
@@ -106,7 +107,7 @@ class ALFWorld(ActionEnv):
     # ---- the game
 
     def start(self, options: Mapping[str, Any]) -> None:
-        chosen = options.get("game", int(self.np_random.integers(len(self.numbers))))
+        chosen = options.get("game", self.chosen(len(self.numbers)))
         if not isinstance(chosen, int) or not 0 <= chosen < len(self.numbers):
             raise UsageError(f"game is {chosen!r}; give a number from 0 to {len(self.numbers) - 1}")
         number = self.numbers[chosen]
@@ -139,6 +140,10 @@ class ALFWorld(ActionEnv):
         others = wording.aliases(self.actions)
         parsed = self.parse(text, (*self.actions, *others))
         return replace(parsed, action=others.get(parsed.action, parsed.action)) if parsed.action else parsed
+
+    @property
+    def published(self) -> int | None:
+        return len(self.numbers) if self.folders else None
 
     @property
     def goal(self) -> Goal:
@@ -215,19 +220,19 @@ class ALFWorld(ActionEnv):
         self.seen |= {thing for thing, _ in wording.visible(self.house, self.scene)}
 
 
-def _known_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    if not names or set(names) - TASKS.keys():
-        raise UsageError(f"tasks is {tasks!r}; give some of {', '.join(TASKS)}")
+def _known_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
+    listed = isinstance(tasks, (str, list, tuple))
+    names = tuple(tasks.split("+") if isinstance(tasks, str) else tasks) if listed else ()
+    if not names or not all(isinstance(name, str) and name in TASKS for name in names):
+        raise UsageError(f"tasks is {tasks!r}; give some of {', '.join(TASKS)}, joined by +")
     return names
 
 
 def _numbers(games: int | None, first: int, found: int | None) -> range:
     """The numbers of the games that may be drawn."""
-    if not isinstance(first, int) or first < 0:
-        raise UsageError(f"first_game is {first!r}; give a number from 0")
-    if games is not None and (not isinstance(games, int) or games < 1):
-        raise UsageError(f"games is {games!r}; give a number above 0")
+    whole_number("first_game", first, 0)
+    if games is not None:
+        whole_number("games", games, 1)
     if found is None:
         return range(first, first + (games or 500))
     if first >= found:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from keepsight.data.digests import file_digest
 from keepsight.envs.household.engine import Engine, package_texts
 from keepsight.envs.household.facts import read_house, read_scene
 from keepsight.envs.household.games import Game, sentences
@@ -56,13 +57,21 @@ def files_of(folder: Path) -> tuple[Path, Path]:
     return folder / _GAME, folder / _STORY
 
 
-@lru_cache(maxsize=512)
 def read_game(folder: Path) -> Game:
     """The game of a folder: the PDDL problem and the task's words. The domain and the grammar are always the package's.
 
     Raises:
         KeepsightError: a file cannot be read, or lacks what it should have.
     """
+    try:
+        return _game(folder, *map(file_digest, files_of(folder)))
+    except OSError as error:
+        raise KeepsightError(f"cannot read {folder}: {error}; give ALFWorld's files") from error
+
+
+@lru_cache(maxsize=512)
+def _game(folder: Path, *digests: str) -> Game:
+    """As long as the files have these digests."""
     game, story = map(_object, files_of(folder))
     try:
         asked, task, problem = story["pddl_params"], story["task_type"], game["pddl_problem"]

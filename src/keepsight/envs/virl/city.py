@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -57,6 +58,10 @@ class City:
     def most_milestones(self) -> int:
         """Of any route."""
         return LEGS[1]
+
+    def picture_files(self) -> tuple[Path, ...]:
+        """None: views are drawn."""
+        return ()
 
     def __len__(self) -> int:
         return DISTRICTS * ROUTES
@@ -118,17 +123,25 @@ def _routes(city: str, number: int, plan: Plan, rng: np.random.Generator) -> Ite
 
 
 def _turns(plan: Plan, corners: list[int]) -> bool:
-    """Whether each corner is an intersection of three streets or more and no way straight on."""
-    places = [plan.streets.places[i] for i in corners]
-    ways = [bearing(a, b) for a, b in pairwise(places)]
-    return all(abs(wrapped(b - a)) >= BEND for a, b in pairwise(ways)) and all(
+    """Whether each corner is an intersection of three streets or more, and the way on has another word than the way there."""
+    return all(_is_turn(a, b, BEND) for a, b in pairwise(_headings(plan, corners))) and all(
         len(plan.streets.neighbours[i]) >= 3 for i in corners[1:-1]
     )
 
 
+def _headings(plan: Plan, corners: list[int]) -> list[int]:
+    places = [plan.streets.places[i] for i in corners]
+    return [round(bearing(a, b)) % 360 for a, b in pairwise(places)]
+
+
+def _is_turn(before: int, after: int, least: float) -> bool:
+    """Whether it is one, and said as one: to face the word that is faced already is no instruction."""
+    return abs(wrapped(after - before)) >= least and direction(before) != direction(after)
+
+
 def _route(name: str, plan: Plan, corners: list[int], rng: np.random.Generator) -> Route:
     places = [plan.streets.places[i] for i in corners]
-    headings = [round(bearing(a, b)) % 360 for a, b in pairwise(places)]
+    headings = _headings(plan, corners)
     landmarks = [_landmark(plan, corner, heading, rng) for corner, heading in zip(corners[1:-1], headings)]
     shop = plan.shops[corners[-1]][int(rng.integers(len(plan.shops[corners[-1]])))]
     landmarks.append(Landmark(shop.name, _side(headings[-1], places[-1], shop), destination=True))
@@ -136,8 +149,8 @@ def _route(name: str, plan: Plan, corners: list[int], rng: np.random.Generator) 
         Milestone(place, heading, direction(heading), landmark)
         for place, heading, landmark in zip(places[1:], headings, landmarks)
     )
-    away = FIRST_TURN + rng.random() * (360 - 2 * FIRST_TURN)
-    return Route(name, places[0], round(headings[0] + away) % 360, tuple(milestones))
+    starts = [heading for heading in range(360) if _is_turn(heading, headings[0], FIRST_TURN)]
+    return Route(name, places[0], starts[int(rng.integers(len(starts)))], tuple(milestones))
 
 
 def _side(heading: float, place: Place, shop: Shop) -> str:

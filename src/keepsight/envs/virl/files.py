@@ -52,6 +52,10 @@ class RouteFile:
         """Of any route."""
         return max(len(route.milestones) for route in self.routes)
 
+    def picture_files(self) -> tuple[Path, ...]:
+        """Of the panoramas, if there are any."""
+        return self.panoramas.files() if self.panoramas else ()
+
     def __len__(self) -> int:
         return len(self.routes)
 
@@ -79,6 +83,8 @@ class RouteFile:
 
 def read_routes(path: Path) -> tuple[Route, ...]:
     """The routes of a `route_infos.json`: [[route, ...], n], a list of routes, or one route.
+
+    A route without `init_heading` starts facing north.
 
     Raises:
         KeepsightError: the file cannot be read, holds none, or a route lacks something; the message names it.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, flag
+from keepsight.envs.base import ActionEnv, ActionForm, Move, Picture, choice, flag, place
 from keepsight.envs.virl import wording
 from keepsight.envs.virl.city import CITIES, City
 from keepsight.envs.virl.compass import DIRECTIONS, TURNS
@@ -48,7 +48,8 @@ class Navigation(ActionEnv):
     alone. Without vision the picture is a grey one of 64 x 64.
 
     ## Starting State
-    A route, all alike likely; or `reset(options={"route": number})`.
+    A route of the city, all alike likely; of a file that of the seed (seed modulo the number of routes), without a seed any. Or
+    `reset(options={"route": number})`.
 
     ## Rewards
     1 for the right action. For a wrong one -1; -1.5 if its "current observation" misses an intersection, tells of one that is
@@ -72,9 +73,13 @@ class Navigation(ActionEnv):
     - `action` ("text"), `parser` ("exact"), `render_mode` (None): as everywhere. "index" needs `vision`.
 
     ## Version History
+    - v1: observations are read clause by clause, with their denials; no drawn route asks for a turn to the word faced already;
+      consecutive seeds ask each route of a file once.
     - v0: first.
     """
 
+    VERSION = "1"
+    reset_options = ("route",)
     reward_bounds = (UNDETECTED + EXCEEDED, 1.0)
 
     def __init__(
@@ -94,10 +99,13 @@ class Navigation(ActionEnv):
         render_mode: str | None = None,
     ) -> None:
         flag("vision", vision)
-        if directions not in WORDS:
-            raise UsageError(f"directions is {directions!r}; give {' or '.join(WORDS)}")
+        choice("directions", directions, WORDS)
         if action == "index" and not vision:
             raise UsageError("action index shows the picture alone; give vision=True")
+        if routes is not None and city != CITIES[0]:
+            raise UsageError(
+                f"the routes of a file are in no drawn city; give routes or city={city}, not both"
+            )
         _within("attempts", attempts, 1, 100)
         _within("straight_line_length", straight_line_length, 1, 100)
         _within("resolution", resolution, 32, 2000)
@@ -116,8 +124,9 @@ class Navigation(ActionEnv):
         self.attempts = attempts
         self.straight_line_length = straight_line_length
         self.resolution = resolution
-        self.world = _world(city, routes, street_views, vision)
-        self.route_files = _files(routes, street_views)
+        file, folder = _places(routes, street_views, vision)
+        self.world = RouteFile.read(file, folder if vision else None) if file else _city(city)
+        self.route_files = _files(file, folder)
         # of any episode; `start` sets that of the route
         self.horizon = attempts * (self.world.most_milestones * (straight_line_length + 1) + 1)
         self.number = self.at = self.failed = 0
@@ -130,7 +139,7 @@ class Navigation(ActionEnv):
     def start(self, options: Mapping[str, Any]) -> None:
         number = options.get("route")
         if number is None:
-            number = int(self.np_random.integers(len(self.world)))
+            number = self.chosen(len(self.world))
         _within("option route", number, 0, len(self.world) - 1)
         self.number = number
         self.route = self.world.route(self.number)
@@ -139,6 +148,10 @@ class Navigation(ActionEnv):
         self.sentences = instruction(self.route)
         self.at = self.failed = 0
         self.horizon = self.attempts * len(self.points)
+
+    @property
+    def published(self) -> int | None:
+        return len(self.world) if isinstance(self.world, RouteFile) else None
 
     @property
     def point(self) -> Point:
@@ -230,7 +243,7 @@ class Navigation(ActionEnv):
         return {"route": self.route.name, "point": self.at, "points": len(self.points), "failed": self.failed}
 
     def files(self) -> tuple[Path, ...]:
-        return self.route_files
+        return (*self.route_files, *self.world.picture_files())
 
     def hidden(self) -> dict[str, Any]:
         return {"action": self.right(self.point)}
@@ -252,22 +265,31 @@ def _within(name: str, value: Any, low: int, high: int) -> None:
         raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
 
 
-def _files(routes: str | Path | None, street_views: str | Path | None) -> tuple[Path, ...]:
-    """What decides which points there are; the pictures themselves are part of every question."""
-    folders = () if street_views is None else (Path(street_views), Path(street_views).parent)
+def _files(routes: Path | None, street_views: Path | None) -> tuple[Path, ...]:
+    """What decides which points there are."""
+    folders = () if street_views is None else (street_views, street_views.parent)
     mappings = [folder / MAPPING for folder in folders if os.path.isfile(folder / MAPPING)]
-    return (*(() if routes is None else (Path(routes),)), *mappings[:1])
+    return (*(() if routes is None else (routes,)), *mappings[:1])
 
 
-def _world(city: str, routes: str | Path | None, street_views: str | Path | None, vision: bool) -> World:
+def _places(
+    routes: str | Path | None, street_views: str | Path | None, vision: bool
+) -> tuple[Path | None, Path | None]:
+    """The file of routes and the folder of their panoramas."""
     if routes is None:
         if street_views is not None:
             raise UsageError("street_views belong to a file of routes; give routes as well")
-        if city not in CITIES:
-            raise UsageError(f"no city {city!r}; choose from {', '.join(CITIES)}")
-        return City(city)
-    if vision and street_views is None:
-        raise UsageError(
-            "vision needs pictures; give street_views, the folder of the routes' panoramas, or vision=False"
-        )
-    return RouteFile.read(Path(routes), Path(street_views) if vision and street_views else None)
+        return None, None
+    if street_views is None:
+        if vision:
+            raise UsageError(
+                "vision needs pictures; give street_views, the folder of the routes' panoramas, or vision=False"
+            )
+        return place("routes", routes), None
+    return place("routes", routes), place("street_views", street_views)
+
+
+def _city(city: str) -> World:
+    if not isinstance(city, str) or city not in CITIES:
+        raise UsageError(f"no city {city!r}; choose from {', '.join(CITIES)}")
+    return City(city)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepsight.data.confine import confined
+from keepsight.data.digests import file_digest
 from keepsight.data.json_rows import read_json
 from keepsight.data.pictures import decode
 from keepsight.envs.base import Picture
@@ -26,6 +27,7 @@ from keepsight.types import Media
 __all__ = ["Panoramas", "cropped", "metres"]
 
 RADIUS = 20.0  # metres: a place is shown by a panorama that was taken no farther away
+ENDINGS = (".jpg", ".metadata.json")  # of a panorama's picture, and of what is known of it
 EARTH = 6_371_008.8  # metres, mean radius
 MOST_KEPT = 8  # panoramas in memory; one of 8192 x 4096 pixels has 100 MB
 
@@ -88,7 +90,14 @@ class Panoramas:
             raise KeepsightError(
                 f"no panorama within {RADIUS:g} m of {place} in {self.folder}; leave the route out"
             )
-        return cropped(_panorama(self.folder, found[1]), heading + _rotation(self.folder, found[1]), size)
+        picture, about = (confined(self.folder, f"{found[1]}{ending}") for ending in ENDINGS)
+        rotation = _rotation(about, file_digest(about))
+        return cropped(_panorama(picture, file_digest(picture)), heading + rotation, size)
+
+    def files(self) -> tuple[Path, ...]:
+        """Those of the panoramas, in the mapping's order; what is not there is left out."""
+        paths = (self.folder / f"{name}{ending}" for name in dict.fromkeys(self.names) for ending in ENDINGS)
+        return tuple(path for path in paths if os.path.isfile(path))
 
 
 def _is_row(row: object) -> bool:
@@ -102,25 +111,24 @@ def _is_row(row: object) -> bool:
     )
 
 
+# Of both the digest tells a file that was changed from what was read of it before.
 @lru_cache(maxsize=MOST_KEPT)
-def _panorama(folder: Path, name: str) -> Picture:
-    picture = np.asarray(decode(Media(path=confined(folder, f"{name}.jpg"))))
+def _panorama(path: Path, digest: str) -> Picture:
+    picture = np.asarray(decode(Media(path=path)))
     if picture.shape[1] != 2 * picture.shape[0]:
         height, width = picture.shape[:2]
         raise KeepsightError(
-            f"panorama {folder / name}.jpg is {width} x {height}; an equirectangular one is twice as wide as high"
+            f"panorama {path} is {width} x {height}; an equirectangular one is twice as wide as high"
         )
     return picture
 
 
 @lru_cache(maxsize=4096)
-def _rotation(folder: Path, name: str) -> float:
-    value = read_json(confined(folder, f"{name}.metadata.json"))
+def _rotation(path: Path, digest: str) -> float:
+    value = read_json(path)
     rotation = value.get("rotation") if isinstance(value, dict) else None
     if isinstance(rotation, bool) or not isinstance(rotation, (int, float)) or not math.isfinite(rotation):
-        raise KeepsightError(
-            f"{folder / name}.metadata.json has no number `rotation`; fetch the panorama again"
-        )
+        raise KeepsightError(f"{path} has no number `rotation`; fetch the panorama again")
     return float(rotation)
 
 

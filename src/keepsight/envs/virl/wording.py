@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from keepsight.envs.virl.intersection import tells_of_intersection
 from keepsight.envs.virl.route import Landmark, Point
 from keepsight.scoring.verifiers.fields import read_fields
 
@@ -32,8 +33,9 @@ _ACTIONS = (
     '- "stop()": indicates the navigation is finished;'
 )
 _OUTPUT = "Your response should be a valid json file in the following format:\n{\n"
+_LATEST = "latest observation from the street view grid"
 _THOUGHTS = (
-    '"current observation": latest observation from the street view grid,\n'
+    f'"current observation": {_LATEST},\n'
     '"current instruction": analyze the full instruction and identify the sentence to be executed,\n'
 )
 _ACTION = '"action": the action to be taken chosen from the action space,\n}'
@@ -41,21 +43,17 @@ _VIEWS = "You observe an image of 4 views;"
 SUCCESS = "Correct solution."  # figures D.3 and D.4
 FAILURE = "Incorrect action."  # figure D.11
 
-_NO_INTERSECTION = re.compile(
-    r"\b(?:no|not|without|isn't|don't)\b[^.;,]{0,20}\bintersection"
-    r"|\bintersection\b[^.;,]{0,12}\b(?:not|isn't|far|ahead)\b"
-)
 _OBSERVATION = "current observation"
 _NONE = "No landmarks nearby"
 
-
-_TURN = re.compile(r"""turn_direction\s*\(\s*['"]?([a-z ]{1,20}?)['"]?\s*\)""", re.IGNORECASE)
+_TURN = re.compile(r"turn_direction\s*\(([^()]{1,40})\)", re.IGNORECASE)
+_AROUND = " \t\r\n'\"\\"  # of a word in brackets
 _BARE = re.compile(r"""("action"\s*:\s*")(forward|stop)(")""", re.IGNORECASE)
 
 
 def called(text: str) -> str:
     """`text` with the actions as the action space writes them: no blanks, no quotes in the brackets, brackets."""
-    return _BARE.sub(r"\1\2()\3", _TURN.sub(r"turn_direction(\1)", text))
+    return _BARE.sub(r"\1\2()\3", _TURN.sub(lambda call: f"turn_direction({call[1].strip(_AROUND)})", text))
 
 
 def prompt(
@@ -102,9 +100,12 @@ def _intersection(point: Point, who: str = "You") -> str:
 
 
 def stated(text: str) -> str | None:
-    """The "current observation" of an answer, also where it is no valid JSON; None where there is none."""
-    value = read_fields(text, (_OBSERVATION,)).get(_OBSERVATION)
-    return str(value) if value else None
+    """The "current observation" of an answer, also where it is no valid JSON.
+
+    None where there is none, or nothing but the prompt's own words for it.
+    """
+    value = str(read_fields(text, (_OBSERVATION,)).get(_OBSERVATION) or "")
+    return None if value.strip(" \t\r\n\"'.,<>{}[]").casefold() in ("", _LATEST) else value
 
 
 def misses(observation: str, point: Point, *, landmarks: bool) -> str:
@@ -112,11 +113,9 @@ def misses(observation: str, point: Point, *, landmarks: bool) -> str:
 
     It must tell of an intersection if and only if there is one, and with `landmarks` name the landmark that is here.
     """
-    text = observation.casefold()
-    claimed = "intersection" in _NO_INTERSECTION.sub("", text)
-    if claimed != point.intersection:
+    if tells_of_intersection(observation) != point.intersection:
         return "You are at an intersection." if point.intersection else "You are not at an intersection."
-    if landmarks and point.landmark and not _names(text, point.landmark):
+    if landmarks and point.landmark and not _names(observation, point.landmark):
         return "You did not name the landmark that is nearby."
     return ""
 
@@ -127,5 +126,6 @@ def _names(text: str, landmark: Landmark) -> bool:
 
 def _letters(text: str) -> str:
     """Words of plain letters and digits: accents, case and punctuation do not tell two names apart."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    # one character at a time: to put thousands of accents on one letter in order takes quadratic time
+    plain = "".join(unicodedata.normalize("NFKD", each) for each in text.casefold())
     return " ".join(re.findall(r"\w+", "".join(each for each in plain if not unicodedata.combining(each))))

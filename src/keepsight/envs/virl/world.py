@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from keepsight.envs.base import Picture
@@ -22,6 +23,10 @@ class World(Protocol):
     @property
     def most_milestones(self) -> int:
         """Of any route."""
+        ...
+
+    def picture_files(self) -> tuple[Path, ...]:
+        """What the views are made of."""
         ...
 
     def __len__(self) -> int:

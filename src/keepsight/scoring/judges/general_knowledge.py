@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keepsight.errors import UsageError
-from keepsight.scoring.answered import score_answered, version_of
+from keepsight.scoring.answered import SHARE, score_answered, version_of
 from keepsight.scoring.boxes import read_box
 from keepsight.scoring.judges.asking import Asking, Remembered, Replies, ask
 from keepsight.scoring.judges.rating import MOST, read_rating
@@ -148,11 +148,11 @@ class GeneralKnowledge:
         self.replies: Replies = Remembered() if replies is None else replies
         digests = [model.digest for model in self.models]
         settings = (repeats, temperature, max_new_tokens, top_p, seed, max_answer_chars)
-        self.version = version_of("1", digests, PROMPT, BOXES, SCHEMA, *settings)
+        self.version = version_of("2", digests, PROMPT, BOXES, SCHEMA, *settings)
 
     def __call__(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         """Scores each answer; see the class."""
-        return score_answered(samples, outputs, self._score)
+        return score_answered(samples, outputs, self._score, SHARE)
 
     def _score(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> list[Score]:
         cases = [_case(sample, output) for sample, output in zip(samples, outputs, strict=True)]

@@ -10,9 +10,11 @@ What differs from the released code (its rule is `points_released.released_verdi
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from keepsight.errors import UsageError
@@ -37,6 +39,12 @@ Status = Literal["parsed", "illegal", "unparsed"]
 REWARDS = {"correct": 5.0, "value": -1.0, "numbers": -2.0, "illegal": -3.0, "recognition": -1.5}
 MOST_ITEMS = 64  # of a list in an answer; what follows is not read
 _RANKS = {"1": "A", "T": "10", "ACE": "A", "JACK": "J", "QUEEN": "Q", "KING": "K"}
+_SUIT = "[♥♡♠♤♦♢♣♧]\ufe0f?"
+_SUITED = re.compile(
+    rf"(?:{_SUIT})?\s*(10|[1-9TJQKA]|ACE|JACK|QUEEN|KING)(?:\s*{_SUIT}|[HSDC]|\s+OF\s+(?:HEART|SPADE|DIAMOND|CLUB)S?)?"
+)
+# Right of "=", as people and models write the target: 24, 24.0 or, at a sentence's end, "24."
+_NUMBER = re.compile(rf"[0-9]{{1,{MOST_DIGITS}}}(?:\.[0-9]{{0,{MOST_DIGITS}}})?")
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ class PointsAnswer:
 class Verdict:
     """What the verifier says.
 
-    `status`: `parsed` if the formula has a value and uses each number once, `illegal` if not, `unparsed` if there was none.
+    `status`: `parsed` if the formula is one and has a value, whatever its numbers are; `illegal` if not (it earned -3);
+    `unparsed` if there was none. Wrong numbers are no fault of form: of a picture they are mostly misread cards.
     """
 
     reward: float
@@ -83,7 +92,8 @@ def verdict(
             them either.
         recognition_penalty: what an answer earns that did not recognize the cards. `replace`: -1.5 whatever the formula is, which cannot
             solve the hand (as released). `add`: -1.5 besides the formula's reward (as printed), so that a right formula
-            earns 3.5 and solves the hand.
+            earns 3.5 and solves the hand. The message says of both no more than that: which numbers are wrong, and which
+            are missing, would give the cards away.
 
     Raises:
         UsageError: another `recognition_penalty`.
@@ -97,11 +107,10 @@ def verdict(
     if answer.cards is not None and sorted(answer.cards) == sorted(hand.ranks):
         return replace(judged, tags=("recognized",))
     judged = replace(judged, tags=() if answer.cards is None else ("misrecognized",))
-    wrong, penalty = "you recognized wrong cards", REWARDS["recognition"]
+    judged, penalty = replace(judged, message="you recognized wrong cards."), REWARDS["recognition"]
     if recognition_penalty == "replace":
-        return replace(judged, reward=penalty, message=f"{wrong}.", solved=False)
-    message = f"{wrong}." if judged.solved else f"{wrong}, {judged.message}"
-    return replace(judged, reward=judged.reward + penalty, message=message)
+        return replace(judged, reward=penalty, solved=False)
+    return replace(judged, reward=judged.reward + penalty)
 
 
 def read_answer(text: str) -> PointsAnswer:
@@ -124,9 +133,11 @@ def ranks_of(told: Any) -> tuple[str, ...] | None:
 
 
 def rank_of(told: str) -> str:
-    """A card's rank as `Hand` writes it: "1" and "ace" are "A", "T" is "10"; what is no rank stays as it is."""
+    """A card's rank as `Hand` writes it: "1" and "ace" are "A", "T" is "10", "6♠" is "6"; what is no rank stays as it is."""
     name = told.strip().upper()
-    return _RANKS.get(name, name)
+    suited = _SUITED.fullmatch(name)
+    rank = suited[1] if suited else name
+    return _RANKS.get(rank, rank)
 
 
 def _items(value: Any) -> tuple[str, ...] | None:
@@ -147,13 +158,13 @@ def _formula_verdict(formula: str | None, hand: Hand) -> Verdict:
     except IllFormed as error:
         return Verdict(REWARDS["illegal"], f"your formula is illegal: {error}.", "illegal")
     if wrong := _wrong_numbers(numbers, hand.numbers):
-        return Verdict(REWARDS["numbers"], f"{', '.join(wrong)}.", "illegal")
+        return Verdict(REWARDS["numbers"], f"{', '.join(wrong)}.")
     if value != hand.target or right not in (None, hand.target):
         return Verdict(REWARDS["value"], "your formula is incorrect.")  # figure D.2
     return Verdict(REWARDS["correct"], "Correct solution.", solved=True)
 
 
-def _sides(formula: str) -> tuple[str, int | None]:
+def _sides(formula: str) -> tuple[str, Fraction | None]:
     """What stands left of "=", and the number right of it. Raises IllFormed."""
     left, *others = formula.split("=")
     if not others:
@@ -161,9 +172,9 @@ def _sides(formula: str) -> tuple[str, int | None]:
     right = others[0].strip()
     if len(others) > 1:
         raise IllFormed("it has more than one '='")
-    if not (right.isascii() and right.isdigit() and len(right) <= MOST_DIGITS):
-        raise IllFormed("what stands right of '=' is no whole number")
-    return left, int(right)
+    if not _NUMBER.fullmatch(right):
+        raise IllFormed("what stands right of '=' is no number")
+    return left, Fraction(right)
 
 
 def _wrong_numbers(used: Sequence[int], given: Sequence[int]) -> list[str]:

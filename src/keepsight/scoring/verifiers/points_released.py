@@ -58,20 +58,22 @@ def released_verdict(text: str, hand: Hand, solutions: Sequence[str], *, sees_ca
     reward = sum((reward for reward, _ in judged), 0.0)
     message = ", ".join(words for _, words in judged) + "."
     solved = reward == REWARDS["correct"]
-    return Verdict(reward, message, "parsed" if reward >= -1 else "illegal", solved, tags, answer)
+    legal = all(each != REWARDS["illegal"] for each, _ in judged)
+    return Verdict(reward, message, "parsed" if legal else "illegal", solved, tags, answer)
 
 
-def _field(text: str, name: str, pattern: re.Pattern[str]) -> tuple[Any, bool]:
-    """The value, and whether it came out of JSON."""
+def _field(text: str, name: str, pattern: re.Pattern[str], end: str) -> tuple[Any, bool]:
+    """The value, and whether it came out of JSON. `end` is what `pattern` ends with."""
     try:
         return json.loads(text)[name], True
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        found = pattern.search(text)
+        # not beyond the last end: many beginnings without one would take quadratic time
+        found = pattern.search(text, 0, text.rfind(end) + 1)
         return (found[1] if found else "None"), False
 
 
 def _cards(text: str) -> tuple[str, ...]:
-    value, from_json = _field(text, "cards", _CARDS)
+    value, from_json = _field(text, "cards", _CARDS, "]")
     if not isinstance(value, str):
         return ()
     items = re.sub(r"[\[\]' ]", "", value).split(",")
@@ -80,7 +82,7 @@ def _cards(text: str) -> tuple[str, ...]:
 
 
 def _formula(text: str) -> str:
-    value, _ = _field(text, "formula", _FORMULA)
+    value, _ = _field(text, "formula", _FORMULA, '"')
     return value if isinstance(value, str) else "None"
 
 
