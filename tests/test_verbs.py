@@ -70,6 +70,16 @@ def test_tuning_audits_every_epoch_and_can_be_run_again(tune, folder):
     assert again.matrix.runs.keys() == matrix.runs.keys()
 
 
+def test_an_epochs_audit_knows_the_settings_of_its_tasks(tune, folder, monkeypatch):
+    """Without its path the task cannot be made; a setting that no task has stops before anything is learnt."""
+    settings = {"tasks": ["emt:caltech101"], "num_train_epochs": 1}
+    tuned = tune(task_args={"path": "paints"}, **settings)
+    assert tuned.matrix.cols == ("emt:caltech101",) and len(tuned.matrix.runs) == 2
+    monkeypatch.setattr("keepsight.tune.sft.sft", lambda *_, **__: pytest.fail("learnt"))
+    with pytest.raises(KeepsightError, match="path"):
+        tune(output_path="other", **settings)
+
+
 def test_a_checkpoint_of_another_base_stops_before_the_first_question(tune, folder, tmp_path_factory):
     from tests.tiny_llava import make_tiny_llava
 

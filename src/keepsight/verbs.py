@@ -434,6 +434,7 @@ def fine_tune(
     model.require_usable()
     rows, bad_rows, learnt = _training_samples(data, image_folder, remote_images)
     samples, left_out = usable_samples(rows, bad_rows, Path(output_path), fail_on_error)
+    names = [task.name for task in _tasks(tasks, task_args)]
     matrix: ResultMatrix | None = None
     made: list[Path] = []
 
@@ -441,7 +442,6 @@ def fine_tune(
         nonlocal matrix
         made.append(checkpoint)
         if tasks:
-            names = [task.name for task in _tasks(tasks)]
             matrix = audit(
                 [ref, *made],
                 tasks,
