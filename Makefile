@@ -16,9 +16,9 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	$(ONE_THREAD) $(BIN)/keepsight demo --output_path keepsight-demo
 
-# One torch thread per process; two processes.
+# One torch thread per process; three processes keep two cores busy while some wait for disks, servers and children.
 test: $(VENV)/.installed
-	$(ONE_THREAD) $(KEPT) $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ONE_THREAD) $(KEPT) $(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""A tuning run that is killed a hundred times ends with the same bits as one that nobody disturbed."""
+"""A tuning run that is killed again and again ends with the same bits as one that nobody disturbed."""
 
 import json
 import tempfile
@@ -16,7 +16,7 @@ from tests.killing import Fate, FullDisk, in_child
 
 pytestmark = pytest.mark.torch
 
-KILLS = 100
+KILLS = 40
 CONFIG = SFTConfig(
     method="lora",
     num_train_epochs=2,
@@ -74,7 +74,7 @@ def whole(tune, quick_disk):
     return files, points
 
 
-def test_killed_a_hundred_times(tune, whole, quick_disk):
+def test_killed_again_and_again(tune, whole, quick_disk):
     """Each kill comes a random number of points after the last one, so every run dies many times before it ends."""
     files, points = whole
     killed = runs = 0
@@ -88,7 +88,7 @@ def test_killed_a_hundred_times(tune, whole, quick_disk):
         tune(root, on_epoch=lambda checkpoint, epoch, told=told: told.append((checkpoint, epoch)))
         assert everything(root) == files, f"run {runs} after {killed} kills in all"
         assert told == [(root / "epoch-1", 1), (root / "epoch-2", 2)]
-    assert runs > 3
+    assert runs > 1
 
 
 def test_killed_at_any_instant(tune, whole, quick_disk):
