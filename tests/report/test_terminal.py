@@ -33,6 +33,11 @@ def test_every_column_and_row_is_there(demo):
     assert all(name.removeprefix("emt:") in text for name in (*demo.cols, *demo.rows))
 
 
+def test_a_heading_is_whole_where_there_is_room():
+    cells = {("base", f"emt:{name}"): ["cat"] * 3 for name in ("generalpoints", "unanswerable")}
+    assert "  generalpoints   unanswerable\n" in matrix_table(small_audit(cells)) + "\n"
+
+
 def test_missing_cells_are_named():
     failed = {"failed": [{"row": "a", "col": "y", "error": "broken"}]}
     text = matrix_table(

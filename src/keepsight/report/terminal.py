@@ -47,7 +47,8 @@ class MatrixTable:
         most = max(1, (width - name) // _NARROW)
         blocks = math.ceil(len(self.cols) / most)
         block = math.ceil(len(self.cols) / blocks)  # evenly filled blocks leave room for longer headings
-        column = min(_WIDE, (width - name) // block)
+        wanted = max(_WIDE, *(min(cell_len(col), _LONGEST_NAME) + 2 for col in self.cols))
+        column = min(wanted, (width - name) // block)
         lines: list[str] = []
         rows = _distinct(self.rows, name, _cut)
         cols = _distinct(self.cols, column, lambda col, width: _cut_end(col, width - 1))
