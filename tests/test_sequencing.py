@@ -87,6 +87,17 @@ def test_what_was_asked_of_a_checkpoint_that_is_gone_stays(place, tmp_path):
         tuned(place, tmp_path / "last", keep="last", tasks=["emt:digits"], limit=3)
 
 
+def test_a_newer_scorer_scores_what_was_asked_of_a_checkpoint_that_is_gone_too(place, tmp_path, monkeypatch):
+    from keepsight.scoring.vqa import Exact
+
+    tuned(place, tmp_path, keep="last")
+    monkeypatch.setattr(Exact, "version", "newer")
+    monkeypatch.setattr("keepsight.models.hf.HFModel.generate", lambda *_, **__: pytest.fail("asked"))
+    matrix = tuned(place, tmp_path, keep="last").matrix
+    assert {cell.manifest["scorers"]["exact"] for cell in matrix.runs.values()} == {"newer"}
+    assert len(matrix.runs) == 6 and load_matrix(tmp_path).runs.keys() == matrix.runs.keys()
+
+
 def test_a_method_that_cannot_let_checkpoints_go_says_so(place, tmp_path):
     found = tuned(place, tmp_path, method="routed", keep="last", limit=2)
     (note,) = found.notes

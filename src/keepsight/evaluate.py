@@ -43,6 +43,7 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "rescore",
+    "rescored",
     "select",
     "unanswered",
 ]
@@ -308,9 +309,14 @@ def _scorers(task: Task) -> tuple[Scorer, ...]:
     return (task.score, *(judge for judge in task.judges if judge.name != task.score.name))
 
 
-def _nothing_left(run: Run, task: Task) -> bool:
+def _to_score(run: Run, task: Task) -> list[Scorer]:
+    """The task's scorers whose word on the run is missing, or of another version."""
     versions = run.manifest["scorers"]
-    if run.scorer != task.score.name or any(versions.get(s.name) != s.version for s in _scorers(task)):
+    return [scorer for scorer in _scorers(task) if versions.get(scorer.name) != scorer.version]
+
+
+def _nothing_left(run: Run, task: Task) -> bool:
+    if run.scorer != task.score.name or _to_score(run, task):
         return False
     names = [scorer.name for scorer in _scorers(task)]
     if any(
@@ -453,6 +459,21 @@ def rescore(run: Run, scorer: Scorer, store: Store, *, metrics: Sequence[Metric]
         writer.finish(headline, {name: metrics[0](samples, given) for name, given in scores.items()})
     assert run.path is not None
     return store.load_run(run.path)
+
+
+def rescored(run: Run, task: Task, store: Store, *, ranks: Ranks = ALONE) -> Run:
+    """A finished run with the word of all the task's scorers as they are now; nothing is generated.
+
+    For runs whose model cannot be asked any more: `evaluate` does the same for those whose model can.
+    """
+    for scorer in _to_score(run, task):
+        path = ranks.first(partial(_rescored_path, run, scorer, store, task.metrics))
+        run = store.load_run(Path(path))
+    return run
+
+
+def _rescored_path(run: Run, scorer: Scorer, store: Store, metrics: Sequence[Metric]) -> str:
+    return str(rescore(run, scorer, store, metrics=metrics).path)
 
 
 def audit(

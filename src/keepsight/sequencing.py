@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from keepsight.data.coin import ORDER
 from keepsight.data.sequences import SequenceSpec, StageSpec, in_order, read_sequence
 from keepsight.errors import UsageError
-from keepsight.evaluate import Limit, Progress, evaluate_all, select
+from keepsight.evaluate import Limit, Progress, evaluate_all, rescored, select
 from keepsight.judging import Judges
 from keepsight.ranks import Ranks, join
 from keepsight.refs import on_base, row_names
@@ -374,7 +374,7 @@ class _Audit:
         return load_matrix(self.store.root) if there else None
 
     def _remember(self, row: str) -> None:
-        """The runs of a stage whose checkpoint is gone, as the matrix on the disk had them."""
+        """The runs of a stage whose checkpoint is gone, as the matrix on the disk had them, scored as the others are."""
         before = self._before.runs if self._before is not None else {}
         known = {task.name: before.get((row, task.name)) for task in self.tasks}
         if missing := [col for col, run in known.items() if run is None]:
@@ -383,7 +383,9 @@ class _Audit:
                 "or start anew with --keep all"
             )
         self.rows.append(row)
-        self.runs.update({(row, col): run for col, run in known.items() if run is not None})
+        for task in self.tasks:
+            if run := known[task.name]:
+                self.runs[row, task.name] = rescored(run, task, self.store, ranks=self.ranks)
 
     def _write(self, matrix: ResultMatrix, *, last: bool) -> None:
         """Not before the last stage over what an earlier call knew of further ones: their checkpoints may be gone."""
