@@ -115,7 +115,7 @@ def in_order(spec: SequenceSpec, order: str) -> SequenceSpec:
 def _parsed(path: Path) -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class StrictSafeLoader(yaml.SafeLoader):
         """Takes no key twice in a mapping, and reads numbers as YAML 1.2 does: 2e-3 is one, without a point and a sign."""
 
         def compose_mapping_node(self, anchor: Any) -> Any:
@@ -128,9 +128,9 @@ def _parsed(path: Path) -> Any:
                 )
             return node
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _WITH_EXPONENT, list("-+.0123456789"))
+    StrictSafeLoader.add_implicit_resolver("tag:yaml.org,2002:float", _WITH_EXPONENT, list("-+.0123456789"))
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), StrictSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise KeepsightError(f"sequence {path} cannot be read as YAML: {reason}") from error

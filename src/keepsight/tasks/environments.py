@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TRAINING_SEEDS", "builder_of", "environment", "environments"]
 
-VERSION = "1"
+# Of how answers are read and judged, in all environments. 2: a choice of several actions is none.
+VERSION = "2"
 EPISODES = 100  # asked, where they are drawn
 TRAINING_SEEDS = 1_000_000  # what is learnt begins so far above what is asked
 
